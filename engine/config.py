@@ -1,0 +1,107 @@
+"""The settings: declared once here, read from defaults, file, `settings.toml`, environment and flags, in that order.
+
+`config.toml` at the project's root is generated from these declarations (`python -m engine.config`), a comment a setting.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from engine.events import Mode
+
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(gt=0, le=1)]
+
+
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What runs and where it keeps its state."""
+
+    mode: Annotated[Mode, Meta(description="demo | paper | testnet | live")] = Mode.DEMO
+    symbols: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="Markets to collect; the first one is traded (unified symbols)")
+    ] = ("ASTER/USDT:USDT",)
+    state_dir: Annotated[str, Meta(description="Folder for the halt latch and sessions; empty: the platform's state folder")] = ""
+    arm_at_start: Annotated[str, Meta(pattern="^(auto|yes|no)$", description="auto: armed in demo only | yes | no")] = "auto"
+    tick_ms: Annotated[int, Meta(ge=10, le=1000, description="How often time-driven checks run, in engine milliseconds")] = 100
+
+
+class VenueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How venues are reached, and the simulated one."""
+
+    binance_rest: Annotated[str, Meta(description="REST base; empty: the mode's own")] = ""
+    binance_ws: Annotated[str, Meta(description="Websocket base; empty: the mode's own")] = ""
+    first_data_s: Annotated[Positive, Meta(description="A stream must bring its first data within this many seconds")] = 10.0
+    recv_window_ms: Annotated[int, Meta(ge=100, le=60000, description="How long after its timestamp an order may still execute")] = 5000
+    seed: Annotated[int, Meta(ge=0, description="Seed of the simulated venue's order flow (demo)")] = 7
+    balance: Annotated[Positive, Meta(description="Starting balance of the simulated account, USDT")] = 10_000.0
+
+
+class BookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When a book is trusted."""
+
+    stale_after_ms: Annotated[int, Meta(ge=100, description="A book without an update for this long is stale")] = 3000
+    levels: Annotated[int, Meta(ge=50, le=5000, description="Levels kept on each side; those further away are dropped")] = 1000
+    snapshot_floor_ms: Annotated[int, Meta(ge=0, description="Least time between two book snapshots of a market")] = 1000
+    resubscribe_after: Annotated[int, Meta(ge=1, description="Failed synchronisations before the feed is reconnected")] = 3
+
+
+class FeatureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Windows of the microstructure features (the indicators' windows are their names)."""
+
+    imbalance_levels: Annotated[int, Meta(ge=1, le=100, description="Levels a side in the depth imbalance")] = 10
+    intensity_window_s: Annotated[Positive, Meta(description="Seconds over which trades are counted")] = 10.0
+    volatility_bars: Annotated[int, Meta(ge=3, le=500, description="Bars in the volatility")] = 30
+    momentum_bars: Annotated[int, Meta(ge=1, le=500, description="Bars in the momentum")] = 10
+
+
+class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often an opinion is formed and what it takes to act on it."""
+
+    every_bars: Annotated[int, Meta(ge=1, description="Closed bars between two judgments")] = 5
+    lifetime_bars: Annotated[int, Meta(ge=1, description="Bars for which a judgment is valid")] = 15
+    min_confidence: Annotated[float, Meta(ge=0, le=1, description="Entries need at least this confidence")] = 0.55
+    max_risk_score: Annotated[float, Meta(ge=0, le=1, description="Entries are refused above this risk score")] = 0.85
+
+
+class StrategySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When to enter and leave, and how large."""
+
+    timeframe: Annotated[str, Meta(pattern="^(1s|1m)$", description="Bars that decide: 1s | 1m")] = "1m"
+    sizing: Annotated[
+        str,
+        Meta(pattern="^(fixed|percentage_of_capital|kelly|risk_parity)$", description="fixed | percentage_of_capital | kelly | risk_parity"),
+    ] = "percentage_of_capital"
+    fixed_notional: Annotated[Positive, Meta(description="fixed: notional of a position, USDT")] = 500.0
+    capital_fraction: Annotated[Fraction, Meta(description="percentage_of_capital: notional as a fraction of equity")] = 0.1
+    kelly_fraction: Annotated[Fraction, Meta(description="kelly: fraction of the full Kelly stake")] = 0.25
+    risk_per_trade: Annotated[Fraction, Meta(description="risk_parity: fraction of equity lost at the stop")] = 0.005
+    stop_atr: Annotated[Positive, Meta(description="Distance of the protective stop in ATRs")] = 3.0
+    target_atr: Annotated[Positive, Meta(description="Distance of the target in ATRs")] = 4.5
+    min_stop_bps: Annotated[Positive, Meta(description="Least distance of the stop, basis points of price")] = 10.0
+    cooldown_bars: Annotated[int, Meta(ge=0, description="Bars to wait after a position was closed")] = 5
+
+
+class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Hard limits. Nothing that a model or a venue says can raise them."""
+
+    max_order_notional: Annotated[Positive, Meta(description="Largest order, USDT")] = 2_000.0
+    max_position_notional: Annotated[Positive, Meta(description="Largest position in a market, USDT")] = 5_000.0
+    max_leverage: Annotated[Positive, Meta(description="Largest gross exposure as a multiple of equity")] = 3.0
+    max_loss_per_trade: Annotated[Fraction, Meta(description="Largest loss at the stop, fraction of equity")] = 0.01
+    max_daily_loss: Annotated[Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")] = 0.03
+    max_spread_bps: Annotated[Positive, Meta(description="Entries are refused above this spread, basis points")] = 20.0
+    max_orders_per_minute: Annotated[int, Meta(ge=1, description="Entry orders a minute")] = 30
+    protect_within_ms: Annotated[int, Meta(ge=50, description="A position without a stop for this long is closed")] = 3000
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All sections of `config.toml`."""
+
+    engine: EngineSettings = EngineSettings()
+    venue: VenueSettings = VenueSettings()
+    book: BookSettings = BookSettings()
+    features: FeatureSettings = FeatureSettings()
+    judge: JudgeSettings = JudgeSettings()
+    strategy: StrategySettings = StrategySettings()
+    risk: RiskSettings = RiskSettings()

@@ -1,0 +1,67 @@
+"""What can go wrong, as one small tree; every error carries its facts and reads as a sentence.
+
+    BarterError
+    ├── ConfigError        a setting is missing, unknown, of the wrong type or impossible
+    ├── DecodeError        something a stranger wrote could not be read
+    ├── VenueError         a venue refused, went silent or could not be reached
+    │   └── VenueStartError    the simulated venue could not be started
+    ├── CaptureError       a recording cannot be played
+    ├── StateError         the state folder cannot be used
+    └── InvariantError     the program found itself in a state that may not exist: a bug, which halts
+"""
+
+
+class BarterError(Exception):
+    """The root: `str(error)` is a sentence for the person at the terminal."""
+
+
+class ConfigError(BarterError):
+    """A setting is wrong. `where` names the file, variable or flag, `key` the setting, `expected` what would do."""
+
+    def __init__(self, where: str, key: str, problem: str, expected: str = "") -> None:
+        self.where, self.key, self.problem, self.expected = where, key, problem, expected
+        tail = f" Expected {expected}." if expected else ""
+        subject = f"{where}, {key}" if key else where
+        super().__init__(f"{subject}: {problem}.{tail}")
+
+
+class DecodeError(BarterError):
+    """A message could not be decoded. `source` says whose it was, `problem` what and where in it."""
+
+    def __init__(self, source: str, problem: str, excerpt: bytes | str = b"") -> None:
+        self.source, self.problem = source, problem
+        text = excerpt.decode("utf-8", "replace") if isinstance(excerpt, bytes) else excerpt
+        self.excerpt = text[:120]
+        super().__init__(f"{source}: {problem}" + (f" in {self.excerpt!r}" if self.excerpt else ""))
+
+
+class VenueError(BarterError):
+    """A venue refused or failed. `code` is the venue's own number, 0 where it gave none."""
+
+    def __init__(self, venue: str, problem: str, code: int = 0) -> None:
+        self.venue, self.problem, self.code = venue, problem, code
+        super().__init__(f"{venue}: {problem}" + (f" (code {code})" if code else ""))
+
+
+class VenueStartError(VenueError):
+    """The simulated venue's process could not be started or did not say that it is ready."""
+
+
+class CaptureError(BarterError):
+    """A recording cannot be played. `path` and `line` say where (line 0: the file as a whole)."""
+
+    def __init__(self, path: str, problem: str, line: int = 0) -> None:
+        self.path, self.problem, self.line = path, problem, line
+        super().__init__(f"{path}" + (f", line {line}" if line else "") + f": {problem}")
+
+
+class StateError(BarterError):
+    """The state folder cannot be read or written. `path` names it."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class InvariantError(BarterError):
+    """Something that may not happen did. Trading halts; the text says what was found and where."""

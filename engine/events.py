@@ -1,0 +1,718 @@
+"""Every fact that flows: what enters the core, what leaves it, and the words they share.
+
+Prices are integer ticks and quantities integer steps of the instrument (see `Instrument`); money is `Decimal`; times are
+nanoseconds UTC of engine time (`at`) or the venue's own milliseconds (`venue_ms`). Structs travel as arrays, so a new
+field goes last and has a default.
+"""
+
+from array import array
+from collections.abc import Iterable
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+class Mode(StrEnum):
+    """What the prices and the orders are: the safe one first. Never changes within a session."""
+
+    DEMO = "demo"
+    PAPER = "paper"
+    TESTNET = "testnet"
+    LIVE = "live"
+
+
+class Trading(StrEnum):
+    """OFF: entries are not made. ARMED: they may be. HALTED: latched until released on purpose."""
+
+    OFF = "off"
+    ARMED = "armed"
+    HALTED = "halted"
+
+
+class Trust(StrEnum):
+    """Whether a book may be traded on. Only TRUSTED may."""
+
+    OFF = "off"
+    SYNCING = "syncing"
+    TRUSTED = "trusted"
+    STALE = "stale"
+
+
+class Side(IntEnum):
+    """+1 and -1, so that a side multiplies."""
+
+    BUY = 1
+    SELL = -1
+
+    @property
+    def other(self) -> "Side":
+        return Side(-self)
+
+
+class Bias(StrEnum):
+    """The direction a judgment allows: HOLD allows no entry."""
+
+    HOLD = "hold"
+    LONG = "long"
+    SHORT = "short"
+
+
+class OrderKind(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+    STOP = "stop"  # triggers a reduce-only market order when the price is reached against the position
+    TARGET = "target"  # take-profit: the same in the position's favour
+
+    @property
+    def conditional(self) -> bool:
+        """Binance keeps conditional orders apart (`/fapi/v1/algoOrder`) since 2025-12-09."""
+        return self in (OrderKind.STOP, OrderKind.TARGET)
+
+
+class TimeInForce(StrEnum):
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+    GTX = "gtx"  # post-only
+
+
+class OrderState(StrEnum):
+    """An order's life. UNKNOWN is a state, not a rejection: the venue may have executed it."""
+
+    CREATED = "created"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    WORKING = "working"
+    PARTLY_FILLED = "partly_filled"
+    CANCELLING = "cancelling"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self in (OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECTED, OrderState.EXPIRED)
+
+
+class Purpose(StrEnum):
+    """Why an order exists. Only ENTRY may add exposure."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+    STOP = "stop"
+    TARGET = "target"
+
+
+class Action(StrEnum):
+    """What an operator may ask for."""
+
+    ARM = "arm"
+    DISARM = "disarm"
+    HALT = "halt"
+    FLATTEN = "flatten"
+    RELEASE = "release"
+    SHUTDOWN = "shutdown"  # no new entries and entry orders cancelled, without latching a halt
+
+
+class Level(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Anything that happened at engine time `at` (ns UTC)."""
+
+    at: int
+
+
+# --- levels: (price, size) pairs packed as native int64, ticks and steps --------------------------------------------
+# Packed bytes decode far faster than lists of lists and give the garbage collector nothing to walk (PERF, 2026-11).
+
+
+def pack_levels(flat: Iterable[int]) -> bytes:
+    """`price, size, price, size ...` (ticks, steps) as bytes."""
+    return array("q", flat).tobytes()
+
+
+def unpack_levels(packed: bytes) -> "array[int]":
+    """The flat integers back; `len` is twice the number of levels."""
+    flat = array("q")
+    flat.frombytes(packed)
+    return flat
+
+
+# --- inputs: the market ----------------------------------------------------------------------------------------------
+
+
+class Instrument(Event, frozen=True, array_like=True, gc=False):
+    """A contract's specification. `market` is `venue:symbol`, for example `binance:ASTER/USDT:USDT`.
+
+    A price is `ticks * tick` quote units, a quantity `steps * step` base units. Limits are in steps; `min_notional` and
+    the fee rates are quote units and fractions of notional; `max_leverage` is the account's setting, not the venue's cap.
+    """
+
+    market: str
+    venue_symbol: str
+    base: str
+    quote: str
+    tick: Decimal
+    step: Decimal
+    min_quantity: int
+    max_quantity: int
+    max_market_quantity: int
+    min_notional: Decimal
+    simulated: bool = False  # the prices are not those of the real market now
+
+
+class Connected(Event, frozen=True, array_like=True, gc=False):
+    """A venue's route (`public`, `market`, `private`) is open; its streams have yet to prove themselves with data."""
+
+    venue: str
+    route: str
+
+
+class Disconnected(Event, frozen=True, array_like=True, gc=False):
+    venue: str
+    route: str
+    reason: str
+
+
+class BookSnapshot(Event, frozen=True, array_like=True, gc=False):
+    """A REST picture of the book: levels are packed (`pack_levels`)."""
+
+    market: str
+    last_id: int
+    bids: bytes
+    asks: bytes
+    venue_ms: int
+
+
+class SnapshotFailed(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    reason: str
+
+
+class BookDelta(Event, frozen=True, array_like=True, gc=False):
+    """Changed levels, absolute sizes, size 0 deletes. `previous_id` must equal the last event's `last_id`."""
+
+    market: str
+    first_id: int
+    last_id: int
+    previous_id: int
+    bids: bytes
+    asks: bytes
+    venue_ms: int
+
+
+class Quote(Event, frozen=True, array_like=True, gc=False):
+    """Best bid and ask of the venue's own ticker, ticks and steps, at book update `id`."""
+
+    market: str
+    id: int
+    bid: int
+    bid_size: int
+    ask: int
+    ask_size: int
+    venue_ms: int
+
+
+class Trade(Event, frozen=True, array_like=True, gc=False):
+    """An aggregated trade: `side` is the aggressor's. Ids are consecutive within a market."""
+
+    market: str
+    id: int
+    price: int
+    size: int
+    side: Side
+    venue_ms: int
+
+
+class TradeHistory(Event, frozen=True, array_like=True, gc=False):
+    """Trades before the first live one, oldest first: packed `id, price, size, side, venue_ms`."""
+
+    market: str
+    trades: bytes
+
+
+class Bar(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Open, high, low and close in ticks, volume in steps, of `[open_ms, open_ms + timeframe_ms)`."""
+
+    market: str
+    timeframe_ms: int
+    open_ms: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    trades: int
+
+
+class BarHistory(Event, frozen=True, array_like=True, gc=False):
+    """Closed bars of one timeframe from the venue's REST interface, oldest first."""
+
+    market: str
+    timeframe_ms: int
+    bars: tuple[Bar, ...]
+
+
+class Mark(Event, frozen=True, array_like=True, gc=False):
+    """Mark price and funding: `funding_rate` is the rate of the settlement at `next_funding_ms`."""
+
+    market: str
+    mark: Decimal
+    index: Decimal
+    funding_rate: Decimal
+    next_funding_ms: int
+    venue_ms: int
+
+
+class ClockOffset(Event, frozen=True, array_like=True, gc=False):
+    """The venue's clock minus ours, and how far that may be off (half the round trip)."""
+
+    venue: str
+    offset_ms: int
+    uncertainty_ms: int
+
+
+class DecodeFailed(Event, frozen=True, array_like=True, gc=False):
+    """A frame could not be read; it was dropped and counted."""
+
+    venue: str
+    route: str
+    problem: str
+
+
+# --- inputs: the account ---------------------------------------------------------------------------------------------
+
+
+class Fees(Event, frozen=True, array_like=True, gc=False):
+    """Commission as a fraction of notional."""
+
+    market: str
+    maker: Decimal
+    taker: Decimal
+
+
+class OrderAccepted(Event, frozen=True, array_like=True, gc=False):
+    """The venue's reply to our request: the order exists under `venue_id`."""
+
+    market: str
+    client_id: str
+    venue_id: str
+
+
+class OrderRefused(Event, frozen=True, array_like=True, gc=False):
+    """The venue's reply: the order does not and will not exist."""
+
+    market: str
+    client_id: str
+    code: int
+    reason: str
+
+
+class OrderFateUnknown(Event, frozen=True, array_like=True, gc=False):
+    """No usable reply: the order may or may not exist."""
+
+    market: str
+    client_id: str
+    reason: str
+
+
+class OrderNotFound(Event, frozen=True, array_like=True, gc=False):
+    """Asked by client id, the venue does not know the order (yet)."""
+
+    market: str
+    client_id: str
+
+
+class CancelRefused(Event, frozen=True, array_like=True, gc=False):
+    """The venue would not cancel, usually because the order is already gone."""
+
+    market: str
+    client_id: str
+    code: int
+    reason: str
+
+
+class OrderReport(Event, frozen=True, array_like=True, gc=False):
+    """What the venue says of an order: from the private stream, or from a REST look-up (`trade_id` 0, no fill in it).
+
+    `status` is the venue's word (NEW, PARTIALLY_FILLED, FILLED, CANCELED, EXPIRED, REJECTED ...). `filled` is cumulative;
+    `last_*`, `fee`, `maker` and `realised` describe the one fill that this report brings.
+    """
+
+    market: str
+    client_id: str
+    venue_id: str
+    status: str
+    side: Side
+    quantity: int
+    filled: int
+    reduce_only: bool
+    venue_ms: int
+    last_quantity: int = 0
+    last_price: int = 0
+    trade_id: int = 0
+    fee: Decimal = Decimal(0)
+    fee_asset: str = ""
+    maker: bool = False
+    realised: Decimal = Decimal(0)
+    average: str = ""  # the venue's average price where it gives one (REST look-ups)
+
+
+class ConditionalReport(Event, frozen=True, array_like=True, gc=False):
+    """What the venue says of a stop or target: NEW, TRIGGERING, TRIGGERED, FINISHED, CANCELED, REJECTED, EXPIRED.
+
+    `order_id` is the ordinary order that the trigger placed, "" before.
+    """
+
+    market: str
+    client_id: str
+    venue_id: str
+    status: str
+    order_id: str
+    reason: str
+    venue_ms: int
+
+
+class BalanceChange(Event, frozen=True, array_like=True, gc=False):
+    """The wallet after a change that is not ours to compute: funding, transfer, insurance. `change` is signed."""
+
+    venue: str
+    reason: str  # FUNDING_FEE, DEPOSIT, WITHDRAW ...
+    asset: str
+    wallet: Decimal
+    change: Decimal
+    market: str = ""
+
+
+class PositionFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A position as the venue reports it: signed steps."""
+
+    market: str
+    quantity: int
+    entry: Decimal
+    mark: Decimal
+    unrealised: Decimal
+    liquidation: Decimal
+
+
+class OrderFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open order as the venue reports it."""
+
+    market: str
+    client_id: str
+    venue_id: str
+    side: Side
+    quantity: int
+    filled: int
+    reduce_only: bool
+    conditional: bool
+    trigger: Decimal
+
+
+class AccountSnapshot(Event, frozen=True, array_like=True, gc=False):
+    """Everything the venue says of the account at one moment, by REST."""
+
+    venue: str
+    wallet: Decimal
+    available: Decimal
+    positions: tuple[PositionFact, ...]
+    orders: tuple[OrderFact, ...]
+    requested_at: int = 0  # engine time before the first of the requests behind it
+
+
+class LeverageSet(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    leverage: int
+
+
+class Command(Event, frozen=True, array_like=True, gc=False):
+    """An operator's wish. `id` makes a doubled press one command."""
+
+    id: str
+    action: Action
+    source: str = ""
+    market: str = ""
+
+
+class Tick(Event, frozen=True, array_like=True, gc=False):
+    """Time passed; sent by the runtime several times a second."""
+
+
+class Started(Event, frozen=True, array_like=True, gc=False):
+    """The first event of a session: what the core was built from. `settings` is JSON without secrets."""
+
+    session: str
+    parent: str
+    mode: Mode
+    settings: str
+    version: str
+    halted: str = ""  # why the latch was found set, "" if it was not
+
+
+class Fault(Event, frozen=True, array_like=True, gc=False):
+    """A part of the runtime failed; `money_path` says that trading must stop."""
+
+    part: str
+    problem: str
+    money_path: bool
+
+
+# --- outputs ---------------------------------------------------------------------------------------------------------
+
+
+class TrustChanged(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    trust: Trust
+    reason: str
+
+
+class FetchSnapshot(Event, frozen=True, array_like=True, gc=False):
+    """Ask REST for the book after `delay_ms`."""
+
+    market: str
+    delay_ms: int
+
+
+class Resubscribe(Event, frozen=True, array_like=True, gc=False):
+    """Reconnect a venue's route: its books failed to synchronise several times."""
+
+    venue: str
+    route: str
+    reason: str
+
+
+class FetchAccount(Event, frozen=True, array_like=True, gc=False):
+    """Ask REST for orders, positions and balances."""
+
+    venue: str
+    reason: str
+
+
+class BarClosed(Event, frozen=True, array_like=True, gc=False):
+    bar: Bar
+    derived: bool = False  # closed by the clock without a trade in it
+
+
+class Features(msgspec.Struct, frozen=True, gc=False):
+    """What is known at a bar's close. Prices are quote units, NaN while a figure warms up; see `processor.features`."""
+
+    close: float
+    sma_20: float
+    sma_50: float
+    ema_12: float
+    ema_26: float
+    rsi_14: float
+    macd: float
+    macd_signal: float
+    macd_histogram: float
+    bollinger_middle: float
+    bollinger_upper: float
+    bollinger_lower: float
+    atr_14: float
+    spread_bps: float
+    imbalance: float  # (bid size - ask size) / (sum) over the first levels, -1..1
+    microprice: float
+    trade_intensity: float  # trades a second
+    volatility_bps: float  # standard deviation of bar returns
+    momentum_bps: float  # return over the momentum window
+
+
+class FeaturesReady(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    timeframe_ms: int
+    bar_open_ms: int
+    features: Features
+
+
+class Stance(msgspec.Struct, frozen=True, gc=False):
+    """An opinion with an end: entries in the direction of `bias` are allowed until `expires_at` (ns)."""
+
+    market: str
+    made_at: int
+    expires_at: int
+    bias: Bias
+    confidence: float  # 0..1
+    risk_score: float  # 0 calm .. 1 dangerous
+    rationale: str
+    source: str
+    price: float  # quote units, when it was made
+
+
+class Judged(Event, frozen=True, array_like=True, gc=False):
+    stance: Stance
+
+
+class Decided(Event, frozen=True, array_like=True, gc=False):
+    """What the strategy wanted and what became of it: approved, or refused with the reason for the trader."""
+
+    market: str
+    purpose: Purpose
+    side: Side
+    quantity: int
+    approved: bool
+    reason: str
+
+
+class SendOrder(Event, frozen=True, array_like=True, gc=False):
+    """Place this order. `price` and `trigger` are ticks, 0 where the kind has none."""
+
+    market: str
+    client_id: str
+    kind: OrderKind
+    purpose: Purpose
+    side: Side
+    quantity: int
+    price: int
+    trigger: int
+    time_in_force: TimeInForce
+    reduce_only: bool
+
+
+class CancelOrder(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    client_id: str
+    venue_id: str
+    conditional: bool
+
+
+class LookUpOrder(Event, frozen=True, array_like=True, gc=False):
+    """Ask the venue by client id what became of an order."""
+
+    market: str
+    client_id: str
+    conditional: bool
+
+
+class SetLeverage(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    leverage: int
+
+
+class OrderChanged(Event, frozen=True, array_like=True, gc=False):
+    market: str
+    client_id: str
+    before: OrderState
+    after: OrderState
+    reason: str
+
+
+class Filled(Event, frozen=True, array_like=True, gc=False):
+    """One fill, booked: `position` is the signed position after it in steps, `wallet` the cash after it."""
+
+    market: str
+    client_id: str
+    trade_id: int
+    side: Side
+    quantity: int
+    price: int
+    fee: Decimal
+    maker: bool
+    realised: Decimal
+    position: int
+    wallet: Decimal
+
+
+class FundingPaid(Event, frozen=True, array_like=True, gc=False):
+    venue: str
+    market: str
+    amount: Decimal
+    wallet: Decimal
+
+
+class TradingChanged(Event, frozen=True, array_like=True, gc=False):
+    trading: Trading
+    reason: str
+
+
+class LatchHalt(Event, frozen=True, array_like=True, gc=False):
+    """Write the halt to disk, so that a restart finds it."""
+
+    reason: str
+
+
+class ReleaseHalt(Event, frozen=True, array_like=True, gc=False):
+    """Remove the halt from disk."""
+
+
+class Alert(Event, frozen=True, array_like=True, gc=False):
+    """A sentence for the person at the screen."""
+
+    level: Level
+    text: str
+
+
+class Difference(Event, frozen=True, array_like=True, gc=False):
+    """The venue and the ledger disagree: what, ours and theirs as text."""
+
+    venue: str
+    what: str
+    ours: str
+    theirs: str
+
+
+Input = (
+    Started
+    | Instrument
+    | Connected
+    | Disconnected
+    | BookSnapshot
+    | SnapshotFailed
+    | BookDelta
+    | Quote
+    | Trade
+    | TradeHistory
+    | BarHistory
+    | Mark
+    | ClockOffset
+    | DecodeFailed
+    | Fees
+    | OrderAccepted
+    | OrderRefused
+    | OrderFateUnknown
+    | OrderNotFound
+    | CancelRefused
+    | OrderReport
+    | ConditionalReport
+    | BalanceChange
+    | AccountSnapshot
+    | LeverageSet
+    | Command
+    | Tick
+    | Fault
+)
+Output = (
+    TrustChanged
+    | FetchSnapshot
+    | Resubscribe
+    | FetchAccount
+    | BarClosed
+    | FeaturesReady
+    | Judged
+    | Decided
+    | SendOrder
+    | CancelOrder
+    | LookUpOrder
+    | SetLeverage
+    | OrderChanged
+    | Filled
+    | FundingPaid
+    | TradingChanged
+    | LatchHalt
+    | ReleaseHalt
+    | Alert
+    | Difference
+)
+
+# --- encoding: one codec for everything that is written down or sent -----------------------------------------------
+
+encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+decode_input = msgspec.msgpack.Decoder(Input).decode
+decode_output = msgspec.msgpack.Decoder(Output).decode

@@ -1,0 +1,1 @@
+"""The simulated exchange: a process of its own that speaks the venues' wire protocols on loopback."""
