@@ -1,13 +1,13 @@
 """What can go wrong, as one small tree; every error carries its facts and reads as a sentence.
 
-    BarterError
-    ├── ConfigError        a setting is missing, unknown, of the wrong type or impossible
-    ├── DecodeError        something a stranger wrote could not be read
-    ├── VenueError         a venue refused, went silent or could not be reached
-    │   └── VenueStartError    the simulated venue could not be started
-    ├── CaptureError       a recording cannot be played
-    ├── StateError         the state folder cannot be used
-    └── InvariantError     the program found itself in a state that may not exist: a bug, which halts
+BarterError
+├── ConfigError        a setting is missing, unknown, of the wrong type or impossible
+├── DecodeError        something a stranger wrote could not be read
+├── VenueError         a venue refused, went silent or could not be reached
+│   └── VenueStartError    the simulated venue could not be started
+├── CaptureError       a recording cannot be played
+├── StateError         the state folder cannot be used
+└── InvariantError     the program found itself in a state that may not exist: a bug, which halts
 """
 
 

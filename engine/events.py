@@ -6,7 +6,7 @@ field goes last and has a default.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 
@@ -417,6 +417,20 @@ class OrderFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     trigger: Decimal
 
 
+class FillFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A fill from the venue's list of our trades; it names the order by the venue's id only."""
+
+    market: str
+    venue_id: str
+    trade_id: int
+    side: Side
+    quantity: int
+    price: int
+    fee: Decimal
+    maker: bool
+    venue_ms: int
+
+
 class AccountSnapshot(Event, frozen=True, array_like=True, gc=False):
     """Everything the venue says of the account at one moment, by REST."""
 
@@ -426,6 +440,7 @@ class AccountSnapshot(Event, frozen=True, array_like=True, gc=False):
     positions: tuple[PositionFact, ...]
     orders: tuple[OrderFact, ...]
     requested_at: int = 0  # engine time before the first of the requests behind it
+    fills: tuple[FillFact, ...] = ()  # since the time that was asked for, oldest first
 
 
 class LeverageSet(Event, frozen=True, array_like=True, gc=False):
@@ -490,10 +505,11 @@ class Resubscribe(Event, frozen=True, array_like=True, gc=False):
 
 
 class FetchAccount(Event, frozen=True, array_like=True, gc=False):
-    """Ask REST for orders, positions and balances."""
+    """Ask REST for orders, positions and balances, and for our fills since `fills_since_ms` (0: none)."""
 
     venue: str
     reason: str
+    fills_since_ms: int = 0
 
 
 class BarClosed(Event, frozen=True, array_like=True, gc=False):
@@ -544,6 +560,10 @@ class Stance(msgspec.Struct, frozen=True, gc=False):
     rationale: str
     source: str
     price: float  # quote units, when it was made
+
+    def valid(self, at: int) -> bool:
+        """Whether it may still be acted on."""
+        return self.made_at <= at < self.expires_at
 
 
 class Judged(Event, frozen=True, array_like=True, gc=False):
@@ -687,6 +707,7 @@ Input = (
     | Command
     | Tick
     | Fault
+    | Alert
 )
 Output = (
     TrustChanged
@@ -710,6 +731,10 @@ Output = (
     | Alert
     | Difference
 )
+
+# How a shell hands an event to the core, with the monotonic time (ns) at which its bytes were read; True when something
+# that must go out at once followed from it.
+Emit = Callable[[Event, int], bool]
 
 # --- encoding: one codec for everything that is written down or sent -----------------------------------------------
 

@@ -1,6 +1,6 @@
-"""The settings: declared once here, read from defaults, file, `settings.toml`, environment and flags, in that order.
+"""The settings, declared once: sections as structs, each key with its type, range, default and description.
 
-`config.toml` at the project's root is generated from these declarations (`python -m engine.config`), a comment a setting.
+`config.toml`, the README's table, the validation and its messages are all made from here.
 """
 
 from typing import Annotated
@@ -17,12 +17,14 @@ Fraction = Annotated[float, Meta(gt=0, le=1)]
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What runs and where it keeps its state."""
 
-    mode: Annotated[Mode, Meta(description="demo | paper | testnet | live")] = Mode.DEMO
+    mode: Annotated[Mode, Meta(description="What the prices and the orders are; never changes within a session")] = Mode.DEMO
     symbols: Annotated[
         tuple[str, ...], Meta(min_length=1, description="Markets to collect; the first one is traded (unified symbols)")
     ] = ("ASTER/USDT:USDT",)
     state_dir: Annotated[str, Meta(description="Folder for the halt latch and sessions; empty: the platform's state folder")] = ""
-    arm_at_start: Annotated[str, Meta(pattern="^(auto|yes|no)$", description="auto: armed in demo only | yes | no")] = "auto"
+    arm_at_start: Annotated[
+        str, Meta(pattern="^(auto|yes|no)$", description="Whether entries may be made from the start; auto: in demo only")
+    ] = "auto"
     tick_ms: Annotated[int, Meta(ge=10, le=1000, description="How often time-driven checks run, in engine milliseconds")] = 100
 
 
@@ -32,7 +34,9 @@ class VenueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     binance_rest: Annotated[str, Meta(description="REST base; empty: the mode's own")] = ""
     binance_ws: Annotated[str, Meta(description="Websocket base; empty: the mode's own")] = ""
     first_data_s: Annotated[Positive, Meta(description="A stream must bring its first data within this many seconds")] = 10.0
-    recv_window_ms: Annotated[int, Meta(ge=100, le=60000, description="How long after its timestamp an order may still execute")] = 5000
+    recv_window_ms: Annotated[
+        int, Meta(ge=100, le=60000, description="How long after its timestamp an order may still execute")
+    ] = 5000
     seed: Annotated[int, Meta(ge=0, description="Seed of the simulated venue's order flow (demo)")] = 7
     balance: Annotated[Positive, Meta(description="Starting balance of the simulated account, USDT")] = 10_000.0
 
@@ -67,10 +71,13 @@ class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StrategySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to enter and leave, and how large."""
 
-    timeframe: Annotated[str, Meta(pattern="^(1s|1m)$", description="Bars that decide: 1s | 1m")] = "1m"
+    timeframe: Annotated[str, Meta(pattern="^(auto|1s|1m)$", description="Bars that decide; auto: 1s in demo, else 1m")] = "auto"
     sizing: Annotated[
         str,
-        Meta(pattern="^(fixed|percentage_of_capital|kelly|risk_parity)$", description="fixed | percentage_of_capital | kelly | risk_parity"),
+        Meta(
+            pattern="^(fixed|percentage_of_capital|kelly|risk_parity)$",
+            description="How a position is sized; each of the four keys below belongs to one way",
+        ),
     ] = "percentage_of_capital"
     fixed_notional: Annotated[Positive, Meta(description="fixed: notional of a position, USDT")] = 500.0
     capital_fraction: Annotated[Fraction, Meta(description="percentage_of_capital: notional as a fraction of equity")] = 0.1
@@ -78,7 +85,7 @@ class StrategySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     risk_per_trade: Annotated[Fraction, Meta(description="risk_parity: fraction of equity lost at the stop")] = 0.005
     stop_atr: Annotated[Positive, Meta(description="Distance of the protective stop in ATRs")] = 3.0
     target_atr: Annotated[Positive, Meta(description="Distance of the target in ATRs")] = 4.5
-    min_stop_bps: Annotated[Positive, Meta(description="Least distance of the stop, basis points of price")] = 10.0
+    min_stop_bps: Annotated[Positive, Meta(description="Least distance of the stop, basis points of price")] = 25.0
     cooldown_bars: Annotated[int, Meta(ge=0, description="Bars to wait after a position was closed")] = 5
 
 
@@ -89,7 +96,9 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_position_notional: Annotated[Positive, Meta(description="Largest position in a market, USDT")] = 5_000.0
     max_leverage: Annotated[Positive, Meta(description="Largest gross exposure as a multiple of equity")] = 3.0
     max_loss_per_trade: Annotated[Fraction, Meta(description="Largest loss at the stop, fraction of equity")] = 0.01
-    max_daily_loss: Annotated[Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")] = 0.03
+    max_daily_loss: Annotated[
+        Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")
+    ] = 0.03
     max_spread_bps: Annotated[Positive, Meta(description="Entries are refused above this spread, basis points")] = 20.0
     max_orders_per_minute: Annotated[int, Meta(ge=1, description="Entry orders a minute")] = 30
     protect_within_ms: Annotated[int, Meta(ge=50, description="A position without a stop for this long is closed")] = 3000
@@ -105,3 +114,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     judge: JudgeSettings = JudgeSettings()
     strategy: StrategySettings = StrategySettings()
     risk: RiskSettings = RiskSettings()
+
+
+TIMEFRAMES_MS = {"1s": 1_000, "1m": 60_000}
+
+
+def timeframe_ms(settings: Settings) -> int:
+    """Length of the bars that decide."""
+    if settings.strategy.timeframe == "auto":
+        return TIMEFRAMES_MS["1s" if settings.engine.mode is Mode.DEMO else "1m"]
+    return TIMEFRAMES_MS[settings.strategy.timeframe]

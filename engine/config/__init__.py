@@ -1,0 +1,42 @@
+"""The settings: declarations, file, environment and flags in; one frozen `Settings` or a `ConfigError` out.
+
+Order, later wins: defaults, the user's file, `settings.toml` (what the settings screen changed), `BARTER_*`, flags.
+`python -m engine.config` prints the `config.toml` that is generated from the declarations.
+"""
+
+from engine.config.declare import (
+    TIMEFRAMES_MS,
+    BookSettings,
+    EngineSettings,
+    FeatureSettings,
+    JudgeSettings,
+    RiskSettings,
+    Settings,
+    StrategySettings,
+    VenueSettings,
+    timeframe_ms,
+)
+from engine.config.layers import RESERVED, config_folder, create_aster_config, load, save, settings_path, state_dir
+from engine.config.render import render_config, render_table
+
+__all__ = [
+    "RESERVED",
+    "TIMEFRAMES_MS",
+    "BookSettings",
+    "EngineSettings",
+    "FeatureSettings",
+    "JudgeSettings",
+    "RiskSettings",
+    "Settings",
+    "StrategySettings",
+    "VenueSettings",
+    "config_folder",
+    "create_aster_config",
+    "load",
+    "render_config",
+    "render_table",
+    "save",
+    "settings_path",
+    "state_dir",
+    "timeframe_ms",
+]

@@ -1,0 +1,120 @@
+"""The declarations in; `config.toml`, the README's table and the phrases of error messages out."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from engine.config.declare import Settings
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One setting as declared. `type` is what `msgspec.convert` takes; `text` whether a bare word may stand for a value."""
+
+    section: str
+    name: str
+    type: Any
+    default: object
+    description: str
+    expected: str
+    text: bool
+    listed: bool
+
+    @property
+    def dotted(self) -> str:
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"BARTER_{self.section}_{self.name}".upper()
+
+
+def sections() -> Iterator[tuple[str, str, tuple[Key, ...]]]:
+    """Each section's name, its docstring and its keys, in the order of their declaration."""
+    for section in msgspec.structs.fields(Settings):
+        keys = tuple(_key(section.name, field) for field in msgspec.structs.fields(section.type))
+        yield section.name, (section.type.__doc__ or "").strip(), keys
+
+
+def render_config() -> str:
+    """`config.toml`: every setting, active with its default, under what it means and what it may be."""
+    lines = [
+        "# Settings of barter-tui, with their defaults. Generated: `python -m engine.config > config.toml`.",
+        "# Later wins: defaults, this file, settings.toml beside it, BARTER_<SECTION>_<KEY>, flags.",
+        "# Keys and secrets never go in here: they come from the environment.",
+    ]
+    for name, doc, keys in sections():
+        lines += ["", f"# {doc}", f"[{name}]"]
+        for key in keys:
+            value = literal(key.default)
+            lines += [f"# {key.description}.", f"# {_capital(key.expected)}; default {value}.", f"{key.name} = {value}"]
+    return "\n".join(lines) + "\n"
+
+
+def render_table() -> str:
+    """The same as a Markdown table, one row a setting."""
+    lines = ["| setting | default | may be | what it does |", "|---|---|---|---|"]
+    for _, _, keys in sections():
+        lines += [f"| `{key.dotted}` | `{literal(key.default)}` | {key.expected} | {key.description} |" for key in keys]
+    return "\n".join(lines) + "\n"
+
+
+def literal(value: object) -> str:
+    """A value as TOML; JSON spells booleans, numbers, plain strings and their lists the same way."""
+    return msgspec.json.encode(value).decode()
+
+
+def _key(section: str, field: msgspec.structs.FieldInfo) -> Key:
+    declared = inspect.type_info(field.type)
+    described = ""
+    if isinstance(declared, inspect.Metadata):
+        described = str((declared.extra_json_schema or {}).get("description", ""))
+        declared = declared.type
+    return Key(
+        section=section,
+        name=field.name,
+        type=field.type,
+        default=field.default,
+        description=described,
+        expected=_expected(declared),
+        text=isinstance(declared, inspect.StrType | inspect.EnumType),
+        listed=isinstance(declared, inspect.VarTupleType),
+    )
+
+
+def _expected(declared: inspect.Type) -> str:
+    """What a value may be, as it reads after "Expected"."""
+    match declared:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return "a whole number" + _range(declared)
+        case inspect.FloatType():
+            return "a number" + _range(declared)
+        case inspect.EnumType(cls=cls):
+            return _one_of([str(member.value) for member in cls])
+        case inspect.StrType(pattern=str(pattern)) if pattern.startswith("^(") and pattern.endswith(")$"):
+            return _one_of(pattern[2:-2].split("|"))
+        case inspect.StrType():
+            return "text"
+        case inspect.VarTupleType(min_length=least):
+            return f"a list of at least {least} text{'s' if least > 1 else ''}" if least else "a list of texts"
+    raise TypeError(f"a setting of this type has no words in config.toml yet: {declared}")
+
+
+def _range(number: inspect.IntType | inspect.FloatType) -> str:
+    if number.ge is not None and number.le is not None:
+        return f" from {number.ge} to {number.le}"
+    low = f" above {number.gt}" if number.gt is not None else f" of at least {number.ge}" if number.ge is not None else ""
+    high = f" below {number.lt}" if number.lt is not None else f" at most {number.le}" if number.le is not None else ""
+    return low + (" and" if low and high else "") + high
+
+
+def _one_of(words: list[str]) -> str:
+    return "one of " + ", ".join(words)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
