@@ -1,0 +1,103 @@
+"""A closed bar, a stance and a position in; what to do and how much of it out.
+
+The strategy enters in the direction of a valid, confident stance when the bar agrees, and leaves when a valid stance
+turns against the position; stops and targets do the rest. Sizes come from the distance to the stop.
+"""
+
+import math
+
+import msgspec
+
+from engine.config import JudgeSettings, StrategySettings
+from engine.events import Bias, Features, Side, Stance
+from engine.kernel import kernel
+
+FIXED, PERCENTAGE, KELLY, RISK_PARITY = 0, 1, 2, 3
+SIZING = {"fixed": FIXED, "percentage_of_capital": PERCENTAGE, "kelly": KELLY, "risk_parity": RISK_PARITY}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Where a position ends: distances from its price in quote units."""
+
+    stop_distance: float
+    target_distance: float
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """`side` None: do nothing. `leave` closes the position instead of opening one."""
+
+    side: Side | None
+    leave: bool
+    reason: str
+
+
+NOTHING = Wish(None, False, "")
+
+
+def decide(features: Features, stance: Stance | None, position: int, at: int, judge: JudgeSettings, cooling: bool) -> Wish:
+    """What to do at a bar's close with `position` (signed steps)."""
+    if stance is None or not stance.valid(at) or stance.bias is Bias.HOLD:
+        return NOTHING
+    side = Side.BUY if stance.bias is Bias.LONG else Side.SELL
+    if position:
+        if position * side < 0 and stance.confidence >= judge.min_confidence:
+            return Wish(side, True, f"the stance turned {stance.bias.value}")
+        return NOTHING
+    if stance.confidence < judge.min_confidence or stance.risk_score > judge.max_risk_score or cooling:
+        return NOTHING
+    if math.isnan(features.ema_12) or (features.close - features.ema_12) * side < 0:
+        return NOTHING  # the bar does not agree yet
+    return Wish(side, False, f"the stance is {stance.bias.value} with confidence {stance.confidence:.2f} and the bar agrees")
+
+
+def plan(price: float, atr: float, settings: StrategySettings) -> Plan:
+    """Stop and target distances; the least distance holds where the ATR is small or not known."""
+    least = price * settings.min_stop_bps / 10_000
+    stop = max(settings.stop_atr * atr if atr > 0 else 0.0, least)
+    return Plan(stop, stop * settings.target_atr / settings.stop_atr)
+
+
+@kernel
+def position_size(
+    method: int,
+    equity: float,
+    price: float,
+    stop_distance: float,
+    target_distance: float,
+    confidence: float,
+    fixed_notional: float,
+    capital_fraction: float,
+    kelly_fraction: float,
+    risk_per_trade: float,
+) -> float:
+    """Base units to trade, before limits and steps.
+
+    kelly: the stake that is lost at the stop is `kelly_fraction` of the full Kelly fraction p - (1 - p) / b with
+    p = confidence and b = target / stop distance (Kelly 1956), nothing when that is negative.
+    """
+    if equity <= 0.0 or price <= 0.0 or stop_distance <= 0.0:
+        return 0.0
+    if method == FIXED:
+        return fixed_notional / price
+    if method == PERCENTAGE:
+        return capital_fraction * equity / price
+    if method == RISK_PARITY:
+        return risk_per_trade * equity / stop_distance
+    edge = confidence - (1.0 - confidence) * stop_distance / target_distance
+    return max(edge, 0.0) * kelly_fraction * equity / stop_distance
+
+
+def size(settings: StrategySettings, equity: float, price: float, planned: Plan, confidence: float) -> float:
+    """`position_size` with the settings' method."""
+    return position_size(
+        SIZING[settings.sizing],
+        equity,
+        price,
+        planned.stop_distance,
+        planned.target_distance,
+        confidence,
+        settings.fixed_notional,
+        settings.capital_fraction,
+        settings.kelly_fraction,
+        settings.risk_per_trade,
+    )

@@ -1,0 +1,285 @@
+"""The synchronous core: one event in, everything that follows from it out.
+
+`Core.process(event)` is a plain function of state and event. It owns books, trust, bars, indicators, stances, orders and
+positions; whatever is computed elsewhere (REST replies, fills, time) reaches it as an event. The same inputs give the
+same outputs, byte for byte.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from engine import events as e
+from engine.config import Settings
+from engine.core import account, market, protection, trading
+from engine.core.state import MarketState, State
+from engine.core.trading import Out
+from engine.errors import InvariantError
+from engine.events import Action, Alert, Event, Level, Trading
+from engine.judgment import RuleJudge
+
+__all__ = ["Core", "State"]
+
+NS_PER_MS = 1_000_000
+COMMANDS_REMEMBERED = 1_000
+
+
+class Core:
+    """State and the settings that it was built with. `process` is the only way in."""
+
+    def __init__(self, settings: Settings, state: State | None = None) -> None:
+        self.settings = settings
+        self.state = state or State()
+        self.judge = RuleJudge(settings.judge)
+        self._handlers: dict[type[Event], Callable[[Any, Out], None]] = {
+            e.Quote: self._quote,
+            e.BookDelta: self._delta,
+            e.Trade: self._trade,
+            e.Tick: self._tick,
+            e.Mark: self._mark,
+            e.BookSnapshot: self._book_snapshot,
+            e.SnapshotFailed: self._snapshot_failed,
+            e.TradeHistory: self._trade_history,
+            e.BarHistory: self._bar_history,
+            e.Instrument: self._instrument,
+            e.Connected: self._connected,
+            e.Disconnected: self._disconnected,
+            e.ClockOffset: self._clock_offset,
+            e.DecodeFailed: self._decode_failed,
+            e.Fees: self._fees,
+            e.LeverageSet: self._leverage_set,
+            e.OrderAccepted: self._order_accepted,
+            e.OrderRefused: self._order_refused,
+            e.OrderFateUnknown: self._order_fate_unknown,
+            e.OrderNotFound: self._order_not_found,
+            e.CancelRefused: self._cancel_refused,
+            e.OrderReport: self._order_report,
+            e.ConditionalReport: self._conditional_report,
+            e.BalanceChange: self._balance_change,
+            e.AccountSnapshot: self._account_snapshot,
+            e.Command: self._command,
+            e.Started: self._started,
+            e.Fault: self._fault,
+            e.Alert: self._alert,
+        }
+
+    def process(self, event: Event) -> Out:
+        """Everything that follows from `event`, in order.
+
+        Raises InvariantError on a state that may not exist; trading is halted by then, and the caller says so and goes on.
+        """
+        state, out = self.state, Out()
+        state.now = max(state.now, event.at)
+        state.counters.events += 1
+        self._handlers[type(event)](event, out)
+        return out
+
+    def halt_for_bug(self, error: InvariantError) -> Out:
+        """What follows when `process` found a bug: trading halts."""
+        out = Out()
+        trading.halt(self.state, f"an internal check failed ({error})", out)
+        return out
+
+    def snapshot(self) -> bytes:
+        """The whole state; `Core.restore` goes on from it."""
+        return msgspec.msgpack.encode(self.state)
+
+    @classmethod
+    def restore(cls, settings: Settings, snapshot: bytes) -> "Core":
+        return cls(settings, msgspec.msgpack.decode(snapshot, type=State))
+
+    # --- the market -------------------------------------------------------------------------------------------------
+
+    def _held(self, name: str) -> MarketState | None:
+        held = self.state.markets.get(name)
+        if held is None:
+            self.state.counters.ignored += 1
+        return held
+
+    def _quote(self, event: e.Quote, out: Out) -> None:
+        self.state.counters.quotes += 1
+        if held := self._held(event.market):
+            out.extend(held.book.quote(event))
+
+    def _delta(self, event: e.BookDelta, out: Out) -> None:
+        self.state.counters.deltas += 1
+        if held := self._held(event.market):
+            out.extend(held.book.delta(event))
+
+    def _trade(self, event: e.Trade, out: Out) -> None:
+        self.state.counters.trades += 1
+        if held := self._held(event.market):
+            held.last_price = event.price
+            market.traded(self.state, self.settings, held, event, self.judge, out)
+
+    def _mark(self, event: e.Mark, out: Out) -> None:
+        self.state.counters.marks += 1
+        if held := self._held(event.market):
+            held.mark = event
+
+    def _book_snapshot(self, event: e.BookSnapshot, out: Out) -> None:
+        self.state.counters.snapshots += 1
+        if held := self._held(event.market):
+            out.extend(held.book.snapshot(event))
+
+    def _snapshot_failed(self, event: e.SnapshotFailed, out: Out) -> None:
+        if held := self._held(event.market):
+            out.extend(held.book.snapshot_failed(event.at, event.reason))
+
+    def _trade_history(self, event: e.TradeHistory, out: Out) -> None:
+        if held := self._held(event.market):
+            market.trade_history(self.state, self.settings, held, event, out)
+
+    def _bar_history(self, event: e.BarHistory, out: Out) -> None:
+        if held := self._held(event.market):
+            market.bar_history(self.settings, held, event)
+
+    def _instrument(self, event: e.Instrument, out: Out) -> None:
+        market.listed(self.state, self.settings, event)
+
+    def _connected(self, event: e.Connected, out: Out) -> None:
+        if event.route == "private":
+            self.state.private_up = True
+            account.ask(self.state, event.venue, "the private stream connected", out)
+            return
+        for held in self._of(event.venue):
+            if event.route == "public":
+                out.extend(held.book.connected(event.at))
+
+    def _disconnected(self, event: e.Disconnected, out: Out) -> None:
+        self.state.counters.disconnects += 1
+        if event.route == "private":
+            self.state.private_up = self.state.reconciled = self.state.reconciling = False
+            self.state.private_lost_ms = event.at // NS_PER_MS
+        elif event.route == "public":
+            for held in self._of(event.venue):
+                out.extend(held.book.disconnected(event.at, event.reason))
+        else:
+            for held in self._of(event.venue):
+                market.feed_lost(held)
+        out.append(Alert(event.at, Level.WARNING, f"{event.venue} {event.route}: {event.reason}. Reconnecting."))
+
+    def _of(self, venue: str) -> list[MarketState]:
+        return [held for name, held in self.state.markets.items() if name.startswith(venue + ":")]
+
+    def _clock_offset(self, event: e.ClockOffset, out: Out) -> None:
+        for held in self._of(event.venue):
+            held.clock_offset_ms = event.offset_ms
+
+    def _decode_failed(self, event: e.DecodeFailed, out: Out) -> None:
+        self.state.counters.decode_failures += 1
+
+    # --- the account ------------------------------------------------------------------------------------------------
+
+    def _fees(self, event: e.Fees, out: Out) -> None:
+        self.state.portfolio.fee_rates[event.market] = (event.maker, event.taker)
+
+    def _leverage_set(self, event: e.LeverageSet, out: Out) -> None:
+        if held := self._held(event.market):
+            held.leverage = event.leverage
+
+    def _order_accepted(self, event: e.OrderAccepted, out: Out) -> None:
+        account.accepted(self.state, event, out)
+        self._protect(event.market, out)
+
+    def _order_refused(self, event: e.OrderRefused, out: Out) -> None:
+        account.refused(self.state, self.settings, event, out)
+        self._protect(event.market, out)
+
+    def _order_fate_unknown(self, event: e.OrderFateUnknown, out: Out) -> None:
+        account.fate_unknown(self.state, event, out)
+
+    def _order_not_found(self, event: e.OrderNotFound, out: Out) -> None:
+        account.not_found(self.state, self.settings, event, out)
+        self._protect(event.market, out)
+
+    def _cancel_refused(self, event: e.CancelRefused, out: Out) -> None:
+        account.cancel_refused(self.state, event)
+
+    def _order_report(self, event: e.OrderReport, out: Out) -> None:
+        account.reported(self.state, event, out)
+        self._protect(event.market, out)
+
+    def _conditional_report(self, event: e.ConditionalReport, out: Out) -> None:
+        account.conditional_reported(self.state, event, out)
+        self._protect(event.market, out)
+
+    def _balance_change(self, event: e.BalanceChange, out: Out) -> None:
+        account.balance_changed(self.state, event, out)
+
+    def _account_snapshot(self, event: e.AccountSnapshot, out: Out) -> None:
+        account.snapshot(self.state, event, out)
+        self.state.portfolio.start_day(event.at, self.state.equity())
+        for name in self.state.markets:
+            self._protect(name, out)
+
+    def _protect(self, name: str, out: Out) -> None:
+        held = self.state.markets.get(name)
+        if held is not None:
+            protection.protect(self.state, self.settings, held, out)
+
+    # --- time and people --------------------------------------------------------------------------------------------
+
+    def _tick(self, event: e.Tick, out: Out) -> None:
+        state = self.state
+        state.portfolio.start_day(event.at, state.equity())
+        for held in state.markets.values():
+            out.extend(held.book.tick(event.at))
+            market.clock(state, self.settings, held, event.at, self.judge, out)
+            market.ask_leverage(state, self.settings, held, out)
+            protection.protect(state, self.settings, held, out)
+        account.look_ups(state, out)
+        if state.trading is not Trading.ARMED:
+            trading.cancel_entries(state, out)
+        if state.flattening:
+            trading.flatten(state, self.settings, out)
+        for venue in dict.fromkeys(name.partition(":")[0] for name in state.markets):
+            if state.private_up and event.at - state.account_asked_at > account.ASK_ACCOUNT_EVERY_NS:
+                account.ask(state, venue, "the regular comparison is due", out)
+
+    def _started(self, event: e.Started, out: Out) -> None:
+        self.state.session = event.session
+        if event.halted:
+            trading.set_trading(self.state, Trading.HALTED, event.halted, out)
+            out.append(Alert(event.at, Level.WARNING, f"Trading stays halted from before: {event.halted}."))
+        else:
+            trading.set_trading(self.state, Trading.OFF, "started", out)
+
+    def _fault(self, event: e.Fault, out: Out) -> None:
+        self.state.counters.faults += 1
+        out.append(Alert(event.at, Level.ERROR, f"{event.part[:1].upper()}{event.part[1:]} crashed: {event.problem}."))
+        if event.money_path:
+            trading.halt(self.state, f"{event.part} failed", out)
+
+    def _alert(self, event: Alert, out: Out) -> None:
+        out.append(event)  # the runtime's words go the same way as ours
+
+    def _command(self, event: e.Command, out: Out) -> None:
+        state = self.state
+        if event.id in state.command_ids:
+            return  # a doubled press
+        state.command_ids = [*state.command_ids[-COMMANDS_REMEMBERED:], event.id]
+        state.counters.commands += 1
+        who = event.source or "the operator"
+        match event.action:
+            case Action.ARM:
+                if state.trading is Trading.HALTED:
+                    out.append(Alert(event.at, Level.WARNING, "Trading is halted: release it before arming."))
+                else:
+                    trading.set_trading(state, Trading.ARMED, f"armed by {who}", out)
+            case Action.DISARM | Action.SHUTDOWN:
+                if state.trading is Trading.ARMED:
+                    trading.set_trading(state, Trading.OFF, f"disarmed by {who}", out)
+                trading.cancel_entries(state, out)
+            case Action.HALT:
+                trading.halt(state, f"halted by {who}", out)
+            case Action.FLATTEN:
+                trading.halt(state, f"flattened by {who}", out)
+                state.flattening = True
+                trading.flatten(state, self.settings, out)
+            case Action.RELEASE:
+                state.flattening = False
+                if state.trading is Trading.HALTED:
+                    out.append(e.ReleaseHalt(event.at))
+                    trading.set_trading(state, Trading.OFF, f"released by {who}", out)

@@ -1,0 +1,327 @@
+"""What the venue says of our orders and money in; booked fills, order states and differences out."""
+
+from decimal import Decimal
+
+from engine.config import Settings
+from engine.core import protection, trading
+from engine.core.state import MarketState, State
+from engine.core.trading import Out
+from engine.events import (
+    AccountSnapshot,
+    Alert,
+    BalanceChange,
+    CancelRefused,
+    ConditionalReport,
+    Difference,
+    FetchAccount,
+    Filled,
+    FillFact,
+    FundingPaid,
+    Level,
+    LookUpOrder,
+    OrderAccepted,
+    OrderFact,
+    OrderFateUnknown,
+    OrderKind,
+    OrderNotFound,
+    OrderRefused,
+    OrderReport,
+    OrderState,
+    PositionFact,
+    Purpose,
+    Side,
+    TimeInForce,
+)
+from engine.execution import orders
+from engine.execution.orders import Order
+from engine.portfolio import ZERO, Position, cents
+
+NS_PER_MS = 1_000_000
+BINANCE_WOULD_TRIGGER = -2021
+FILLS_OVERLAP_MS = 10_000
+ASK_ACCOUNT_EVERY_NS = 30_000_000_000
+ASK_ACCOUNT_AGAIN_NS = 5_000_000_000
+
+
+def accepted(state: State, event: OrderAccepted, out: Out) -> None:
+    order = state.orders.get(event.client_id)
+    if order is None:
+        return
+    state.by_venue_id[event.venue_id] = order.client_id
+    trading.tell(state, order, orders.accepted(order, event.venue_id, event.at), out)
+    if order.cancel_asked_at and order.open and order.state is not OrderState.CANCELLING:
+        trading.cancel(state, order, out)  # the first cancel may have come before the order
+
+
+def refused(state: State, settings: Settings, event: OrderRefused, out: Out) -> None:
+    order = state.orders.get(event.client_id)
+    if order is None:
+        return
+    reason = f"{event.reason} (code {event.code})"
+    change = orders.refused(order, reason, event.at)
+    trading.tell(state, order, change, out)
+    if change is None:
+        return
+    if order.purpose is not Purpose.TARGET:
+        out.append(Alert(event.at, Level.WARNING, f"The venue refused a {order.purpose.value} order: {reason}."))
+    held = state.markets.get(order.market)
+    if held is not None and order.purpose is Purpose.STOP and event.code == BINANCE_WOULD_TRIGGER:
+        protection.stop_refused(state, settings, held, reason, out)
+
+
+def fate_unknown(state: State, event: OrderFateUnknown, out: Out) -> None:
+    order = state.orders.get(event.client_id)
+    if order is not None:
+        trading.tell(state, order, orders.fate_unknown(order, event.reason, event.at), out)
+
+
+def not_found(state: State, settings: Settings, event: OrderNotFound, out: Out) -> None:
+    order = state.orders.get(event.client_id)
+    if order is not None:
+        believe_after = (settings.venue.recv_window_ms + 1000) * NS_PER_MS
+        trading.tell(state, order, orders.not_found(order, event.at, believe_after), out)
+
+
+def cancel_refused(state: State, event: CancelRefused) -> None:
+    """Usually the order is gone already: its own report says how, and a look-up asks where none came."""
+    order = state.orders.get(event.client_id)
+    if order is not None and order.open:
+        order.look_up_at = event.at + 200 * NS_PER_MS
+
+
+def look_ups(state: State, out: Out) -> None:
+    for order in state.orders.values():
+        if orders.due_look_up(order, state.now):
+            out.append(LookUpOrder(state.now, order.market, order.client_id, order.kind.conditional))
+
+
+def reported(state: State, event: OrderReport, out: Out) -> None:
+    held = state.markets.get(event.market)
+    if held is None:
+        state.counters.ignored += 1
+        return
+    order = _order(state, event.client_id, event.venue_id) or _adopt_report(state, event)
+    if event.venue_id:
+        state.by_venue_id.setdefault(event.venue_id, order.client_id)
+    if event.last_quantity and event.trade_id:
+        fill = FillFact(
+            event.market,
+            event.venue_id,
+            event.trade_id,
+            event.side,
+            event.last_quantity,
+            event.last_price,
+            event.fee,
+            event.maker,
+            event.venue_ms,
+        )
+        _book(state, held, order.client_id, fill, event.realised, out)
+    trading.tell(state, order, orders.reported(order, event), out)
+    if order.state is OrderState.UNKNOWN or (order.open and order.cancel_asked_at and order.state is OrderState.WORKING):
+        order.look_up_at = order.look_up_at or event.at
+
+
+def conditional_reported(state: State, event: ConditionalReport, out: Out) -> None:
+    order = _order(state, event.client_id, event.venue_id)
+    if order is None:
+        return
+    if event.order_id:
+        state.by_venue_id[event.order_id] = order.client_id
+    change = orders.conditional_reported(order, event.status, event.venue_id, event.reason, event.at)
+    trading.tell(state, order, change, out)
+
+
+def balance_changed(state: State, event: BalanceChange, out: Out) -> None:
+    if not state.portfolio.known:
+        return
+    if event.reason == "FUNDING_FEE":
+        state.portfolio.fund(event.market, event.change)
+        out.append(FundingPaid(event.at, event.venue, event.market, event.change, state.portfolio.wallet))
+    else:
+        state.portfolio.adjust(event.change)
+        out.append(Alert(event.at, Level.INFO, f"The venue changed the wallet by {event.change}: {event.reason}."))
+    state.account_changed_at = event.at
+
+
+def ask(state: State, venue: str, reason: str, out: Out) -> None:
+    """Ask for the account unless that is under way; an answer that never comes is asked for again."""
+    if state.reconciling and state.now - state.account_asked_at < ASK_ACCOUNT_AGAIN_NS:
+        return
+    state.reconciling, state.account_asked_at = True, state.now
+    since = max(state.private_lost_ms - FILLS_OVERLAP_MS, 1) if state.portfolio.known else 0
+    out.append(FetchAccount(state.now, venue, reason, since))
+
+
+def snapshot(state: State, event: AccountSnapshot, out: Out) -> None:
+    """The first one opens the ledger; later ones are compared with it, fills missed while away are booked first."""
+    state.reconciling = False
+    if not state.portfolio.known:
+        state.portfolio.open(event.wallet)
+        for fact in event.positions:
+            _adopt_position(state, fact, event.at, out)
+        _orders_agree(state, event, out)
+        state.reconciled = True
+        return
+    for fill in event.fills:
+        held = state.markets.get(fill.market)
+        if held is not None and fill.trade_id not in state.portfolio.seen.get(fill.market, {}):
+            order_id = state.by_venue_id.get(fill.venue_id, fill.venue_id)
+            _book(state, held, order_id, fill, None, out)
+    if event.requested_at <= state.account_changed_at:
+        ask(state, event.venue, "the account changed while it was read", out)
+        return
+    _positions_agree(state, event, out)
+    _orders_agree(state, event, out)
+    if event.wallet != state.portfolio.wallet:
+        _differ(state, event.venue, "wallet", str(state.portfolio.wallet), str(event.wallet), out)
+        state.portfolio.adjust(event.wallet - state.portfolio.wallet)
+    state.reconciled = True
+    state.private_lost_ms = event.at // NS_PER_MS
+
+
+def _book(state: State, held: MarketState, client_id: str, fill: FillFact, realised_there: Decimal | None, out: Out) -> None:
+    portfolio, instrument = state.portfolio, held.instrument
+    if not portfolio.known or not portfolio.first_sight(fill.market, fill.trade_id):
+        return
+    before = portfolio.position(fill.market).quantity
+    realised, our_fee = portfolio.fill(instrument, fill.side, fill.quantity, fill.price, fill.fee, fill.maker, state.now)
+    after = portfolio.position(fill.market).quantity
+    state.counters.fills += 1
+    state.account_changed_at = state.now
+    if our_fee is not None:
+        _differ(state, _venue(fill.market), f"commission of trade {fill.trade_id}", str(our_fee), str(fill.fee), out)
+    if realised_there is not None and cents(realised) != cents(realised_there):
+        _differ(state, _venue(fill.market), f"profit of trade {fill.trade_id}", str(realised), str(realised_there), out)
+    if before and (after == 0 or (after > 0) != (before > 0)):
+        held.bars_since_close = 0
+        held.unprotected_since = 0
+        if after == 0:
+            held.plan = None
+    out.append(
+        Filled(
+            state.now,
+            fill.market,
+            client_id,
+            fill.trade_id,
+            fill.side,
+            fill.quantity,
+            fill.price,
+            fill.fee,
+            fill.maker,
+            realised,
+            after,
+            portfolio.wallet,
+        )
+    )
+
+
+def _order(state: State, client_id: str, venue_id: str) -> Order | None:
+    """By our id; a stop's market order may come under the venue's id only."""
+    return state.orders.get(client_id) or state.orders.get(state.by_venue_id.get(venue_id, ""))
+
+
+def _adopt_report(state: State, event: OrderReport) -> Order:
+    """Somebody else's order on our account: a manual close, a liquidation."""
+    purpose = Purpose.EXIT if event.reduce_only else Purpose.ENTRY
+    kind = OrderKind.LIMIT
+    return _adopt(state, event.client_id, event.market, kind, purpose, event.side, event.quantity, event.venue_id, 0)
+
+
+def _adopt(
+    state: State,
+    client_id: str,
+    market: str,
+    kind: OrderKind,
+    purpose: Purpose,
+    side: Side,
+    quantity: int,
+    venue_id: str,
+    trigger: int,
+) -> Order:
+    order = Order(
+        client_id,
+        market,
+        kind,
+        purpose,
+        side,
+        quantity,
+        0,
+        trigger,
+        TimeInForce.GTC,
+        purpose is not Purpose.ENTRY,
+        state.now,
+        state=OrderState.WORKING,
+        venue_id=venue_id,
+        external=True,
+    )
+    state.orders[client_id] = order
+    state.counters.adopted += 1
+    return order
+
+
+def _adopt_position(state: State, fact: PositionFact, at: int, out: Out) -> None:
+    held = state.markets.get(fact.market)
+    if held is None or not fact.quantity:
+        return
+    cost = fact.entry * abs(fact.quantity) * held.instrument.step
+    ours = state.portfolio.position(fact.market)
+    state.portfolio.positions[fact.market] = Position(fact.quantity, cost, ours.realised, ours.fees, ours.funding, at)
+    state.counters.adopted += 1
+    out.append(
+        Alert(at, Level.WARNING, f"A position of {fact.quantity * held.instrument.step} {held.instrument.base} was adopted.")
+    )
+
+
+def _positions_agree(state: State, event: AccountSnapshot, out: Out) -> None:
+    theirs = {fact.market: fact for fact in event.positions}
+    for market in state.markets:
+        ours = state.portfolio.position(market)
+        fact = theirs.get(market)
+        quantity = fact.quantity if fact is not None else 0
+        if quantity == ours.quantity:
+            continue
+        _differ(state, event.venue, f"position in {market}", str(ours.quantity), str(quantity), out)
+        if fact is not None and fact.quantity:
+            _adopt_position(state, fact, event.at, out)
+        else:
+            ours.quantity, ours.cost = 0, ZERO
+
+
+def _orders_agree(state: State, event: AccountSnapshot, out: Out) -> None:
+    """Strangers' orders are adopted; ours that the venue does not list are asked for one by one."""
+    listed = {fact.client_id for fact in event.orders}
+    for fact in event.orders:
+        if fact.client_id not in state.orders and fact.market in state.markets:
+            _adopt_fact(state, fact)
+    for order in state.orders.values():
+        quiet = order.changed_at < event.requested_at and order.created_at < event.requested_at
+        if order.open and order.client_id not in listed and quiet:
+            order.look_up_at = order.look_up_at or event.at
+
+
+def _adopt_fact(state: State, fact: OrderFact) -> None:
+    purpose = Purpose.ENTRY
+    kind = OrderKind.LIMIT
+    if fact.conditional:
+        kind, purpose = OrderKind.STOP, Purpose.STOP
+        mark = state.markets[fact.market].mark_price()
+        entry = state.portfolio.position(fact.market).entry(state.markets[fact.market].instrument) or mark
+        if entry is not None and (fact.trigger - entry) * fact.side < 0:
+            kind, purpose = OrderKind.TARGET, Purpose.TARGET
+    elif fact.reduce_only:
+        purpose = Purpose.EXIT
+    tick = state.markets[fact.market].instrument.tick
+    order = _adopt(
+        state, fact.client_id, fact.market, kind, purpose, fact.side, fact.quantity, fact.venue_id, int(fact.trigger / tick)
+    )
+    order.filled, order.reduce_only = fact.filled, fact.reduce_only
+
+
+def _differ(state: State, venue: str, what: str, ours: str, theirs: str, out: Out) -> None:
+    state.counters.differences += 1
+    out.append(Difference(state.now, venue, what, ours, theirs))
+    out.append(Alert(state.now, Level.ERROR, f"{venue} and the ledger disagree on the {what}: ours {ours}, theirs {theirs}."))
+
+
+def _venue(market: str) -> str:
+    return market.partition(":")[0]

@@ -1,0 +1,120 @@
+"""All that the core knows, as one tree of structs: encode it and it is a snapshot, decode it and the core goes on."""
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.action import Plan
+from engine.events import Features, Instrument, Mark, OrderState, Stance, Trading
+from engine.execution.orders import Order
+from engine.portfolio import Portfolio
+from engine.processor.features import Intensity
+from engine.processor.indicators import Indicators
+from engine.signal.bars import Bars
+from engine.signal.book import Book
+
+FINAL_ORDERS_KEPT = 300
+
+
+class MarketState(msgspec.Struct):
+    """One market: what its venue says, what we make of it, and how its position is meant to end."""
+
+    instrument: Instrument
+    book: Book
+    bars: dict[int, Bars]
+    indicators: dict[int, Indicators]
+    intensity: Intensity
+    mark: Mark | None = None
+    features: dict[int, Features] = {}
+    stance: Stance | None = None
+    bars_to_judgment: int = 0
+    bars_since_close: int = 1_000_000
+    plan: Plan | None = None
+    leverage: int = 0
+    leverage_asked: bool = False
+    unprotected_since: int = 0
+    stop_tried_at: int = 0
+    last_price: int = 0  # ticks of the newest trade
+    clock_offset_ms: int = 0  # the venue's clock minus ours
+
+    def mark_price(self) -> Decimal | None:
+        """The venue's mark, the book's mid before there is one."""
+        if self.mark is not None:
+            return self.mark.mark
+        book = self.book
+        if book.best_bid and book.best_ask:
+            return (book.best_bid + book.best_ask) * self.instrument.tick / 2
+        return None
+
+
+class Counters(msgspec.Struct):
+    """What happened how often; everything dropped, refused or odd has its own number."""
+
+    events: int = 0
+    trades: int = 0
+    quotes: int = 0
+    deltas: int = 0
+    marks: int = 0
+    snapshots: int = 0
+    decode_failures: int = 0
+    disconnects: int = 0
+    ignored: int = 0  # events for a market that is not collected
+    bars: int = 0
+    judgments: int = 0
+    approvals: int = 0
+    refusals: int = 0
+    orders: int = 0
+    cancels: int = 0
+    rejects: int = 0
+    unknown: int = 0
+    fills: int = 0
+    differences: int = 0
+    adopted: int = 0
+    faults: int = 0
+    commands: int = 0
+
+
+class State(msgspec.Struct):
+    session: str = ""
+    now: int = 0
+    trading: Trading = Trading.OFF
+    trading_reason: str = "not started"
+    flattening: bool = False
+    stopping: bool = False
+    markets: dict[str, MarketState] = {}
+    orders: dict[str, Order] = {}
+    by_venue_id: dict[str, str] = {}
+    final_orders: list[str] = []
+    next_order: int = 1
+    portfolio: Portfolio = msgspec.field(default_factory=Portfolio)
+    private_up: bool = False
+    reconciled: bool = False
+    reconciling: bool = False  # a snapshot was asked for and has not come
+    account_changed_at: int = 0
+    account_asked_at: int = 0
+    private_lost_ms: int = 0
+    entry_times: list[int] = []  # of the last minute
+    command_ids: list[str] = []
+    refusal: str = ""  # the newest reason why an entry was not made
+    counters: Counters = msgspec.field(default_factory=Counters)
+
+    def instruments(self) -> dict[str, Instrument]:
+        return {market: held.instrument for market, held in self.markets.items()}
+
+    def marks(self) -> dict[str, Decimal]:
+        marks: dict[str, Decimal] = {}
+        for market, held in self.markets.items():
+            mark = held.mark_price()
+            if mark is not None:
+                marks[market] = mark
+        return marks
+
+    def equity(self) -> Decimal:
+        """Wallet plus what is open at the marks."""
+        return self.portfolio.wallet + self.portfolio.unrealised(self.instruments(), self.marks())
+
+    def open_orders(self, market: str) -> list[Order]:
+        return [order for order in self.orders.values() if order.market == market and order.open]
+
+    def unknown_orders(self, market: str) -> int:
+        return sum(1 for order in self.orders.values() if order.market == market and order.state is OrderState.UNKNOWN)

@@ -1,0 +1,247 @@
+"""Wishes in, orders out: sizing, the gate of `risk`, sending, cancelling, halting and flattening."""
+
+import math
+
+from engine import action, risk
+from engine.config import Settings, timeframe_ms
+from engine.core.state import FINAL_ORDERS_KEPT, MarketState, State
+from engine.events import (
+    Alert,
+    CancelOrder,
+    Decided,
+    Event,
+    LatchHalt,
+    Level,
+    OrderChanged,
+    OrderKind,
+    OrderState,
+    Purpose,
+    Side,
+    TimeInForce,
+    Trading,
+    TradingChanged,
+)
+from engine.execution import orders
+from engine.execution.orders import Order
+
+NS_PER_MS = 1_000_000
+MINUTE_NS = 60_000_000_000
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+CANCEL_AGAIN_NS = 1_000_000_000
+
+Out = list[Event]
+
+
+def context(state: State, settings: Settings, held: MarketState) -> risk.Context:
+    """Everything that limits look at, as it is now."""
+    instrument, book = held.instrument, held.book
+    tick, step = float(instrument.tick), float(instrument.step)
+    mark = held.mark_price()
+    price = float(mark) if mark is not None else 0.0
+    spread = math.inf
+    if book.best_bid and book.best_ask:
+        mid = (book.best_bid + book.best_ask) / 2
+        spread = (book.best_ask - book.best_bid) / mid * 10_000
+        price = mid * tick
+    pending = sum(
+        order.side * order.unfilled
+        for order in state.open_orders(instrument.market)
+        if order.adds_exposure and not order.kind.conditional
+    )
+    others = 0.0
+    for market, other in state.markets.items():
+        quantity = state.portfolio.position(market).quantity
+        other_mark = other.mark_price()
+        if other is not held and quantity and other_mark is not None:
+            others += abs(quantity) * float(other.instrument.step) * float(other_mark)
+    return risk.Context(
+        state.trading,
+        book.trust,
+        book.reason,
+        not_ready(state, held),
+        price,
+        step,
+        tick,
+        spread,
+        float(state.equity()),
+        float(state.portfolio.day_equity),
+        state.portfolio.position(instrument.market).quantity,
+        pending,
+        others,
+        state.unknown_orders(instrument.market),
+        sum(1 for at in state.entry_times if state.now - at < MINUTE_NS),
+        instrument.min_quantity,
+        instrument.max_market_quantity,
+        float(instrument.min_notional),
+    )
+
+
+def not_ready(state: State, held: MarketState) -> str:
+    """Why the account cannot be traded on yet, "" when it can."""
+    if not state.private_up:
+        return "the account's private stream is not connected"
+    if not state.reconciled:
+        return "orders and positions have not been compared with the venue yet"
+    if not held.leverage:
+        return "the venue has not confirmed the leverage"
+    if held.instrument.market not in state.portfolio.fee_rates:
+        return "the venue has not told its commission rates"
+    return ""
+
+
+def consider(state: State, settings: Settings, held: MarketState, out: Out) -> None:
+    """A bar of the strategy's timeframe closed: let the strategy decide and act on it."""
+    market = held.instrument.market
+    features = held.features.get(timeframe_ms(settings))
+    if features is None or state.trading is not Trading.ARMED:
+        return
+    if any(order.purpose in (Purpose.ENTRY, Purpose.EXIT) for order in state.open_orders(market)):
+        return
+    position = state.portfolio.position(market).quantity
+    cooling = held.bars_since_close < settings.strategy.cooldown_bars
+    wish = action.decide(features, held.stance, position, state.now, settings.judge, cooling)
+    if wish.side is None:
+        return
+    if wish.leave:
+        leave(state, settings, held, wish.reason, out)
+    else:
+        enter(state, settings, held, wish.side, wish.reason, features.atr_14, out)
+
+
+def enter(state: State, settings: Settings, held: MarketState, side: Side, reason: str, atr: float, out: Out) -> None:
+    """Size an entry, take it through the gate, send it."""
+    instrument, book = held.instrument, held.book
+    look = context(state, settings, held)
+    expected = book.best_ask if side is Side.BUY else book.best_bid
+    planned = action.plan(look.price, atr, settings.strategy)
+    confidence = held.stance.confidence if held.stance else 0.0
+    wanted = action.size(settings.strategy, look.equity, look.price, planned, confidence)
+    # The gate measures the loss from the price to the stop's tick, so room is asked for that distance.
+    stop = expected - side * max(math.floor(planned.stop_distance / look.tick), 1)
+    distance = max(abs(look.price - stop * look.tick), look.tick)
+    quantity = min(int(wanted / look.step), risk.entry_room(look, settings.risk, distance))
+    target = expected + side * max(round(planned.target_distance / look.tick), 1)
+    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, expected, stop, target, reason)
+    approved = gate(state, settings, held, intent, look, out)
+    if approved is not None:
+        held.plan = planned
+        state.entry_times = [at for at in state.entry_times if state.now - at < MINUTE_NS] + [state.now]
+        send(state, approved, OrderKind.MARKET, 0, out)
+
+
+def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out) -> None:
+    """Close the position at market, reduce-only, unless that is under way."""
+    market = held.instrument.market
+    quantity = state.portfolio.position(market).quantity
+    if not quantity or any(order.purpose is Purpose.EXIT for order in state.open_orders(market)):
+        return
+    side = Side.SELL if quantity > 0 else Side.BUY
+    price = held.book.best_bid if side is Side.SELL else held.book.best_ask
+    intent = risk.Intent(market, Purpose.EXIT, side, abs(quantity), price, reason=reason)
+    approved = gate(state, settings, held, intent, context(state, settings, held), out)
+    if approved is not None:
+        send(state, approved, OrderKind.MARKET, 0, out)
+
+
+def gate(
+    state: State, settings: Settings, held: MarketState, intent: risk.Intent, look: risk.Context, out: Out
+) -> risk.Approved | None:
+    """Ask `risk`; both answers are told."""
+    verdict = risk.approve(intent, look, settings.risk)
+    approved = isinstance(verdict, risk.Approved)
+    reason = intent.reason if isinstance(verdict, risk.Approved) else verdict.reason
+    out.append(Decided(state.now, intent.market, intent.purpose, intent.side, intent.quantity, approved, reason))
+    if isinstance(verdict, risk.Approved):
+        state.counters.approvals += 1
+        return verdict
+    state.counters.refusals += 1
+    state.refusal = reason
+    return None
+
+
+def send(state: State, approved: risk.Approved, kind: OrderKind, trigger: int, out: Out) -> Order:
+    """Make the order and ask for it to be sent; its id is the session's next."""
+    intent = approved.intent
+    number = state.next_order
+    state.next_order += 1
+    order = Order(
+        f"bt{state.session}{base36(number)}",
+        intent.market,
+        kind,
+        intent.purpose,
+        intent.side,
+        intent.quantity,
+        0,
+        trigger,
+        TimeInForce.GTC,
+        intent.reduces,
+        state.now,
+    )
+    state.orders[order.client_id] = order
+    state.counters.orders += 1
+    tell(state, order, orders.move(order, OrderState.SENT, state.now, intent.reason), out)
+    out.append(order.request(state.now))
+    return order
+
+
+def cancel(state: State, order: Order, out: Out) -> None:
+    tell(state, order, orders.ask_cancel(order, state.now), out)
+    state.counters.cancels += 1
+    out.append(CancelOrder(state.now, order.market, order.client_id, order.venue_id, order.kind.conditional))
+
+
+def cancel_entries(state: State, out: Out) -> None:
+    """Cancel everything that could add exposure and is still alive; asked again every second until it is gone."""
+    for order in state.orders.values():
+        if order.open and order.adds_exposure and state.now - order.cancel_asked_at >= CANCEL_AGAIN_NS:
+            cancel(state, order, out)
+
+
+def set_trading(state: State, trading: Trading, reason: str, out: Out) -> None:
+    if (trading, reason) != (state.trading, state.trading_reason):
+        state.trading, state.trading_reason = trading, reason
+        out.append(TradingChanged(state.now, trading, reason))
+
+
+def halt(state: State, reason: str, out: Out) -> None:
+    """Latch: no order that adds exposure is made any more and those that rest are cancelled; stops stay."""
+    if state.trading is not Trading.HALTED:
+        out.append(LatchHalt(state.now, reason))
+        set_trading(state, Trading.HALTED, reason, out)
+        text = f"Trading is halted: {reason}. Stops stay; release with `barter-tui release`."
+        out.append(Alert(state.now, Level.WARNING, text))
+    cancel_entries(state, out)
+
+
+def flatten(state: State, settings: Settings, out: Out) -> None:
+    """Close whatever is open; called until nothing is."""
+    for held in state.markets.values():
+        if state.portfolio.position(held.instrument.market).quantity:
+            leave(state, settings, held, "flatten", out)
+
+
+def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
+    """Make a state change known and keep the memory of finished orders bounded."""
+    if change is None:
+        return
+    before, after = change
+    if after is OrderState.UNKNOWN:
+        state.counters.unknown += 1
+    if after is OrderState.REJECTED:
+        state.counters.rejects += 1
+    out.append(OrderChanged(state.now, order.market, order.client_id, before, after, order.reason))
+    if after.final:
+        state.final_orders.append(order.client_id)
+        while len(state.final_orders) > FINAL_ORDERS_KEPT:
+            old = state.orders.get(state.final_orders.pop(0))
+            if old is not None and old.state.final:
+                del state.orders[old.client_id]
+                state.by_venue_id.pop(old.venue_id, None)
+
+
+def base36(number: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = DIGITS[digit] + text
+    return text.rjust(4, "0")

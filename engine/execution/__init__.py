@@ -1,0 +1,1 @@
+"""Approved intents in, orders at the venue and their fates out."""

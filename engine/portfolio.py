@@ -1,0 +1,158 @@
+"""The exact ledger: fills, funding and the venue's snapshots in; positions, wallet and profit out, all in `Decimal`.
+
+The rules are Binance's as far as they are known, and where they are not they are fixed here (and, independently, in the
+simulated venue): commission is notional x rate to 8 decimals, half-even; a reduction by q of Q releases cost C x q / Q to
+8 decimals, half-even (all of C when q is Q), so that closing a position in parts realises exactly its cash flow.
+"""
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import msgspec
+
+from engine.events import Instrument, Side
+
+ZERO = Decimal(0)
+CENT = Decimal("0.00000001")  # the venue's smallest amount of USDT
+SEEN_TRADES = 20_000
+
+
+def cents(amount: Decimal) -> Decimal:
+    """To the venue's 8 decimals."""
+    return amount.quantize(CENT, ROUND_HALF_EVEN)
+
+
+def money(instrument: Instrument, price: int, quantity: int) -> Decimal:
+    """Notional of `quantity` steps at `price` ticks, exactly."""
+    return price * instrument.tick * (quantity * instrument.step)
+
+
+def commission(notional: Decimal, rate: Decimal) -> Decimal:
+    return cents(notional * rate)
+
+
+class Position(msgspec.Struct):
+    """`quantity` is signed steps, `cost` the positive cost basis of what is open, in quote units."""
+
+    quantity: int = 0
+    cost: Decimal = ZERO
+    realised: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    opened_at: int = 0
+
+    @property
+    def side(self) -> int:
+        """1, -1 or 0."""
+        return (self.quantity > 0) - (self.quantity < 0)
+
+    def entry(self, instrument: Instrument) -> Decimal:
+        """Average entry price in quote units, 0 when flat."""
+        return self.cost / (abs(self.quantity) * instrument.step) if self.quantity else ZERO
+
+    def unrealised(self, instrument: Instrument, mark: Decimal) -> Decimal:
+        return self.side * (abs(self.quantity) * instrument.step * mark - self.cost)
+
+    def apply(self, instrument: Instrument, side: Side, quantity: int, price: int, at: int) -> Decimal:
+        """Book a fill of `quantity` steps at `price` ticks; returns the profit it realised (before commission)."""
+        reducing = min(quantity, abs(self.quantity)) if side == -self.side else 0
+        realised = ZERO
+        if reducing:
+            whole = reducing == abs(self.quantity)
+            released = self.cost if whole else cents(self.cost * reducing / abs(self.quantity))
+            realised = self.side * (money(instrument, price, reducing) - released)
+            self.cost -= released
+            self.quantity += side * reducing
+        opening = quantity - reducing
+        if opening:
+            if not self.quantity:
+                self.opened_at = at
+            self.cost += money(instrument, price, opening)
+            self.quantity += side * opening
+        self.realised += realised
+        return realised
+
+
+class Portfolio(msgspec.Struct):
+    """One account: the wallet, a position a market, and what was paid and earned since the session began."""
+
+    known: bool = False  # whether the venue has told what the wallet holds
+    wallet: Decimal = ZERO
+    opening_wallet: Decimal = ZERO
+    positions: dict[str, Position] = {}
+    realised: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    adjustments: Decimal = ZERO  # wallet changes that are neither profit, fee nor funding
+    fee_rates: dict[str, tuple[Decimal, Decimal]] = {}  # maker, taker
+    fee_mismatches: int = 0
+    fills: int = 0
+    seen: dict[str, dict[int, None]] = {}  # trade ids booked, by market; the oldest are forgotten past SEEN_TRADES
+    day: int = -1
+    day_equity: Decimal = ZERO
+
+    def position(self, market: str) -> Position:
+        return self.positions.setdefault(market, Position())
+
+    def first_sight(self, market: str, trade_id: int) -> bool:
+        """False for a fill that was booked before: streams and look-ups may tell it twice."""
+        seen = self.seen.setdefault(market, {})
+        if trade_id in seen:
+            return False
+        seen[trade_id] = None
+        if len(seen) > SEEN_TRADES:
+            del seen[next(iter(seen))]
+        return True
+
+    def fill(
+        self, instrument: Instrument, side: Side, quantity: int, price: int, fee: Decimal, maker: bool, at: int
+    ) -> tuple[Decimal, Decimal | None]:
+        """Book a fill with the commission that the venue charged.
+
+        Returns the profit realised and, when our own arithmetic gives another commission than `fee`, ours.
+        """
+        position = self.position(instrument.market)
+        realised = position.apply(instrument, side, quantity, price, at)
+        position.fees += fee
+        self.realised += realised
+        self.fees += fee
+        self.wallet += realised - fee
+        self.fills += 1
+        rates = self.fee_rates.get(instrument.market)
+        if rates is None:
+            return realised, None
+        ours = commission(money(instrument, price, quantity), rates[0] if maker else rates[1])
+        if ours == fee:
+            return realised, None
+        self.fee_mismatches += 1
+        return realised, ours
+
+    def fund(self, market: str, amount: Decimal) -> None:
+        """Book a funding payment: positive is received."""
+        self.funding += amount
+        self.wallet += amount
+        if market:
+            self.position(market).funding += amount
+
+    def adjust(self, amount: Decimal) -> None:
+        """Book a change of the wallet that somebody else caused: a transfer, a bonus, an adopted difference."""
+        self.adjustments += amount
+        self.wallet += amount
+
+    def open(self, wallet: Decimal) -> None:
+        """The venue's first word on the wallet: the session's starting point."""
+        self.known, self.wallet, self.opening_wallet = True, wallet, wallet
+        self.day = -1
+
+    def unrealised(self, instruments: dict[str, Instrument], marks: dict[str, Decimal]) -> Decimal:
+        """Over all positions; one whose mark is not known yet counts as nothing."""
+        total = ZERO
+        for market, position in self.positions.items():
+            if position.quantity and market in marks:
+                total += position.unrealised(instruments[market], marks[market])
+        return total
+
+    def start_day(self, at: int, equity: Decimal) -> None:
+        """Remember the equity with which a UTC day opens: the daily loss limit counts from it."""
+        day = at // 86_400_000_000_000
+        if self.known and day != self.day:
+            self.day, self.day_equity = day, equity

@@ -1,0 +1,1 @@
+"""Closed bars, books and trades come in; indicators and microstructure features go out."""

@@ -1,0 +1,201 @@
+"""Limits: an intent and the state of things in; `Approved` or `Refused` with a reason for the trader out.
+
+Nothing else can make an `Approved`, and execution accepts nothing else. Entries must pass every limit; an order that
+only reduces is never refused for an entry's reason.
+"""
+
+import msgspec
+
+from engine.config import RiskSettings
+from engine.events import Purpose, Side, Trading, Trust
+from engine.kernel import kernel
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """What the strategy (or the operator, or the protection) wants: steps, ticks. `price` is the expected fill."""
+
+    market: str
+    purpose: Purpose
+    side: Side
+    quantity: int
+    price: int
+    stop: int = 0
+    target: int = 0
+    reason: str = ""
+
+    @property
+    def reduces(self) -> bool:
+        return self.purpose is not Purpose.ENTRY
+
+
+class Refused(msgspec.Struct, frozen=True):
+    intent: Intent
+    reason: str
+
+
+class Approved:
+    """An intent that passed. `risk.approve` makes it; a test holds that nobody else does."""
+
+    __slots__ = ("intent",)
+
+    def __init__(self, intent: Intent, *, seal: object) -> None:
+        if seal is not _SEAL:
+            raise TypeError("only risk.approve may approve an intent")
+        self.intent = intent
+
+
+_SEAL = object()
+
+
+class Context(msgspec.Struct, frozen=True):
+    """The state that limits look at. Money is quote units as float: limits are comparisons, nothing here is booked."""
+
+    trading: Trading
+    trust: Trust
+    trust_reason: str
+    ready: str  # why the account cannot be traded on yet, "" if it can
+    price: float  # quote units a base unit
+    step: float  # base units a step
+    tick: float
+    spread_bps: float
+    equity: float
+    day_equity: float
+    position: int  # signed steps
+    pending: int  # steps of entries that are not final or of unknown fate, signed: they count as filled
+    other_notional: float  # gross notional of the other markets
+    unknown_orders: int
+    entries_last_minute: int
+    min_quantity: int
+    max_quantity: int
+    min_notional: float
+
+
+# --- the limits as kernels: the backtest compiles the same source -----------------------------------------------------
+
+
+@kernel
+def notional(quantity: float, price: float) -> float:
+    return abs(quantity) * price
+
+
+@kernel
+def daily_loss(day_equity: float, equity: float) -> float:
+    """Fraction of the day's opening equity that is lost, 0 when there is a gain."""
+    if day_equity <= 0.0 or equity >= day_equity:
+        return 0.0
+    return (day_equity - equity) / day_equity
+
+
+@kernel
+def leverage(gross_notional: float, equity: float) -> float:
+    """Gross exposure as a multiple of equity; huge when there is no equity."""
+    if equity <= 0.0:
+        return 1e18
+    return gross_notional / equity
+
+
+@kernel
+def loss_at_stop(quantity: float, price: float, stop: float, equity: float) -> float:
+    """Loss as a fraction of equity if the whole quantity is closed at the stop."""
+    if equity <= 0.0:
+        return 1e18
+    return abs(quantity) * abs(price - stop) / equity
+
+
+@kernel
+def room(
+    price: float,
+    stop_distance: float,
+    equity: float,
+    held: float,
+    other_notional: float,
+    max_order: float,
+    max_position: float,
+    max_leverage: float,
+    max_loss: float,
+) -> float:
+    """Base units that an entry may have at most under the notional, leverage and loss limits; `held` is |position|."""
+    if price <= 0.0:
+        return 0.0
+    most = max_order / price
+    most = min(most, max_position / price - held)
+    most = min(most, (max_leverage * equity - other_notional) / price - held)
+    if stop_distance > 0.0:
+        most = min(most, max_loss * equity / stop_distance)
+    return max(most, 0.0)
+
+
+def entry_room(context: Context, limits: RiskSettings, stop_distance: float) -> int:
+    """Steps that an entry may have at most: what sizing is clipped to (a limit is still checked by `approve`)."""
+    most = room(
+        context.price,
+        stop_distance,
+        context.equity,
+        abs(context.position + context.pending) * context.step,
+        context.other_notional,
+        limits.max_order_notional,
+        limits.max_position_notional,
+        limits.max_leverage,
+        limits.max_loss_per_trade,
+    )
+    return min(int(most / context.step), context.max_quantity)
+
+
+def approve(intent: Intent, context: Context, limits: RiskSettings) -> Approved | Refused:
+    """The only gate between wanting and sending."""
+    reason = _exit_problem(intent, context) if intent.reduces else _entry_problem(intent, context, limits)
+    return Refused(intent, reason) if reason else Approved(intent, seal=_SEAL)
+
+
+def _exit_problem(intent: Intent, context: Context) -> str:
+    if intent.quantity <= 0:
+        return "there is nothing to close"
+    if context.position * intent.side >= 0:
+        return "an exit must be against the position"
+    if intent.quantity > abs(context.position):
+        return f"an exit of {intent.quantity} steps is larger than the position of {abs(context.position)}"
+    return ""
+
+
+def _entry_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+    """The first limit in the way, as a sentence; cheap and decisive ones first."""
+    if context.trading is not Trading.ARMED:
+        return f"trading is {context.trading.value}"
+    if context.ready:
+        return context.ready
+    if context.trust is not Trust.TRUSTED:
+        return f"the book is {context.trust.value}: {context.trust_reason}"
+    if context.unknown_orders:
+        return "an order's fate is unknown, so no entry is made until the venue has answered"
+    if intent.quantity < max(context.min_quantity, 1):
+        return "the limits leave no room for the venue's smallest order"
+    if intent.quantity > context.max_quantity:
+        return f"{intent.quantity} steps are more than the venue takes in one order ({context.max_quantity})"
+    if not context.spread_bps <= limits.max_spread_bps:
+        return f"the spread of {context.spread_bps:.1f} bps is above {limits.max_spread_bps:g}"
+    if context.entries_last_minute >= limits.max_orders_per_minute:
+        return f"{context.entries_last_minute} entries were sent in the last minute, the limit"
+    return _exposure_problem(intent, context, limits)
+
+
+def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+    lost = daily_loss(context.day_equity, context.equity)
+    if lost >= limits.max_daily_loss:
+        return f"today's loss of {lost:.2%} has reached the daily limit of {limits.max_daily_loss:.2%}"
+    order = notional(intent.quantity * context.step, context.price)
+    if order < context.min_notional:
+        return f"an order of {order:.2f} is below the venue's least notional of {context.min_notional:g}"
+    if order > limits.max_order_notional:
+        return f"an order of {order:.2f} is above the limit of {limits.max_order_notional:g}"
+    after = notional((context.position + context.pending + intent.side * intent.quantity) * context.step, context.price)
+    if after > limits.max_position_notional:
+        return f"a position of {after:.2f} would be above the limit of {limits.max_position_notional:g}"
+    levered = leverage(after + context.other_notional, context.equity)
+    if levered > limits.max_leverage:
+        return f"leverage would be {levered:.2f}, above {limits.max_leverage:g}"
+    if (intent.price - intent.stop) * intent.side <= 0 or intent.stop <= 0:
+        return "an entry needs a protective stop on the losing side of its price"
+    loss = loss_at_stop(intent.quantity * context.step, context.price, intent.stop * context.tick, context.equity)
+    if loss > limits.max_loss_per_trade * (1.0 + 1e-9):
+        return f"the loss at the stop would be {loss:.2%} of equity, above {limits.max_loss_per_trade:.2%}"
+    return ""

@@ -1,0 +1,419 @@
+"""The core by hand: decisions, protection, halts, recovery; and that the same inputs give the same outputs."""
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.core import Core
+from engine.events import (
+    Action,
+    CancelOrder,
+    ConditionalReport,
+    Connected,
+    Decided,
+    Difference,
+    Disconnected,
+    Event,
+    Filled,
+    Judged,
+    LatchHalt,
+    OrderAccepted,
+    OrderChanged,
+    OrderFact,
+    OrderFateUnknown,
+    OrderKind,
+    OrderNotFound,
+    OrderRefused,
+    OrderReport,
+    OrderState,
+    PositionFact,
+    Purpose,
+    ReleaseHalt,
+    SendOrder,
+    Side,
+    Tick,
+    Trading,
+    TradingChanged,
+    encode,
+)
+from tests.factory import MARKET, MS, SECOND, TAKER, Desk, of, sent, settings
+
+
+def fill(
+    desk: Desk, order: SendOrder, price: int, quantity: int = 0, trade_id: int = 0, fee: Decimal | None = None
+) -> list[Event]:
+    """The venue fills an order (wholly by default) and says so on the private stream."""
+    quantity = quantity or order.quantity
+    state = desk.core.state.orders[order.client_id]
+    filled = state.filled + quantity
+    status = "FILLED" if filled >= order.quantity else "PARTIALLY_FILLED"
+    charged = fee if fee is not None else (price * Decimal("0.0001") * quantity * TAKER).quantize(Decimal("1e-8"))
+    position = desk.core.state.portfolio.position(MARKET)
+    realised = Decimal(0)
+    if position.quantity * order.side < 0:
+        part = min(quantity, abs(position.quantity))
+        realised = position.side * (price * Decimal("0.0001") * part - position.cost * part / abs(position.quantity))
+    return desk.feed(
+        OrderReport(
+            desk.at,
+            MARKET,
+            order.client_id,
+            f"v{order.client_id}",
+            status,
+            order.side,
+            order.quantity,
+            filled,
+            order.reduce_only,
+            desk.at // MS,
+            quantity,
+            price,
+            trade_id or 7_000 + desk.core.state.counters.fills,
+            charged,
+            "USDT",
+            False,
+            realised,
+        )
+    )
+
+
+def entered(chosen: object = None) -> tuple[Desk, SendOrder, list[Event]]:
+    """A desk on which a rising market has just led to a filled long entry; also what followed the fill."""
+    desk = Desk(chosen).open().arm()  # type: ignore[arg-type]
+    out = desk.trend(80, 2)
+    entry = sent(out)[0]
+    desk.feed(OrderAccepted(desk.at, MARKET, entry.client_id, f"v{entry.client_id}"))
+    return desk, entry, fill(desk, entry, desk.core.state.markets[MARKET].book.best_ask)
+
+
+def protect(desk: Desk, out: list[Event]) -> SendOrder:
+    """The venue takes the stop."""
+    stop = next(order for order in sent(out) if order.purpose is Purpose.STOP)
+    desk.feed(OrderAccepted(desk.at, MARKET, stop.client_id, "algo1"))
+    return stop
+
+
+def test_a_rising_market_leads_to_one_long_entry() -> None:
+    desk = Desk().open().arm()
+    out = desk.trend(80, 2)
+    orders = sent(out)
+    assert [(order.purpose, order.side, order.kind) for order in orders] == [(Purpose.ENTRY, Side.BUY, OrderKind.MARKET)]
+    assert of(out, Judged)
+
+
+def test_a_falling_market_leads_to_a_short_entry() -> None:
+    desk = Desk().open().arm()
+    orders = sent(desk.trend(80, -2))
+    assert orders and orders[0].side is Side.SELL and not orders[0].reduce_only
+
+
+def test_nothing_is_sent_while_trading_is_off() -> None:
+    desk = Desk().open()
+    assert sent(desk.trend(80, 2)) == []
+
+
+def test_nothing_is_sent_before_the_account_was_compared() -> None:
+    desk = Desk()
+    desk.open()
+    desk.feed(Disconnected(desk.at, "binance", "private", "cut"))
+    desk.arm()
+    out = desk.trend(80, 2)
+    assert sent(out) == []
+    refusals = [event for event in out if isinstance(event, Decided)]
+    assert refusals and all("private stream" in event.reason for event in refusals)
+
+
+def test_stale_book_refuses_orders() -> None:
+    desk = Desk().open().arm()
+    desk.feed(Disconnected(desk.at, "binance", "public", "cut"))
+    out: list[Event] = []
+    for n in range(80):
+        out += desk.trade(6200 + 2 * n)
+        desk.at += SECOND
+        out += desk.feed(Tick(desk.at))
+    assert sent(out) == []
+    assert any("book is" in event.reason for event in out if isinstance(event, Decided))
+
+
+def test_a_filled_entry_is_protected_at_once_by_a_reduce_only_stop_of_its_size() -> None:
+    _, entry, out = entered()
+    stops = [order for order in sent(out) if order.purpose is Purpose.STOP]
+    assert [(stop.side, stop.quantity, stop.reduce_only, stop.kind) for stop in stops] == [
+        (Side.SELL, entry.quantity, True, OrderKind.STOP)
+    ]
+    assert stops[0].trigger < of(out, Filled)[0].price  # type: ignore[attr-defined]
+
+
+def test_the_target_follows_when_the_stop_is_live() -> None:
+    desk, _, out = entered()
+    assert not [order for order in sent(out) if order.purpose is Purpose.TARGET]
+    stop = next(order for order in sent(out) if order.purpose is Purpose.STOP)
+    after = desk.feed(OrderAccepted(desk.at, MARKET, stop.client_id, "algo1"))
+    targets = [order for order in sent(after) if order.purpose is Purpose.TARGET]
+    assert targets and targets[0].reduce_only and targets[0].trigger > stop.trigger
+
+
+def test_a_short_position_has_its_stop_above() -> None:
+    """The seed program gave an increased short a long's stop."""
+    desk = Desk().open().arm()
+    entry = sent(desk.trend(80, -2))[0]
+    desk.feed(OrderAccepted(desk.at, MARKET, entry.client_id, "v1"))
+    price = desk.core.state.markets[MARKET].book.best_bid
+    stop = next(order for order in sent(fill(desk, entry, price)) if order.purpose is Purpose.STOP)
+    assert stop.side is Side.BUY and stop.trigger > price
+
+
+def test_a_stop_waits_for_its_trigger_and_is_no_market_order_at_once() -> None:
+    """The seed program's stops became market orders at once."""
+    desk, _, out = entered()
+    stop = next(order for order in sent(out) if order.purpose is Purpose.STOP)
+    assert stop.kind.conditional and 0 < stop.trigger < desk.core.state.markets[MARKET].book.best_bid
+
+
+def test_the_quantity_is_base_units_and_not_quote_notional() -> None:
+    """The seed program sent quote notional as base quantity: a tenth of 10,000 USDT is 1,600 ASTER, not 1,000."""
+    _, entry, _ = entered()
+    assert 1000 / 0.64 < entry.quantity < 1000 / 0.61
+
+
+def test_a_position_whose_stop_never_comes_is_closed() -> None:
+    desk, entry, _ = entered()
+    out = desk.pass_ms(4000)
+    exits = [order for order in sent(out) if order.purpose is Purpose.EXIT]
+    assert exits and exits[0].reduce_only and exits[0].quantity == entry.quantity
+
+
+def test_a_stop_that_would_trigger_at_once_closes_the_position_at_market() -> None:
+    desk, _entry, out = entered()
+    stop = next(order for order in sent(out) if order.purpose is Purpose.STOP)
+    after = desk.feed(OrderRefused(desk.at, MARKET, stop.client_id, -2021, "Order would immediately trigger."))
+    assert [order.purpose for order in sent(after)] == [Purpose.EXIT]
+
+
+def test_a_partly_filled_entry_gets_a_stop_of_what_was_filled_and_then_of_the_whole() -> None:
+    desk = Desk().open().arm()
+    entry = sent(desk.trend(80, 2))[0]
+    desk.feed(OrderAccepted(desk.at, MARKET, entry.client_id, "v1"))
+    price = desk.core.state.markets[MARKET].book.best_ask
+    half = entry.quantity // 2
+    assert sent(fill(desk, entry, price, half)) == []  # the rest is waited for a moment
+    first = [order for order in sent(desk.pass_ms(700)) if order.purpose is Purpose.STOP]
+    assert [stop.quantity for stop in first] == [half]
+    desk.feed(OrderAccepted(desk.at, MARKET, first[0].client_id, "a1"))
+    rest = [
+        order
+        for order in sent(fill(desk, entry, price, entry.quantity - half) + desk.pass_ms(600))
+        if order.purpose is Purpose.STOP
+    ]
+    assert [stop.quantity for stop in rest] == [entry.quantity]
+    old = desk.core.state.orders[first[0].client_id]
+    assert old.state is OrderState.WORKING  # the small stop stays until the large one protects
+    after = desk.feed(OrderAccepted(desk.at, MARKET, rest[0].client_id, "a2"))
+    assert first[0].client_id in [event.client_id for event in after if isinstance(event, CancelOrder)]
+
+
+def test_a_triggered_stop_flattens_and_its_target_is_cancelled() -> None:
+    desk, entry, out = entered()
+    stop = protect(desk, out)
+    target = next(order for order in sent(desk.out) if order.purpose is Purpose.TARGET)
+    desk.feed(OrderAccepted(desk.at, MARKET, target.client_id, "algo2"))
+    desk.feed(ConditionalReport(desk.at, MARKET, stop.client_id, "algo1", "TRIGGERED", "9001", "", desk.at // MS))
+    after = fill(desk, stop, stop.trigger)
+    assert desk.core.state.portfolio.position(MARKET).quantity == 0
+    assert [event.client_id for event in after if isinstance(event, CancelOrder)] == [target.client_id]
+    assert entry.quantity == stop.quantity
+
+
+def test_a_fill_told_twice_is_booked_once() -> None:
+    desk, entry, _ = entered()
+    position = desk.core.state.portfolio.position(MARKET).quantity
+    report = next(event for event in desk.inputs if isinstance(event, OrderReport))
+    assert of(desk.feed(report), Filled) == []
+    assert desk.core.state.portfolio.position(MARKET).quantity == position == entry.quantity
+
+
+def test_a_wrong_commission_is_told() -> None:
+    desk = Desk().open().arm()
+    entry = sent(desk.trend(80, 2))[0]
+    out = fill(desk, entry, 6361, fee=Decimal("0.00000001"))
+    assert any("commission" in event.what for event in out if isinstance(event, Difference))
+    assert desk.core.state.portfolio.fee_mismatches == 1
+
+
+def test_halt_cancels_what_adds_exposure_keeps_the_stop_and_sends_no_entry_afterwards() -> None:
+    desk, _, out = entered()
+    stop = protect(desk, out)
+    desk.core.state.orders["stray"] = msgspec.structs.replace(
+        desk.core.state.orders[stop.client_id], client_id="stray", reduce_only=False, purpose=Purpose.ENTRY, kind=OrderKind.LIMIT
+    )
+    halted = desk.command(Action.HALT)
+    assert of(halted, LatchHalt)
+    assert [event.client_id for event in halted if isinstance(event, CancelOrder)] == ["stray"]
+    after = desk.trend(120, 3)
+    assert all(order.reduce_only for order in sent(after))
+    assert stop.client_id not in [event.client_id for event in after if isinstance(event, CancelOrder)]
+    assert desk.core.state.trading is Trading.HALTED
+
+
+def test_a_stop_that_is_missing_after_a_halt_is_replaced() -> None:
+    desk, entry, out = entered()
+    stop = protect(desk, out)
+    desk.command(Action.HALT)
+    desk.feed(ConditionalReport(desk.at, MARKET, stop.client_id, "algo1", "CANCELED", "", "", desk.at // MS))
+    again = [order for order in sent(desk.pass_ms(1000)) if order.purpose is Purpose.STOP]
+    assert [(order.quantity, order.side) for order in again] == [(entry.quantity, Side.SELL)]
+
+
+def test_a_halted_session_starts_halted_and_is_armed_only_after_a_release() -> None:
+    desk = Desk(halted="halted by somebody (2026-11-22)").open()
+    desk.command(Action.ARM)
+    assert desk.core.state.trading is Trading.HALTED
+    assert sent(desk.trend(80, 2)) == []
+    assert of(desk.command(Action.RELEASE), ReleaseHalt)
+    assert desk.core.state.trading is Trading.OFF
+    desk.command(Action.ARM)
+    assert desk.core.state.trading is Trading.ARMED
+
+
+def test_flatten_closes_reduce_only_and_stays_halted() -> None:
+    desk, entry, out = entered()
+    protect(desk, out)
+    flat = desk.command(Action.FLATTEN)
+    exits = sent(flat)
+    assert [(order.purpose, order.quantity, order.reduce_only) for order in exits] == [(Purpose.EXIT, entry.quantity, True)]
+    fill(desk, exits[0], 6350)
+    assert desk.core.state.portfolio.position(MARKET).quantity == 0
+    assert desk.core.state.trading is Trading.HALTED
+
+
+def test_a_doubled_command_counts_once() -> None:
+    desk = Desk().open()
+    assert of(desk.command(Action.HALT, "one"), TradingChanged)
+    desk.command(Action.RELEASE, "two")
+    assert desk.command(Action.HALT, "one") == []
+    assert desk.core.state.trading is Trading.OFF
+
+
+def test_an_order_of_unknown_fate_blocks_entries_and_is_asked_for_until_the_venue_answers() -> None:
+    desk = Desk().open().arm()
+    entry = sent(desk.trend(80, 2))[0]
+    desk.feed(OrderFateUnknown(desk.at, MARKET, entry.client_id, "no reply"))
+    out = desk.trend(20, 2, 6360)
+    assert sent(out) == []
+    asked = [event for event in out if type(event).__name__ == "LookUpOrder"]
+    assert len(asked) >= 4
+    # Not found is not believed while the request could still execute.
+    state = desk.core.state.orders[entry.client_id]
+    assert state.state is OrderState.UNKNOWN
+    desk.feed(OrderNotFound(desk.at, MARKET, entry.client_id))
+    assert state.state is OrderState.UNKNOWN
+    desk.feed(OrderNotFound(desk.at, MARKET, entry.client_id))
+    assert state.state is OrderState.REJECTED
+
+
+def test_an_unknown_order_that_was_filled_is_found_and_protected() -> None:
+    desk = Desk().open().arm()
+    entry = sent(desk.trend(80, 2))[0]
+    desk.feed(OrderFateUnknown(desk.at, MARKET, entry.client_id, "no reply"))
+    out = fill(desk, entry, 6361)
+    assert desk.core.state.orders[entry.client_id].state is OrderState.FILLED
+    assert [order.purpose for order in sent(out)] == [Purpose.STOP]
+
+
+def test_a_position_that_is_found_at_the_start_is_adopted_and_protected() -> None:
+    desk = Desk()
+    fact = PositionFact(MARKET, -700, Decimal("0.62"), Decimal("0.62"), Decimal(0), Decimal(1))
+    for event in Desk().open().inputs[2:]:
+        if type(event).__name__ != "AccountSnapshot":
+            desk.feed(event)
+    desk.at += SECOND
+    out = desk.account(positions=(fact,))
+    stops = [order for order in sent(out) if order.purpose is Purpose.STOP]
+    assert [(stop.side, stop.quantity) for stop in stops] == [(Side.BUY, 700)]
+
+
+def test_a_stop_that_is_found_at_the_start_is_kept() -> None:
+    desk = Desk()
+    for event in Desk().open().inputs[2:]:
+        if type(event).__name__ != "AccountSnapshot":
+            desk.feed(event)
+    fact = PositionFact(MARKET, 700, Decimal("0.62"), Decimal("0.62"), Decimal(0), Decimal(1))
+    order = OrderFact(MARKET, "btolder0001", "55", Side.SELL, 700, 0, True, True, Decimal("0.6100"))
+    out = desk.account(positions=(fact,), orders=(order,)) + desk.pass_ms(2000)
+    assert [order for order in sent(out) if order.purpose is Purpose.STOP] == []
+    assert not of(out, CancelOrder)
+
+
+def test_a_difference_with_the_venue_is_told_and_the_venue_wins() -> None:
+    desk = Desk().open()
+    desk.at += SECOND
+    out = desk.account("9990")
+    assert [event.what for event in out if isinstance(event, Difference)] == ["wallet"]
+    assert desk.core.state.portfolio.wallet == 9990
+
+
+def test_trading_waits_after_a_lost_private_stream_until_the_account_agrees_again() -> None:
+    desk = Desk().open().arm()
+    desk.feed(Disconnected(desk.at, "binance", "private", "cut"))
+    assert not desk.core.state.reconciled
+    desk.feed(Connected(desk.at, "binance", "private"))
+    assert not desk.core.state.reconciled
+    desk.account()
+    assert desk.core.state.reconciled
+
+
+def test_every_change_of_an_order_is_told() -> None:
+    desk, entry, _ = entered()
+    changes = [
+        (event.before, event.after)
+        for event in desk.out
+        if isinstance(event, OrderChanged) and event.client_id == entry.client_id
+    ]
+    assert changes == [
+        (OrderState.CREATED, OrderState.SENT),
+        (OrderState.SENT, OrderState.WORKING),
+        (OrderState.WORKING, OrderState.FILLED),
+    ]
+
+
+# --- the same inputs give the same outputs -----------------------------------------------------------------------------
+
+
+def a_session() -> Desk:
+    """Entry, stop, triggered stop, halt: a bit of everything."""
+    desk, _, out = entered()
+    stop = protect(desk, out)
+    desk.trend(10, -3, 6360)
+    fill(desk, stop, stop.trigger)
+    desk.trend(60, -2, 6340)
+    desk.command(Action.HALT)
+    desk.pass_ms(500)
+    return desk
+
+
+def run(inputs: list[Event], **sections: dict[str, object]) -> bytes:
+    core = Core(settings(**sections))
+    return b"".join(encode(output) for event in inputs for output in core.process(event))
+
+
+def test_two_runs_over_the_same_inputs_are_byte_identical() -> None:
+    inputs = a_session().inputs
+    first = run(inputs)
+    assert len(first) > 10_000
+    assert first == run(inputs) == b"".join(encode(output) for output in a_session().out)
+
+
+def test_changing_one_limit_changes_the_outputs() -> None:
+    inputs = a_session().inputs
+    assert run(inputs) != run(inputs, risk={"max_order_notional": 300.0})
+
+
+def test_a_restored_core_goes_on_like_the_one_that_was_never_interrupted() -> None:
+    inputs = a_session().inputs
+    middle = len(inputs) * 3 // 4
+    core = Core(settings())
+    for event in inputs[:middle]:
+        core.process(event)
+    resumed = Core.restore(settings(), core.snapshot())
+    straight = [encode(output) for event in inputs[middle:] for output in core.process(event)]
+    assert straight == [encode(output) for event in inputs[middle:] for output in resumed.process(event)]
+    assert straight
