@@ -1,0 +1,359 @@
+"""Requests of the core in, ccxt calls out, their outcomes back as events.
+
+ccxt signs, names and sends; what it answers is read raw and decoded here, and errors are told apart by the venue's
+number (`outcome`). Its own throttler is off: it would add 200 ms to an order (WIRE trap 7).
+"""
+
+import asyncio
+import contextvars
+import importlib
+import time
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+
+from engine.clock import Clock
+from engine.errors import DecodeError, VenueError
+from engine.events import (
+    AccountSnapshot,
+    CancelOrder,
+    CancelRefused,
+    ConditionalReport,
+    Event,
+    Fees,
+    FetchAccount,
+    FillFact,
+    Instrument,
+    LeverageSet,
+    LookUpOrder,
+    OrderAccepted,
+    OrderFact,
+    OrderFateUnknown,
+    OrderKind,
+    OrderNotFound,
+    OrderRefused,
+    OrderReport,
+    PositionFact,
+    SendOrder,
+    SetLeverage,
+    Side,
+)
+from engine.execution.live import shapes
+from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
+
+VENUE = "binance"
+PUBLIC_HOST = "https://fapi.binance.com"
+TIMEOUT_MS = 10_000
+KEEP_CONNECTION_S = 70
+T = TypeVar("T")
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """Never written anywhere: not in settings, journal, log or view."""
+
+    api_key: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+class Wire(msgspec.Struct):
+    """When one request's bytes were handed to the socket, monotonic ns; 0 until then."""
+
+    asked_ns: int = 0
+    written_ns: int = 0
+
+
+_wire: contextvars.ContextVar[Wire | None] = contextvars.ContextVar("wire", default=None)
+
+
+class BinanceAccount:
+    """One account at Binance (or at the simulated venue, which differs in its address only)."""
+
+    def __init__(self, credentials: Credentials, rest_base: str, clock: Clock, recv_window_ms: int) -> None:
+        self._credentials, self.rest_base, self.clock = credentials, rest_base, clock
+        self.recv_window_ms = recv_window_ms
+        self._instruments: dict[str, Instrument] = {}
+        self._by_symbol: dict[str, Instrument] = {}
+        self._exchange: Any = None
+        self._session: aiohttp.ClientSession | None = None
+        self._loaded = False
+
+    async def start(self, instruments: list[Instrument]) -> None:
+        """Import ccxt beside the running market (it takes seconds), load its markets, check the position mode."""
+        for instrument in instruments:
+            self._instruments[instrument.market] = instrument
+            self._by_symbol[instrument.venue_symbol] = instrument
+        await self.close()  # of an earlier try
+        # Not `import` in the loop: prices must not wait for 2-4 s of imports.
+        ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
+        # The default would drop an idle connection after 15 s, and the next order would pay for a new one.
+        connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_CONNECTION_S)
+        self._session = aiohttp.ClientSession(connector=connector, trace_configs=[_trace()])
+        exchange = ccxt.binanceusdm(
+            {
+                "apiKey": self._credentials.api_key,
+                "secret": self._credentials.secret,
+                "session": self._session,
+                "enableRateLimit": False,
+                "timeout": TIMEOUT_MS,
+                "options": {"fetchCurrencies": False, "fetchMargins": False, "recvWindow": self.recv_window_ms},
+            }
+        )
+        _redirect(exchange, self.rest_base)
+        exchange.milliseconds = self.clock.now_ms  # signed requests carry engine time
+        exchange.timeout_on_exit = 0
+        self._exchange = exchange
+        listed = await self._call("the list of markets", self._exchange.load_markets())
+        for instrument in instruments:
+            if _symbol(instrument.market) not in listed:  # an empty reply reads as an empty list
+                raise VenueError("Binance", f"{_symbol(instrument.market)} is not in the list of markets")
+        reply = await self._call("the position mode", self._exchange.fapiPrivateGetPositionSideDual())
+        if _convert(reply, shapes.PositionMode, "positionSide/dual").dualSidePosition:
+            raise VenueError("Binance", "the account is in hedge mode; switch it to one-way mode (Preferences, Position Mode)")
+        self._loaded = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether `start` has succeeded."""
+        return self._loaded
+
+    async def close(self) -> None:
+        if self._exchange is not None:
+            await self._exchange.close()
+            self._exchange = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # --- orders ------------------------------------------------------------------------------------------------------
+
+    async def send(self, order: SendOrder) -> tuple[Event, Wire]:
+        """Place one order, once. No reply that can be read means UNKNOWN; it is never sent again."""
+        instrument = self._instruments[order.market]
+        params: dict[str, object] = {"clientOrderId": order.client_id}
+        if order.reduce_only:
+            params["reduceOnly"] = True
+        price = str(order.price * instrument.tick) if order.price else None
+        if order.kind.conditional:
+            trigger = str(order.trigger * instrument.tick)
+            params["stopLossPrice" if order.kind is OrderKind.STOP else "takeProfitPrice"] = trigger
+            params["workingType"] = "MARK_PRICE"
+        elif order.kind is OrderKind.LIMIT:
+            params["timeInForce"] = order.time_in_force.value.upper()
+        kind = "limit" if order.kind is OrderKind.LIMIT else "market"
+        side = "buy" if order.side is Side.BUY else "sell"
+        wire = Wire(time.monotonic_ns())
+        _wire.set(wire)
+        amount = str(order.quantity * instrument.step)
+        try:
+            reply = await self._exchange.create_order(_symbol(order.market), kind, side, amount, price, params)
+        except Exception as problem:
+            return self._failed(order, problem), wire
+        now = self.clock.now_ns()
+        if not isinstance(reply, dict) or reply.get("id") is None:  # an empty or unreadable body (WIRE trap 9)
+            return OrderFateUnknown(now, order.market, order.client_id, "the venue's reply was empty"), wire
+        return OrderAccepted(now, order.market, order.client_id, str(reply["id"])), wire
+
+    def _failed(self, order: SendOrder, problem: Exception) -> Event:
+        now = self.clock.now_ns()
+        if fate_of(problem, _status(problem)) is Fate.REFUSED:
+            return OrderRefused(now, order.market, order.client_id, code_of(problem), words_of(problem))
+        return OrderFateUnknown(now, order.market, order.client_id, f"no usable reply ({words_of(problem)})")
+
+    async def cancel(self, order: CancelOrder) -> Event | None:
+        """None when the venue took it: the private stream tells when the order is gone."""
+        symbol = self._instruments[order.market].venue_symbol
+        try:
+            if order.conditional:
+                await self._exchange.fapiPrivateDeleteAlgoOrder({"symbol": symbol, "clientAlgoId": order.client_id})
+            else:
+                await self._exchange.fapiPrivateDeleteOrder({"symbol": symbol, "origClientOrderId": order.client_id})
+        except Exception as problem:
+            return CancelRefused(self.clock.now_ns(), order.market, order.client_id, code_of(problem), words_of(problem))
+        return None
+
+    async def look_up(self, order: LookUpOrder) -> Event | None:
+        """What became of an order, by our id; None when the question itself failed (it is asked again)."""
+        symbol = self._instruments[order.market].venue_symbol
+        try:
+            if order.conditional:
+                reply = await self._exchange.fapiPrivateGetAlgoOrder({"symbol": symbol, "clientAlgoId": order.client_id})
+            else:
+                reply = await self._exchange.fapiPrivateGetOrder({"symbol": symbol, "origClientOrderId": order.client_id})
+        except Exception as problem:
+            if fate_of(problem, _status(problem)) is Fate.GONE:
+                return OrderNotFound(self.clock.now_ns(), order.market, order.client_id)
+            return None
+        now = self.clock.now_ns()
+        if order.conditional:
+            algo = _convert(reply, shapes.AlgoOrder, "algoOrder")
+            return ConditionalReport(
+                now, order.market, order.client_id, str(algo.algoId), algo.algoStatus, algo.actualOrderId, "", algo.updateTime
+            )
+        found = _convert(reply, shapes.OpenOrder, "order")
+        step = self._instruments[order.market].step
+        return OrderReport(
+            now,
+            order.market,
+            order.client_id,
+            str(found.orderId),
+            found.status,
+            _side(found.side),
+            shapes.whole(found.origQty, step),
+            shapes.whole(found.executedQty, step),
+            found.reduceOnly,
+            found.updateTime,
+            average=found.avgPrice,
+        )
+
+    # --- the account -------------------------------------------------------------------------------------------------
+
+    async def set_leverage(self, wish: SetLeverage) -> LeverageSet:
+        symbol = self._instruments[wish.market].venue_symbol
+        request = {"symbol": symbol, "leverage": wish.leverage}
+        reply = await self._call("the leverage", self._exchange.fapiPrivatePostLeverage(request))
+        return LeverageSet(self.clock.now_ns(), wish.market, _convert(reply, shapes.Leverage, "leverage").leverage)
+
+    async def fees(self, market: str) -> Fees:
+        symbol = self._instruments[market].venue_symbol
+        reply = await self._call("the commission rates", self._exchange.fapiPrivateGetCommissionRate({"symbol": symbol}))
+        rates = _convert(reply, shapes.Commission, "commissionRate")
+        return Fees(self.clock.now_ns(), market, rates.makerCommissionRate, rates.takerCommissionRate)
+
+    async def snapshot(self, wish: FetchAccount) -> AccountSnapshot:
+        """Wallet, positions, open orders of both kinds and, where asked for, our fills since a time."""
+        ex = self._exchange
+        asked = self.clock.now_ns()
+        account, risks, orders, algos = await asyncio.gather(
+            self._call("the account", ex.fapiPrivateV3GetAccount()),
+            self._call("the positions", ex.fapiPrivateV3GetPositionRisk()),
+            self._call("the open orders", ex.fapiPrivateGetOpenOrders()),
+            self._call("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders()),
+        )
+        fills: list[FillFact] = []
+        if wish.fills_since_ms:
+            for instrument in self._instruments.values():
+                request = {"symbol": instrument.venue_symbol, "startTime": wish.fills_since_ms, "limit": 1000}
+                rows = await self._call("our trades", ex.fapiPrivateGetUserTrades(request))
+                fills += [self._fill(instrument, row) for row in _convert(rows, list[shapes.UserTrade], "userTrades")]
+        wallet, known = _convert(account, shapes.Account, "account"), self._by_symbol
+        return AccountSnapshot(
+            self.clock.now_ns(),
+            VENUE,
+            wallet.totalWalletBalance,
+            wallet.availableBalance,
+            tuple(self._positions(_convert(risks, list[shapes.PositionRisk], "positionRisk"))),
+            tuple(
+                [self._open(row) for row in _convert(orders, list[shapes.OpenOrder], "openOrders") if row.symbol in known]
+                + [self._algo(row) for row in _convert(algos, list[shapes.AlgoOrder], "openAlgoOrders") if row.symbol in known]
+            ),
+            asked,
+            tuple(sorted(fills, key=lambda fill: (fill.venue_ms, fill.trade_id))),
+        )
+
+    def _positions(self, risks: list[shapes.PositionRisk]) -> list[PositionFact]:
+        facts = []
+        for risk in risks:
+            instrument = self._by_symbol.get(risk.symbol)
+            if instrument is None:
+                continue
+            quantity = _steps(risk.positionAmt, instrument)
+            market, gain = instrument.market, risk.unRealizedProfit
+            facts.append(PositionFact(market, quantity, risk.entryPrice, risk.markPrice, gain, risk.liquidationPrice))
+        return facts
+
+    def _open(self, order: shapes.OpenOrder) -> OrderFact:
+        instrument = self._by_symbol[order.symbol]
+        quantity, filled = _steps(order.origQty, instrument), _steps(order.executedQty, instrument)
+        side, name = _side(order.side), order.clientOrderId
+        return OrderFact(instrument.market, name, str(order.orderId), side, quantity, filled, order.reduceOnly, False, Decimal(0))
+
+    def _algo(self, algo: shapes.AlgoOrder) -> OrderFact:
+        instrument = self._by_symbol[algo.symbol]
+        quantity, side = _steps(algo.quantity, instrument), _side(algo.side)
+        reduces = algo.reduceOnly or algo.closePosition
+        return OrderFact(
+            instrument.market, algo.clientAlgoId, str(algo.algoId), side, quantity, 0, reduces, True, algo.triggerPrice
+        )
+
+    @staticmethod
+    def _fill(instrument: Instrument, row: shapes.UserTrade) -> FillFact:
+        return FillFact(
+            instrument.market,
+            str(row.orderId),
+            row.id,
+            _side(row.side),
+            _steps(row.qty, instrument),
+            shapes.whole(row.price, instrument.tick),
+            row.commission,
+            row.maker,
+            row.time,
+        )
+
+    async def listen_key(self) -> str:
+        """Create the private stream's key, or get and extend the active one."""
+        reply = await self._call("the private stream's key", self._exchange.fapiPrivatePostListenKey())
+        return _convert(reply, shapes.ListenKey, "listenKey").listenKey
+
+    async def keep_listen_key(self) -> None:
+        await self._call("the private stream's key", self._exchange.fapiPrivatePutListenKey())
+
+    async def _call(self, what: str, call: Any) -> Any:
+        try:
+            return await call
+        except Exception as problem:
+            raise VenueError("Binance", f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
+
+
+def _trace() -> aiohttp.TraceConfig:
+    """Notes when a request's body is handed to the transport: the end of tick-to-wire."""
+
+    async def written(_session: object, _context: object, _params: object) -> None:
+        wire = _wire.get()
+        if wire is not None and not wire.written_ns:
+            wire.written_ns = time.monotonic_ns()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_chunk_sent.append(written)
+    return trace
+
+
+def _redirect(exchange: Any, rest_base: str) -> None:
+    """Point every URL at `rest_base`; nothing may be left that reaches a public host by accident (WIRE 3.1)."""
+    api = exchange.urls["api"]
+    for name, url in list(api.items()):
+        if isinstance(url, str):
+            api[name] = url.replace(PUBLIC_HOST, rest_base) if url.startswith(PUBLIC_HOST) else "http://127.0.0.1:9/unused"
+        elif rest_base != PUBLIC_HOST:
+            api[name] = {}
+
+
+def _status(problem: BaseException) -> int | None:
+    """The HTTP status that ccxt puts into its text: `binanceusdm POST https://... 503 Service Unavailable ...`, and for 418
+    and 429 `binanceusdm 429 Too Many Requests ...`.
+    """
+    words = str(problem).split(" ")
+    return next((int(word) for word in words[1:5] if word.isdigit() and len(word) == 3), None)
+
+
+def _convert(body: object, shape: type[T], what: str) -> T:
+    try:
+        return msgspec.convert(body, shape, strict=False)
+    except msgspec.ValidationError as problem:
+        raise DecodeError(f"Binance {what}", str(problem)) from None
+
+
+def _steps(quantity: Decimal, instrument: Instrument) -> int:
+    return shapes.whole(quantity, instrument.step)
+
+
+def _side(word: str) -> Side:
+    return Side.BUY if word == "BUY" else Side.SELL
+
+
+def _symbol(market: str) -> str:
+    return market.partition(":")[2]

@@ -1,0 +1,53 @@
+"""An exception from ccxt in; whether the order was refused or its fate is unknown out. One table, by the venue's number.
+
+ccxt's own classes depend on the URL (a redirected one loses half of them) and on wording, so the number in the text
+decides; without one, only errors from before the request was sent mean that nothing happened.
+"""
+
+import re
+from enum import Enum
+
+
+class Fate(Enum):
+    REFUSED = "refused"  # the venue said no: the order does not exist
+    UNKNOWN = "unknown"  # it may have been executed
+    GONE = "gone"  # the order that was asked for is not known
+
+
+# WIRE 4: internal errors and time-outs of the backend leave the outcome open.
+UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
+GONE_CODES = frozenset({-2011, -2013})
+_CODE = re.compile(r'"code"\s*:\s*(-?\d+)')
+_MESSAGE = re.compile(r'"msg"\s*:\s*"((?:[^"\\]|\\.)*)"')
+# Raised by ccxt itself before anything is sent.
+LOCAL = frozenset({"ArgumentsRequired", "BadSymbol", "NotSupported"})
+
+
+def code_of(problem: BaseException) -> int:
+    """The venue's number, 0 where there is none."""
+    found = _CODE.search(str(problem))
+    return int(found.group(1)) if found else 0
+
+
+def words_of(problem: BaseException) -> str:
+    """The venue's message, else the kind of error: never the whole text, which holds the request's URL and signature."""
+    found = _MESSAGE.search(str(problem))
+    return found.group(1)[:200] if found else type(problem).__name__
+
+
+def fate_of(problem: BaseException, status: int | None) -> Fate:
+    """`status` is the HTTP status of the reply where one came."""
+    code = code_of(problem)
+    if code in GONE_CODES:
+        return Fate.GONE
+    if code in UNKNOWN_CODES:
+        return Fate.UNKNOWN
+    if code < 0:  # a positive one is a gateway's, which does not know what became of the order
+        return Fate.REFUSED
+    if type(problem).__name__ in LOCAL:
+        return Fate.REFUSED
+    if type(problem).__name__ == "InvalidOrder" and status is None:
+        return Fate.REFUSED  # ccxt's own check of amount and type, before sending
+    if status in (418, 429, 403):
+        return Fate.REFUSED  # turned away at the door
+    return Fate.UNKNOWN

@@ -1,0 +1,141 @@
+"""The account's private socket in; order reports, conditional reports and balance changes out as events.
+
+The listen key is kept alive every 25 minutes; after each (re)connection the core asks for a snapshot by REST, since what
+happened in between is not sent again.
+"""
+
+import asyncio
+import time
+
+import msgspec
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from engine.clock import Clock
+from engine.errors import DecodeError, VenueError
+from engine.events import (
+    BalanceChange,
+    ConditionalReport,
+    Connected,
+    DecodeFailed,
+    Disconnected,
+    Emit,
+    Event,
+    Instrument,
+    OrderReport,
+    Side,
+)
+from engine.execution.live import shapes
+from engine.execution.live.account import VENUE, BinanceAccount
+
+KEEP_ALIVE_S = 25 * 60
+FRAMES_BUFFERED = 1024
+CLOSE_S = 1.0
+
+_frames = msgspec.json.Decoder(shapes.PrivateFrame, strict=False)
+
+
+class PrivateFeed:
+    """One account's stream. `run` ends only by cancellation or when no key can be had (a VenueError)."""
+
+    def __init__(self, base: str, account: BinanceAccount, instruments: list[Instrument], clock: Clock, emit: Emit) -> None:
+        self.base, self.account, self.clock, self.emit = base, account, clock, emit
+        self._by_symbol = {instrument.venue_symbol: instrument for instrument in instruments}
+        self.frames = 0
+        self.foreign = 0  # reports on markets that are not collected
+
+    async def run(self) -> None:
+        key = await self.account.listen_key()
+        url = f"{self.base}/private/ws?listenKey={key}"
+        try:
+            opened = await connect(url, ping_interval=None, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S)
+        except (OSError, websockets.InvalidHandshake) as problem:
+            # Weather, not a crash: the account's task is on the money path.
+            raise VenueError("Binance", f"the private stream could not be opened ({type(problem).__name__})") from None
+        async with opened as socket:
+            self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
+            reason = "the connection ended"
+            keeping = asyncio.create_task(self._keep_alive())
+            reading = asyncio.create_task(self._read(socket))
+            try:
+                done, _ = await asyncio.wait({keeping, reading}, return_when=asyncio.FIRST_COMPLETED)
+                reason = next(iter(done)).result()
+            except (websockets.ConnectionClosed, VenueError) as problem:
+                reason = "the venue closed the connection" if isinstance(problem, websockets.ConnectionClosed) else str(problem)
+            finally:
+                for task in (keeping, reading):
+                    task.cancel()
+                await asyncio.gather(keeping, reading, return_exceptions=True)
+                self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
+        raise VenueError("Binance", f"the private stream ended: {reason}")
+
+    async def _keep_alive(self) -> str:
+        while True:
+            await asyncio.sleep(self.clock.real_seconds(KEEP_ALIVE_S))
+            await self.account.keep_listen_key()
+
+    async def _read(self, socket: ClientConnection) -> str:
+        while True:
+            raw = await socket.recv(decode=False)
+            read_ns = time.monotonic_ns()
+            self.frames += 1
+            at = self.clock.at_mono(read_ns)
+            try:
+                frame = _frames.decode(raw)
+                events = self._events(frame, at)
+            except (DecodeError, ValueError, ArithmeticError, RecursionError) as problem:  # msgspec's are ValueErrors
+                self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
+                continue
+            if isinstance(frame, shapes.ListenKeyExpiredFrame):
+                return "the venue let the stream's key expire"
+            urgent = [self.emit(event, read_ns) for event in events]
+            if any(urgent):
+                await asyncio.sleep(0)  # a stop waits to be sent
+
+    def _events(self, frame: shapes.PrivateFrame, at: int) -> list[Event]:
+        if isinstance(frame, shapes.OrderTradeUpdateFrame):
+            return self._order(frame.o, at)
+        if isinstance(frame, shapes.AlgoUpdateFrame):
+            algo = frame.o
+            instrument = self._by_symbol.get(algo.s)
+            if instrument is None:
+                self.foreign += 1
+                return []
+            return [ConditionalReport(at, instrument.market, algo.caid, str(algo.aid), algo.X, algo.ai, algo.rm, frame.E)]
+        if isinstance(frame, shapes.AccountUpdateFrame) and frame.a.m != "ORDER":
+            market = next((self._by_symbol[row.s].market for row in frame.a.P if row.s in self._by_symbol), "")
+            return [
+                BalanceChange(at, VENUE, frame.a.m, balance.a, balance.wb, balance.bc, market)
+                for balance in frame.a.B
+                if balance.bc
+            ]
+        return []
+
+    def _order(self, order: shapes.OrderUpdate, at: int) -> list[Event]:
+        instrument = self._by_symbol.get(order.s)
+        if instrument is None:
+            self.foreign += 1
+            return []
+        step = instrument.step
+        traded = order.x in ("TRADE", "CALCULATED") and order.l > 0
+        return [
+            OrderReport(
+                at,
+                instrument.market,
+                order.c,
+                str(order.i),
+                order.X,
+                Side.BUY if order.S == "BUY" else Side.SELL,
+                shapes.whole(order.q, step),
+                shapes.whole(order.z, step),
+                order.R,
+                order.T,
+                shapes.whole(order.l, step) if traded else 0,
+                shapes.whole(order.L, instrument.tick) if traded else 0,
+                order.t if traded else 0,
+                order.n,
+                order.N or "",
+                order.m,
+                order.rp,
+            )
+        ]

@@ -1,0 +1,195 @@
+"""Binance's account messages, REST and private stream, as typed structs: what is read of them and nothing more."""
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.errors import DecodeError
+
+
+def whole(value: Decimal, unit: Decimal) -> int:
+    """How many ticks or steps; a DecodeError where that is no whole number, since what is booked is exact."""
+    count = value / unit
+    if count != int(count):
+        raise DecodeError("Binance account", f"{value} is not a multiple of {unit}")
+    return int(count)
+
+
+class _Figures(msgspec.Struct):
+    """A NaN or an infinity is a wrong type: it would poison every sum that it enters."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, Decimal) and not value.is_finite():
+                raise ValueError(f"{name} is {value}")
+
+
+class Account(_Figures):
+    totalWalletBalance: Decimal
+    availableBalance: Decimal
+
+
+class PositionRisk(_Figures):
+    symbol: str
+    positionAmt: Decimal
+    entryPrice: Decimal
+    markPrice: Decimal
+    unRealizedProfit: Decimal
+    liquidationPrice: Decimal = Decimal(0)
+    positionSide: str = "BOTH"
+
+
+class OpenOrder(_Figures):
+    symbol: str
+    orderId: int
+    clientOrderId: str
+    status: str
+    side: str
+    origQty: Decimal
+    executedQty: Decimal
+    reduceOnly: bool = False
+    updateTime: int = 0
+    avgPrice: str = ""
+
+
+class AlgoOrder(_Figures):
+    symbol: str
+    algoId: int
+    clientAlgoId: str
+    algoStatus: str
+    side: str
+    quantity: Decimal
+    triggerPrice: Decimal
+    reduceOnly: bool = False
+    closePosition: bool = False
+    updateTime: int = 0
+    actualOrderId: str = ""
+
+
+class UserTrade(_Figures):
+    symbol: str
+    id: int
+    orderId: int
+    side: str
+    price: Decimal
+    qty: Decimal
+    commission: Decimal
+    maker: bool
+    time: int
+
+
+class Commission(_Figures):
+    makerCommissionRate: Decimal
+    takerCommissionRate: Decimal
+
+
+class PositionMode(_Figures):
+    dualSidePosition: bool
+
+
+class Leverage(_Figures):
+    leverage: int
+
+
+class ListenKey(_Figures):
+    listenKey: str
+
+
+class OrderUpdate(_Figures):
+    """`o` of ORDER_TRADE_UPDATE (WIRE 3.4)."""
+
+    s: str
+    c: str
+    S: str
+    x: str
+    X: str
+    i: int
+    q: Decimal
+    z: Decimal
+    L: Decimal
+    l: Decimal  # noqa: E741 the venue's name
+    t: int = 0
+    T: int = 0
+    R: bool = False
+    m: bool = False
+    n: Decimal = Decimal(0)
+    N: str | None = None
+    rp: Decimal = Decimal(0)
+
+
+class AlgoUpdate(_Figures):
+    """`o` of ALGO_UPDATE."""
+
+    s: str
+    caid: str
+    aid: int
+    X: str
+    ai: str = ""
+    rm: str = ""
+
+
+class Balance(_Figures):
+    a: str
+    wb: Decimal
+    bc: Decimal = Decimal(0)
+
+
+class AccountPosition(_Figures):
+    s: str
+    pa: Decimal
+
+
+class AccountUpdate(msgspec.Struct):
+    """`a` of ACCOUNT_UPDATE."""
+
+    m: str
+    B: list[Balance] = []
+    P: list[AccountPosition] = []
+
+
+class OrderTradeUpdateFrame(msgspec.Struct, tag_field="e", tag="ORDER_TRADE_UPDATE"):
+    E: int
+    o: OrderUpdate
+
+
+class AlgoUpdateFrame(msgspec.Struct, tag_field="e", tag="ALGO_UPDATE"):
+    E: int
+    o: AlgoUpdate
+
+
+class AccountUpdateFrame(msgspec.Struct, tag_field="e", tag="ACCOUNT_UPDATE"):
+    E: int
+    a: AccountUpdate
+
+
+class TradeLiteFrame(msgspec.Struct, tag_field="e", tag="TRADE_LITE"):
+    """Read and left alone: the full report follows and has the commission."""
+
+
+class ConfigFrame(msgspec.Struct, tag_field="e", tag="ACCOUNT_CONFIG_UPDATE"):
+    pass
+
+
+class MarginCallFrame(msgspec.Struct, tag_field="e", tag="MARGIN_CALL"):
+    pass
+
+
+class TriggerRejectFrame(msgspec.Struct, tag_field="e", tag="CONDITIONAL_ORDER_TRIGGER_REJECT"):
+    pass
+
+
+class ListenKeyExpiredFrame(msgspec.Struct, tag_field="e", tag="listenKeyExpired"):
+    pass
+
+
+PrivateFrame = (
+    OrderTradeUpdateFrame
+    | AlgoUpdateFrame
+    | AccountUpdateFrame
+    | TradeLiteFrame
+    | ConfigFrame
+    | MarginCallFrame
+    | TriggerRejectFrame
+    | ListenKeyExpiredFrame
+)

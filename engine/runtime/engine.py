@@ -1,0 +1,318 @@
+"""The engine as a library: start-up, the event loop's tasks, and an orderly end."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from engine import __version__
+from engine.clock import NS_PER_S, Clock
+from engine.config import Settings, state_dir, timeframe_ms
+from engine.core import Core
+from engine.core.state import State
+from engine.core.trading import not_ready
+from engine.core.view import View, market_view, order_views
+from engine.errors import BarterError, ConfigError, InvariantError
+from engine.events import (
+    AccountSnapshot,
+    Action,
+    Alert,
+    Command,
+    Connected,
+    Event,
+    Fault,
+    Instrument,
+    LatchHalt,
+    Level,
+    Mode,
+    ReleaseHalt,
+    Started,
+    Tick,
+)
+from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
+from engine.runtime import latch
+from engine.runtime.requests import Requests
+from engine.runtime.stats import Latencies
+from engine.runtime.summary import Summary, summarise
+from engine.runtime.supervise import Supervisor, persist
+from engine.signal.binance import Feed, Rest
+from engine.signal.binance.decode import Decoder
+
+log = logging.getLogger("barter.runtime")
+ALERTS_KEPT = 200
+SETTLE_S = 5.0  # how long the end waits for cancels and fills
+LAG_BEAT_S = 0.02
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+Journal = Callable[[Event, list[Event]], None]
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """Where the venue is. `simulated`: its prices are not those of the real market now."""
+
+    rest: str
+    ws: str
+    simulated: bool = True
+
+
+class Engine:
+    """One session. `journal` is given every input of the core with its outputs, in order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        endpoints: Endpoints,
+        credentials: Credentials | None = None,
+        *,
+        journal: Journal | None = None,
+        session: str = "",
+    ) -> None:
+        self.settings, self.clock, self.endpoints, self.credentials = settings, clock, endpoints, credentials
+        self.session = session or "".join(secrets.choice(DIGITS) for _ in range(6))
+        self.folder = state_dir(settings)
+        self.core = Core(settings)
+        self.latencies = Latencies()
+        self.alerts: deque[tuple[int, Level, str]] = deque(maxlen=ALERTS_KEPT)
+        self.alerts_seen = 0
+        self.decoder = Decoder()
+        self.feeds: list[Feed] = []
+        self.venue_account: AccountSnapshot | None = None
+        self.started_ns = self.first_price_ns = self.first_position_ns = 0
+        self.outputs = 0
+        self._journal = journal
+        self._instruments: list[Instrument] = []
+        self._tasks = Supervisor(self._crashed, self._failed)
+        self._rest: Rest | None = None
+        self._account: BinanceAccount | None = None
+        self._requests: Requests | None = None
+        self._command_number = 0
+        self._collecting = False
+
+    # --- life ----------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Prepare the state folder and start everything; prices come before ccxt is loaded.
+
+        Raises StateError, ConfigError or VenueError when the engine cannot run at all.
+        """
+        latch.prepare(self.folder)
+        halted = latch.read(self.folder)
+        self.started_ns = time.monotonic_ns()
+        body = msgspec.json.encode(self.settings).decode()
+        self.process(Started(self.clock.now_ns(), self.session, "", self.settings.engine.mode, body, __version__, halted))
+        self._rest = Rest(self.endpoints.rest, self.clock, self.endpoints.simulated)
+        try:
+            await self._list_instruments(self._rest)
+        except BarterError:
+            await self._rest.close()
+            raise
+        if self.credentials is not None:
+            settings = self.settings.venue
+            self._account = BinanceAccount(self.credentials, self.endpoints.rest, self.clock, settings.recv_window_ms)
+        self._requests = Requests(self.clock, self._rest, self._account, self.decoder, self._instruments, self._tasks, self._emit)
+        self._requests.latencies = self.latencies
+        self._start_feeds()
+        self._tasks.keep("the timer", self._tick, money_path=True)
+        self._tasks.keep("the loop's watch", self._watch_lag)
+        if self._account is not None:
+            self._tasks.keep("the account", self._run_account, money_path=True)
+        if self._arms_itself() and not halted:
+            self.command(Action.ARM, "the start")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._tasks.close()
+        if self._account is not None:
+            await self._account.close()
+        if self._rest is not None:
+            await self._rest.close()
+
+    async def settle(self, action: Action, source: str) -> Summary:
+        """The orderly end: `action` (SHUTDOWN or HALT), wait until nothing that adds exposure is alive and positions are
+        protected, compare with the venue once more, and sum up. Streams run on until the engine is left.
+        """
+        self.command(action, source)
+        deadline = time.monotonic() + SETTLE_S
+        await self._until(self._settled, deadline)
+        if self._account is not None and self.state.private_up and self._requests is not None:
+            self.venue_account = None
+            self._requests.compare("the session ends")
+            await self._until(lambda: self.venue_account is not None and not self.state.reconciling, deadline + SETTLE_S)
+        return self.summary()
+
+    async def _until(self, reached: Callable[[], bool], deadline: float) -> None:
+        while time.monotonic() < deadline and not reached():  # noqa: ASYNC110 - the core is synchronous and signals nobody
+            await asyncio.sleep(0.02)
+
+    def _settled(self) -> bool:
+        entries = any(order.open and order.adds_exposure for order in self.state.orders.values())
+        bare = any(held.unprotected_since for held in self.state.markets.values())
+        return not entries and not bare
+
+    # --- for those who look and steer -----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        return self.core.state
+
+    def command(self, action: Action, source: str, market: str = "") -> None:
+        self._command_number += 1
+        name = f"{self.session}-{self._command_number}"
+        self.process(Command(self.clock.now_ns(), name, action, source, market))
+
+    def view(self) -> View:
+        state, portfolio = self.state, self.state.portfolio
+        first = next(iter(state.markets.values()), None)
+        unrealised = portfolio.unrealised(state.instruments(), state.marks())
+        return View(
+            self.clock.now_ns(),
+            self.settings.engine.mode,
+            state.trading,
+            state.trading_reason,
+            not_ready(state, first) if first is not None else "no market is listed yet",
+            state.refusal,
+            str(portfolio.wallet),
+            str(portfolio.wallet + unrealised),
+            str(portfolio.realised),
+            str(unrealised),
+            str(portfolio.fees),
+            str(portfolio.funding),
+            tuple(market_view(state, held, timeframe_ms(self.settings)) for held in state.markets.values()),
+            order_views(state),
+            msgspec.structs.asdict(state.counters),
+            tuple(self.alerts),
+        )
+
+    def summary(self) -> Summary:
+        return summarise(self)
+
+    # --- the core ------------------------------------------------------------------------------------------------------
+
+    def process(self, event: Event, read_ns: int = 0) -> bool:
+        """One event through the core and its outputs on their way; True when a request to the outside follows."""
+        before = time.monotonic_ns()
+        try:
+            out = self.core.process(event)
+        except InvariantError as problem:
+            log.exception("an invariant does not hold")
+            out = self.core.halt_for_bug(problem)
+        after = time.monotonic_ns()
+        self.latencies.process.add(after - before)
+        if self._journal is not None:
+            self._journal(event, out)
+        if not out:
+            return False
+        self.outputs += len(out)
+        urgent = False
+        for output in out:
+            match output:
+                case Alert():
+                    self.alerts.append((output.at, output.level, output.text))
+                    self.alerts_seen += 1
+                case LatchHalt():
+                    self._latch(output)
+                case ReleaseHalt():
+                    latch.clear(self.folder)
+                case _ if self._requests is not None:
+                    urgent |= self._requests.carry_out(output, read_ns or before, before, after)
+        return urgent
+
+    def _emit(self, event: Event, read_ns: int) -> bool:
+        """Events from sockets and requests."""
+        if not self.first_price_ns and type(event).__name__ in ("Quote", "Trade"):
+            self.first_price_ns = read_ns
+        if isinstance(event, AccountSnapshot):
+            self.venue_account = event
+        urgent = self.process(event, read_ns)
+        if isinstance(event, Connected) and event.route == "market" and self._requests is not None:
+            self._requests.fetch_history()
+        if not self.first_position_ns and self.state.counters.fills:
+            self.first_position_ns = time.monotonic_ns()
+        return urgent
+
+    def _latch(self, output: LatchHalt) -> None:
+        try:
+            latch.write(self.folder, output.reason)
+        except BarterError as problem:
+            text = f"{problem}. Trading is halted now, but a restart would not know it."
+            self.alerts.append((output.at, Level.ERROR, text))
+
+    # --- tasks -----------------------------------------------------------------------------------------------------------
+
+    async def _list_instruments(self, rest: Rest) -> None:
+        """The instruments that the settings name, by our own REST decode."""
+        self.process(await persist(rest.clock_offset, attempts=4))
+        listed = {instrument.market: instrument for instrument in await persist(rest.instruments, attempts=4)}
+        for symbol in self.settings.engine.symbols:
+            found = listed.get(f"binance:{symbol}")
+            if found is None:
+                known = ", ".join(sorted(market.partition(":")[2] for market in listed)[:8])
+                raise ConfigError("engine.symbols", symbol, "the venue does not list this market", f"one of {known}")
+            self._instruments.append(found)
+            self.decoder.list(found)
+            self.process(found)
+
+    def _start_feeds(self) -> None:
+        for route in ("public", "market"):
+            feed = Feed(
+                route,
+                self.endpoints.ws,
+                self._instruments,
+                self.decoder,
+                self.clock,
+                self.settings.venue.first_data_s,
+                self._emit,
+            )
+            self.feeds.append(feed)
+            self._tasks.keep(f"the {route} feed", feed.run)
+        assert self._requests is not None
+        self._requests.feeds = {feed.route: feed for feed in self.feeds}
+
+    async def _run_account(self) -> None:
+        """Load ccxt, ask what orders cost, then follow the private stream; failing starts over with back-off."""
+        account, requests = self._account, self._requests
+        assert account is not None and requests is not None
+        if not account.ready:
+            await account.start(self._instruments)
+            for instrument in self._instruments:
+                self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
+        await PrivateFeed(self.endpoints.ws, account, self._instruments, self.clock, self._emit).run()
+
+    async def _tick(self) -> None:
+        pause = self.clock.real_seconds(self.settings.engine.tick_ms / 1000)
+        while True:
+            await asyncio.sleep(max(pause, 0.005))
+            self.process(Tick(self.clock.now_ns()))
+
+    async def _watch_lag(self) -> None:
+        while True:
+            due = time.monotonic_ns() + int(LAG_BEAT_S * NS_PER_S)
+            await asyncio.sleep(LAG_BEAT_S)
+            self.latencies.loop_lag.add(max(time.monotonic_ns() - due, 0))
+
+    def _arms_itself(self) -> bool:
+        wish = self.settings.engine.arm_at_start
+        return wish == "yes" or (wish == "auto" and self.settings.engine.mode is Mode.DEMO)
+
+    def _crashed(self, part: str, problem: str, money_path: bool) -> None:
+        self.process(Fault(self.clock.now_ns(), part, problem, money_path))
+
+    def _failed(self, part: str, problem: str) -> None:
+        self.process(Alert(self.clock.now_ns(), Level.WARNING, f"{part[:1].upper()}{part[1:]}: {problem}."))
+
+    @property
+    def run_seconds(self) -> float:
+        """Engine seconds since the start."""
+        return (time.monotonic_ns() - self.started_ns) / NS_PER_S * self.clock.speed
+
+    @property
+    def restarts(self) -> int:
+        return self._tasks.restarts

@@ -1,0 +1,76 @@
+"""The halt latch: one small file in the state folder that survives everything but `release`."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import StateError
+
+NAME = "halt.json"
+
+
+class Latched(msgspec.Struct, frozen=True):
+    reason: str
+    since: str
+
+
+def prepare(folder: Path) -> None:
+    """Make the state folder and prove that it can be written. Raises StateError."""
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as problem:
+        hint = "a halt could not be remembered; name another folder with engine.state_dir"
+        raise StateError(str(folder), f"the state folder cannot be written ({problem.strerror}): {hint}") from None
+
+
+def read(folder: Path) -> str:
+    """Why trading is latched, "" when it is not. A damaged latch is a latch."""
+    path = folder / NAME
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        raise StateError(str(path), f"the halt latch cannot be read ({problem.strerror})") from None
+    try:
+        latched = msgspec.json.decode(raw, type=Latched)
+    except (ValueError, RecursionError):  # msgspec's errors and UnicodeDecodeError
+        return "the halt latch is damaged"
+    return f"{latched.reason} ({latched.since})"
+
+
+def write(folder: Path, reason: str) -> None:
+    """Durable before it returns: written beside, flushed to the disk, renamed. Raises StateError."""
+    path = folder / NAME
+    body = msgspec.json.encode(Latched(reason, datetime.now(UTC).isoformat(timespec="seconds")))
+    try:
+        beside = path.with_suffix(".new")
+        with beside.open("wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        place = os.open(folder, os.O_RDONLY)  # the new name is durable only with its folder
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
+    except OSError as problem:
+        raise StateError(str(path), f"the halt could not be written ({problem.strerror})") from None
+
+
+def clear(folder: Path) -> bool:
+    """Release; False when nothing was latched. Raises StateError."""
+    path = folder / NAME
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as problem:
+        raise StateError(str(path), f"the halt latch cannot be removed ({problem.strerror})") from None
+    return True

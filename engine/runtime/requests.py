@@ -1,0 +1,144 @@
+"""What the core asks for in; carried out as tasks, and their results back as events."""
+
+import asyncio
+import random
+import time
+
+from engine.clock import Clock
+from engine.errors import BarterError
+from engine.events import (
+    Alert,
+    CancelOrder,
+    Emit,
+    Event,
+    FetchAccount,
+    FetchSnapshot,
+    Instrument,
+    Level,
+    LookUpOrder,
+    OrderFateUnknown,
+    Resubscribe,
+    SendOrder,
+    SetLeverage,
+    SnapshotFailed,
+    TradeHistory,
+)
+from engine.execution.live import BinanceAccount
+from engine.runtime.stats import Latencies
+from engine.runtime.supervise import Supervisor, persist
+from engine.signal.binance import Feed, Rest
+from engine.signal.binance.decode import VENUE, Decoder
+
+MINUTE_MS = 60_000
+JITTER_S = 0.2
+
+
+class Requests:
+    """The outside world as far as the core may ask it."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        rest: Rest,
+        account: BinanceAccount | None,
+        decoder: Decoder,
+        instruments: list[Instrument],
+        tasks: Supervisor,
+        emit: Emit,
+    ) -> None:
+        self.clock, self.rest, self.account, self.decoder, self.tasks, self.emit = clock, rest, account, decoder, tasks, emit
+        self._symbols = {instrument.market: instrument.venue_symbol for instrument in instruments}
+        self.feeds: dict[str, Feed] = {}
+        self.latencies = Latencies()
+
+    def carry_out(self, output: Event, read_ns: int, core_ns: int, done_ns: int) -> bool:
+        """Start what `output` asks for; True if it is a request at all."""
+        account = self.account
+        match output:
+            case SendOrder() if account is not None:
+                work = self._send(account, output, read_ns, core_ns, done_ns)
+                self.tasks.once(f"order {output.client_id}", work, money_path=True)
+            case CancelOrder() if account is not None:
+                self.tasks.once(f"cancel of {output.client_id}", self._cancel(account, output), money_path=True)
+            case LookUpOrder() if account is not None:
+                self.tasks.once(f"look-up of {output.client_id}", self._look_up(account, output))
+            case FetchAccount() if account is not None:
+                self.tasks.once("the comparison with the venue", self._fetch_account(account, output))
+            case SetLeverage() if account is not None:
+                self.tasks.once("the leverage", self._set_leverage(account, output))
+            case FetchSnapshot():
+                self.tasks.once("the book's snapshot", self._fetch_snapshot(output))
+            case Resubscribe():
+                self.feeds[output.route].reconnect()
+            case _:
+                return False
+        return True
+
+    def compare(self, reason: str) -> None:
+        """Ask for the account now, whatever the core's own schedule says."""
+        if self.account is not None:
+            wish = FetchAccount(self.clock.now_ns(), VENUE, reason)
+            self.tasks.once("the comparison with the venue", self._fetch_account(self.account, wish))
+
+    def fetch_history(self) -> None:
+        """Bars and trades of the time before the feed (re)connected, market by market."""
+        for market in self._symbols:
+            self.tasks.once(f"the history of {market}", self._history(market))
+
+    def _tell(self, event: Event) -> None:
+        self.emit(event, time.monotonic_ns())
+
+    async def _send(self, account: BinanceAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int) -> None:
+        try:
+            event, wire = await account.send(order)
+        except BaseException:
+            # Whatever broke, or whoever cancelled us: the bytes may be on their way.
+            text = "the request was interrupted"
+            self._tell(OrderFateUnknown(self.clock.now_ns(), order.market, order.client_id, text))
+            raise
+        answered = time.monotonic_ns()
+        self._tell(event)
+        times = self.latencies
+        if wire.written_ns:
+            times.read_to_core.add(core_ns - read_ns)
+            times.core.add(done_ns - core_ns)
+            times.handoff.add(wire.asked_ns - done_ns)
+            times.ccxt.add(wire.written_ns - wire.asked_ns)
+            times.tick_to_wire.add(wire.written_ns - read_ns)
+            times.round_trip.add(answered - wire.asked_ns)
+
+    async def _cancel(self, account: BinanceAccount, order: CancelOrder) -> None:
+        event = await account.cancel(order)
+        if event is not None:
+            self._tell(event)
+
+    async def _look_up(self, account: BinanceAccount, order: LookUpOrder) -> None:
+        event = await account.look_up(order)
+        if event is not None:
+            self._tell(event)
+
+    async def _fetch_account(self, account: BinanceAccount, wish: FetchAccount) -> None:
+        self._tell(await persist(lambda: account.snapshot(wish)))
+
+    async def _set_leverage(self, account: BinanceAccount, wish: SetLeverage) -> None:
+        self._tell(await persist(lambda: account.set_leverage(wish), attempts=20))
+
+    async def _fetch_snapshot(self, wish: FetchSnapshot) -> None:
+        # Jitter, so that several books that lost their chain together do not ask together.
+        await asyncio.sleep(self.clock.real_seconds(wish.delay_ms / 1000) + (random.random() * JITTER_S if wish.delay_ms else 0))
+        symbol = self._symbols[wish.market]
+        try:
+            self._tell(await self.rest.book(symbol, self.decoder.grids[symbol]))
+        except BarterError as problem:
+            self._tell(SnapshotFailed(self.clock.now_ns(), wish.market, str(problem)))
+
+    async def _history(self, market: str) -> None:
+        symbol = self._symbols[market]
+        grid = self.decoder.grids[symbol]
+        try:
+            self._tell(await persist(lambda: self.rest.bars(symbol, grid, MINUTE_MS), attempts=3))
+            self._tell(await persist(lambda: self.rest.trades(symbol, grid), attempts=3))
+        except BarterError as problem:
+            text = f"No history of {market} could be read ({problem}); its indicators warm up from now on."
+            self._tell(Alert(self.clock.now_ns(), Level.WARNING, text))
+            self._tell(TradeHistory(self.clock.now_ns(), market, b""))  # the bars start without it

@@ -1,0 +1,378 @@
+"""Raw Binance USD-M frames and REST bodies in, events out. Prices become ticks and quantities steps here, once.
+
+Decoding is typed: an unknown field is ignored (and its name remembered), a wrong type is a DecodeError that names its path.
+Shapes: WIRE 1.1. Prices and quantities are JSON strings there; times and ids integers.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from engine.errors import DecodeError
+from engine.events import (
+    Bar,
+    BarHistory,
+    BookDelta,
+    BookSnapshot,
+    Event,
+    Instrument,
+    Mark,
+    Quote,
+    Side,
+    Trade,
+    TradeHistory,
+    pack_levels,
+)
+
+VENUE = "binance"
+T = TypeVar("T")
+Levels = list[tuple[float, float]]
+LARGEST = 2**63 - 1  # what an event can carry
+Whole = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+# msgspec's own errors and UnicodeDecodeError are ValueErrors; deep nesting is a RecursionError.
+UNREADABLE = (ValueError, ArithmeticError, RecursionError)
+SHORT = 200  # characters of what a stranger wrote
+
+
+class _Frame(msgspec.Struct, tag_field="e", gc=False):
+    s: str
+
+
+class _Depth(_Frame, tag="depthUpdate"):
+    E: Whole
+    U: Whole
+    u: Whole
+    pu: Whole
+    b: Levels
+    a: Levels
+
+
+class _BookTicker(_Frame, tag="bookTicker", gc=False):
+    E: Whole
+    u: Whole
+    b: float
+    B: float
+    a: float
+    A: float
+
+
+class _AggTrade(_Frame, tag="aggTrade", gc=False):
+    E: Whole
+    a: Whole
+    p: float
+    q: float
+    T: Whole
+    m: bool
+
+
+class _MarkPrice(_Frame, tag="markPriceUpdate", gc=False):
+    E: Whole
+    p: Decimal
+    r: Decimal
+    T: Whole
+    i: Decimal = Decimal(0)
+
+
+class _Error(msgspec.Struct):
+    code: int = 0
+    msg: str = ""
+
+
+class _Control(msgspec.Struct):
+    """The answer to a request: `id` tells which; an error has `error`."""
+
+    id: int | None = None
+    error: _Error | None = None
+
+
+_frames = msgspec.json.Decoder(_Depth | _BookTicker | _AggTrade | _MarkPrice, strict=False)
+_control = msgspec.json.Decoder(_Control)
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """An instrument's conversion to integers."""
+
+    market: str
+    per_tick: float
+    per_step: float
+
+    @classmethod
+    def of(cls, instrument: Instrument) -> "Grid":
+        return cls(instrument.market, float(1 / instrument.tick), float(1 / instrument.step))
+
+
+class Decoder:
+    """Frames of one venue into events. `unknown_symbols` counts frames of markets that nobody listed."""
+
+    def __init__(self) -> None:
+        self.grids: dict[str, Grid] = {}
+        self.unknown_symbols = 0
+        self.unknown_fields: set[str] = set()
+        self._sampled: set[str] = set()
+
+    def list(self, instrument: Instrument) -> None:
+        self.grids[instrument.venue_symbol] = Grid.of(instrument)
+
+    def frame(self, raw: bytes, at: int) -> Event | None:
+        """A market-data frame as an event; None for control frames and symbols that are not listed.
+
+        Raises DecodeError for anything else; the frame is named in it.
+        """
+        try:
+            frame = _frames.decode(raw)
+        except UNREADABLE as problem:
+            if self._is_control(raw):
+                return None
+            raise _unreadable("market data", problem, raw) from None
+        grid = self.grids.get(frame.s)
+        if grid is None:
+            self.unknown_symbols += 1
+            return None
+        try:
+            if isinstance(frame, _BookTicker):
+                return Quote(
+                    at,
+                    grid.market,
+                    frame.u,
+                    on_grid(frame.b, grid.per_tick),
+                    on_grid(frame.B, grid.per_step),
+                    on_grid(frame.a, grid.per_tick),
+                    on_grid(frame.A, grid.per_step),
+                    frame.E,
+                )
+            if isinstance(frame, _AggTrade):
+                side = Side.SELL if frame.m else Side.BUY  # m: the buyer was the maker, so the aggressor sold
+                price, size = on_grid(frame.p, grid.per_tick), on_grid(frame.q, grid.per_step)
+                if not price:
+                    raise ValueError("a trade at a price of 0")
+                return Trade(at, grid.market, frame.a, price, size, side, frame.T)
+            if isinstance(frame, _Depth):
+                bids, asks = levels(frame.b, grid), levels(frame.a, grid)
+                return BookDelta(at, grid.market, frame.U, frame.u, frame.pu, bids, asks, frame.E)
+            if not frame.p.is_finite() or frame.p <= 0:
+                raise ValueError(f"a mark price of {frame.p}")
+            if not frame.i.is_finite() or frame.i < 0 or not frame.r.is_finite():
+                raise ValueError(f"an index price of {frame.i} or a funding rate of {frame.r}")
+            return Mark(at, grid.market, frame.p, frame.i, frame.r, frame.T, frame.E)
+        except UNREADABLE as problem:
+            raise _unreadable("market data", problem, raw) from None
+
+    def sample(self, raw: bytes) -> None:
+        """Remember the names of fields that we do not know, looked at once for each kind of frame."""
+        try:
+            body = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+            kind = bytes(body.get("e", b"")).decode().strip('"')
+        except UNREADABLE:
+            return
+        if kind and kind not in self._sampled:
+            self._sampled.add(kind)
+            self.unknown_fields |= {f"{kind}.{name}" for name in body.keys() - _KNOWN.get(kind, body.keys())}
+
+    @staticmethod
+    def _is_control(raw: bytes) -> bool:
+        """Answers to SUBSCRIBE; an error in one is an error."""
+        try:
+            control = _control.decode(raw)
+        except UNREADABLE:
+            return False
+        if control.error is not None:
+            text = f"the subscription was refused: {control.error.msg[:SHORT]} (code {control.error.code})"
+            raise DecodeError("Binance", text)
+        return control.id is not None
+
+
+# Fields that the venue documents; others are new (`st` and `ps` since the UM/CM integration of 2026, `nq` without RPI fills).
+_KNOWN = {
+    "depthUpdate": {"e", "E", "T", "s", "U", "u", "pu", "b", "a", "st", "ps"},
+    "bookTicker": {"e", "u", "s", "b", "B", "a", "A", "T", "E", "st", "ps"},
+    "aggTrade": {"e", "E", "a", "s", "p", "q", "nq", "f", "l", "T", "m", "st"},
+    "markPriceUpdate": {"e", "E", "s", "p", "i", "P", "ap", "r", "T", "st"},
+}
+
+
+def on_grid(value: float, per_unit: float) -> int:
+    """The integer number of ticks or steps. Raises ValueError when the value is not finite, negative or between two."""
+    scaled = value * per_unit
+    if not 0 <= scaled <= LARGEST:  # also false for NaN
+        raise ValueError(f"{value} is not a price or quantity")
+    whole = round(scaled)
+    # Parsing and scaling are off by some 3e-16 of the value; anything more is between two ticks.
+    if abs(scaled - whole) > 1e-6 + 1e-15 * whole:
+        raise ValueError(f"{value} is not a multiple of {1 / per_unit:g}")
+    return whole
+
+
+def nearest(value: float, per_unit: float) -> int:
+    """As `on_grid`, for history: the tick may have been another one then, so between two is rounded."""
+    scaled = value * per_unit
+    if not 0 <= scaled <= LARGEST:
+        raise ValueError(f"{value} is not a price or quantity")
+    return round(scaled)
+
+
+def levels(pairs: Levels, grid: Grid) -> bytes:
+    """Packed levels; the check of the grid is left to the quotes, which are one level a message."""
+    per_tick, per_step = grid.per_tick, grid.per_step
+    flat = [number for price, size in pairs for number in (round(price * per_tick), round(size * per_step))]
+    if flat and min(flat) < 0:
+        raise ValueError("a level has a negative price or size")
+    return pack_levels(flat)
+
+
+# --- REST ------------------------------------------------------------------------------------------------------------
+
+
+class _Snapshot(msgspec.Struct):
+    lastUpdateId: Whole
+    bids: Levels
+    asks: Levels
+    E: Whole = 0
+
+
+class _Filter(msgspec.Struct):
+    filterType: str
+    tickSize: Decimal | None = None
+    stepSize: Decimal | None = None
+    minQty: Decimal | None = None
+    maxQty: Decimal | None = None
+    notional: Decimal | None = None
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    baseAsset: str
+    quoteAsset: str
+    marginAsset: str
+    contractType: str
+    status: str
+    filters: list[_Filter]
+
+
+class _ExchangeInfo(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+class _RestTrade(msgspec.Struct, gc=False):
+    a: Whole
+    p: float
+    q: float
+    T: Whole
+    m: bool
+
+
+class _Time(msgspec.Struct):
+    serverTime: Whole
+
+
+Kline = tuple[Whole, float, float, float, float, float, int, msgspec.Raw, Whole, msgspec.Raw, msgspec.Raw, msgspec.Raw]
+_snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
+_info = msgspec.json.Decoder(_ExchangeInfo, strict=False)
+_trades = msgspec.json.Decoder(list[_RestTrade], strict=False)
+_klines = msgspec.json.Decoder(list[Kline], strict=False)
+_time = msgspec.json.Decoder(_Time)
+
+
+def instruments(raw: bytes, at: int, simulated: bool) -> list[Instrument]:
+    """The linear perpetuals that are trading, from `exchangeInfo`."""
+    listed = []
+    for symbol in _decode(_info, raw, "exchangeInfo").symbols:
+        if symbol.contractType != "PERPETUAL" or symbol.status != "TRADING" or symbol.marginAsset != symbol.quoteAsset:
+            continue
+        filters = {entry.filterType: entry for entry in symbol.filters}
+        price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
+        market_lot = filters.get("MARKET_LOT_SIZE", lot)
+        least = filters.get("MIN_NOTIONAL")
+        if not (price and lot and market_lot and price.tickSize and lot.stepSize and lot.minQty and lot.maxQty):
+            raise DecodeError("Binance exchangeInfo", f"{symbol.symbol} lacks its price or lot filter")
+        notional = least.notional if least and least.notional is not None else Decimal(0)
+        figures = (price.tickSize, lot.stepSize, lot.minQty, lot.maxQty, market_lot.maxQty or lot.maxQty)
+        if not all(figure.is_finite() and figure > 0 for figure in figures) or not (notional.is_finite() and notional >= 0):
+            raise DecodeError("Binance exchangeInfo", f"{symbol.symbol} has an impossible filter")
+        step = lot.stepSize
+        listed.append(
+            Instrument(
+                at,
+                f"{VENUE}:{symbol.baseAsset}/{symbol.quoteAsset}:{symbol.marginAsset}",
+                symbol.symbol,
+                symbol.baseAsset,
+                symbol.quoteAsset,
+                price.tickSize.normalize(),
+                step.normalize(),
+                int(lot.minQty / step),
+                int(lot.maxQty / step),
+                int((market_lot.maxQty or lot.maxQty) / step),
+                notional,
+                simulated,
+            )
+        )
+    return listed
+
+
+def book_snapshot(raw: bytes, grid: Grid, at: int) -> BookSnapshot:
+    body = _decode(_snapshot, raw, "depth")
+    with _reading("depth", raw):
+        return BookSnapshot(at, grid.market, body.lastUpdateId, levels(body.bids, grid), levels(body.asks, grid), body.E)
+
+
+def trade_history(raw: bytes, grid: Grid, at: int) -> TradeHistory:
+    flat: list[int] = []
+    rows = _decode(_trades, raw, "aggTrades")
+    with _reading("aggTrades", raw):
+        for row in rows:
+            price, size = nearest(row.p, grid.per_tick), nearest(row.q, grid.per_step)
+            flat += (row.a, price, size, Side.SELL if row.m else Side.BUY, row.T)
+    return TradeHistory(at, grid.market, pack_levels(flat))
+
+
+def bar_history(raw: bytes, grid: Grid, timeframe_ms: int, at: int) -> BarHistory:
+    rows = _decode(_klines, raw, "klines")
+    with _reading("klines", raw):
+        bars = tuple(
+            Bar(
+                grid.market,
+                timeframe_ms,
+                row[0],
+                nearest(row[1], grid.per_tick),
+                nearest(row[2], grid.per_tick),
+                nearest(row[3], grid.per_tick),
+                nearest(row[4], grid.per_tick),
+                nearest(row[5], grid.per_step),
+                row[8],
+            )
+            for row in rows
+        )
+    return BarHistory(at, grid.market, timeframe_ms, bars)
+
+
+def server_time(raw: bytes) -> int:
+    """Venue time in milliseconds."""
+    return _decode(_time, raw, "time").serverTime
+
+
+def refusal(raw: bytes) -> tuple[int, str]:
+    """Code and message of an error body; (0, text) when it is none."""
+    try:
+        error = msgspec.json.decode(raw, type=_Error)
+    except UNREADABLE:
+        return 0, raw[:120].decode("utf-8", "replace")
+    return error.code, error.msg[:SHORT]
+
+
+def _decode(decoder: "msgspec.json.Decoder[T]", raw: bytes, what: str) -> T:
+    with _reading(what, raw):
+        return decoder.decode(raw)
+
+
+@contextmanager
+def _reading(what: str, raw: bytes) -> Iterator[None]:
+    try:
+        yield
+    except UNREADABLE as problem:
+        raise _unreadable(what, problem, raw) from None
+
+
+def _unreadable(what: str, problem: BaseException, raw: bytes) -> DecodeError:
+    return DecodeError(f"Binance {what}", str(problem)[:SHORT], raw)
