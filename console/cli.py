@@ -1,0 +1,186 @@
+"""The `barter-tui` command: arguments in, the right program started, an exit code out."""
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from console.exits import Exit
+from engine import __version__
+from engine.clock import Clock
+from engine.config import Settings, load, state_dir
+from engine.errors import BarterError, CaptureError, ConfigError, StateError
+from engine.events import Mode
+
+_TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+FASTEST = 1000.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; errors are sentences on stderr."""
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    _log_to_stderr(arguments.verbose)
+    try:
+        settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
+        if arguments.command == "release":
+            return _release(settings)
+        return _run(arguments, settings)
+    except ConfigError as problem:
+        return _sentence(problem, Exit.USAGE)
+    except StateError as problem:
+        return _sentence(problem, Exit.STATE)
+    except BarterError as problem:
+        return _sentence(problem, Exit.VENUE)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag and command, once."""
+    parser = argparse.ArgumentParser(
+        "barter-tui",
+        description="A terminal console for crypto perpetual contracts.",
+        epilog="exit codes:\n" + "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "command", nargs="?", choices=["release"], help="release: clear a latched halt of the mode, so that it can be armed again"
+    )
+    add("--version", action="version", version=f"barter-tui {__version__}")
+    add("--mode", choices=[mode.value for mode in Mode], help="what the prices and the orders are (default: demo)")
+    add("--capture", type=Path, metavar="FILE", help="play a recording through the simulated venue instead of its own order flow")
+    add("--loop", action="store_true", help="start a capture over when it ends")
+    add("--speed", type=_speed, default=1.0, metavar="N", help="run demo N times as fast as real time")
+    add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="with --no-ui: one JSON object a line, the summary last")
+    shape.add_argument("--plain", action="store_true", help="with --no-ui: readable lines (the default)")
+    add("--for", dest="seconds", type=_seconds, metavar="TIME", help="stop after this much engine time: 60s, 5m, 1h")
+    add("--arm", action="store_true", help="start with trading armed (demo is armed anyway)")
+    add("--symbol", action="append", metavar="SYMBOL", help="market to trade, e.g. BTC/USDT:USDT; repeat to collect more")
+    add("--seed", type=int, metavar="N", help="seed of the simulated order flow")
+    add("--config", type=Path, metavar="FILE", help="settings file")
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting for this run")
+    add("--verbose", action="store_true", help="log what the engine does to stderr")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    found = _TIME.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 60s, 5m or 1h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0.01 <= speed <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed from 0.01 to {FASTEST:g}")
+    return speed
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str]:
+    """Flags that are settings, by dotted name."""
+    flags: dict[str, str] = {}
+    for pair in arguments.set:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError("command line", pair, "it is not a setting", "--set section.key=value")
+        flags[key.strip()] = value.strip()
+    if arguments.mode:
+        flags["engine.mode"] = arguments.mode
+    if arguments.symbol:
+        flags["engine.symbols"] = msgspec.json.encode(arguments.symbol).decode()
+    if arguments.seed is not None:
+        flags["venue.seed"] = str(arguments.seed)
+    if arguments.arm:
+        flags["engine.arm_at_start"] = "yes"
+    return flags
+
+
+def _release(settings: Settings) -> int:
+    from engine.runtime import latch
+
+    folder, mode = state_dir(settings), settings.engine.mode.value
+    reason = latch.read(folder)
+    if latch.clear(folder):
+        print(f"Released: trading in {mode} was halted ({reason}). The next start may be armed again.")
+    else:
+        print(f"Nothing to release: trading in {mode} is not halted.")
+    return Exit.OK
+
+
+def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+    mode = settings.engine.mode
+    if mode is not Mode.DEMO:
+        raise ConfigError("engine.mode", mode.value, "this mode is not built yet", "demo, which needs nothing")
+    if not arguments.no_ui:
+        raise ConfigError("command line", "", "the screen is not built yet", "--no-ui for the engine without one")
+    if arguments.loop and arguments.capture is None:
+        raise ConfigError("command line", "--loop", "there is nothing to start over", "--capture FILE with it")
+    if arguments.capture is not None and not arguments.capture.is_file():
+        raise CaptureError(str(arguments.capture), "there is no such file")
+    return asyncio.run(_headless(arguments, settings))
+
+
+async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Venue and engine for one run without a screen."""
+    from console.headless import Headless
+    from console.venue_process import Order, VenueProcess
+    from engine.runtime import Engine, latch
+
+    latch.prepare(state_dir(settings))
+    order = Order(
+        Clock.start(arguments.speed),
+        secrets.token_hex(16),
+        secrets.token_hex(16),
+        settings.venue.seed,
+        str(settings.venue.balance),
+        str(arguments.capture.resolve()) if arguments.capture is not None else None,
+        arguments.loop,
+    )
+    async with VenueProcess(order) as venue:
+        settings = _for_capture(arguments, settings, venue.said.symbols)
+        async with Engine(settings, order.clock, venue.endpoints, venue.credentials) as engine:
+            return await Headless(engine, venue, arguments.seconds, arguments.json, sys.stdout).run()
+
+
+def _for_capture(arguments: argparse.Namespace, settings: Settings, symbols: tuple[str, ...]) -> Settings:
+    """A capture brings its own markets; those that were asked for must be among them."""
+    if arguments.capture is None:
+        return settings
+    if arguments.symbol:
+        missing = [symbol for symbol in settings.engine.symbols if symbol not in symbols]
+        if missing:
+            problem = f"the capture does not hold {missing[0]}"
+            raise ConfigError("command line", "--symbol", problem, f"one of {', '.join(symbols)}")
+        return settings
+    return msgspec.structs.replace(settings, engine=msgspec.structs.replace(settings.engine, symbols=symbols))
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    """The engine's own words; tracebacks of crashes go here only when asked for, the sentence always goes to the alerts."""
+    level = logging.DEBUG if verbose else logging.CRITICAL
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="barter-tui: %(name)s: %(message)s")
+    logging.getLogger().setLevel(logging.WARNING if verbose else logging.CRITICAL)
+    logging.getLogger("barter").setLevel(level)
+
+
+def _sentence(problem: BarterError, code: Exit) -> int:
+    print(f"barter-tui: {problem}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

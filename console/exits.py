@@ -1,0 +1,29 @@
+"""The exit codes: an interface for scripts, declared here and documented from here."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """`meaning` is the sentence for README and help."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "Exit":
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "Ended as asked: the time was up, the capture was played, or the command did its work."
+    FAULT = 1, "A part of the program crashed on the way; trading was halted if money was at stake. The summary says what."
+    USAGE = 2, "The command line or a setting is wrong. Nothing was started."
+    VENUE = 3, "The venue could not be started or reached, or the capture cannot be played."
+    STATE = 4, "The state folder cannot be read or written. Nothing was started."
+    DISAGREE = 5, "At the end the ledger and the venue's account were compared and were not equal."
+    INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`."
+    TERMINATED = 143, "Halted by SIGTERM: latched until `barter-tui release`."
+
+
+def render_table() -> str:
+    """The README's table."""
+    return "\n".join(["| code | meaning |", "|---|---|", *(f"| {code.value} | {code.meaning} |" for code in Exit)])

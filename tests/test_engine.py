@@ -1,0 +1,297 @@
+"""The whole engine against the simulated venue: real sockets, real ccxt, a process on the other side."""
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from console.venue_process import Order, VenueProcess
+from engine.clock import Clock
+from engine.config import Settings
+from engine.core import Core
+from engine.errors import ConfigError, StateError, VenueError
+from engine.events import (
+    Action,
+    Difference,
+    Event,
+    Input,
+    Purpose,
+    SendOrder,
+    Started,
+    Trading,
+    decode_input,
+    encode,
+)
+from engine.runtime import Endpoints, Engine, latch
+from tests.factory import settings
+
+EAGER = {"judge": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
+PATIENCE_S = 60.0
+
+
+def desk(folder: Path, **sections: dict[str, object]) -> Settings:
+    """Settings with their own state folder."""
+    return settings(engine={"state_dir": str(folder), **sections.pop("engine", {})}, **sections)
+
+
+@asynccontextmanager
+async def venue(speed: float = 1.0, **more: object) -> AsyncIterator[VenueProcess]:
+    order = Order(Clock.start(speed), "key", "secret", more.pop("seed", 7), "10000", **more)  # type: ignore[arg-type]
+    async with VenueProcess(order) as process:
+        yield process
+
+
+def engine_on(process: VenueProcess, chosen: Settings, **more: object) -> Engine:
+    return Engine(chosen, process.order.clock, process.endpoints, process.credentials, **more)  # type: ignore[arg-type]
+
+
+async def until(reached: Callable[[], object]) -> None:
+    """Wait for it, or fail saying what was waited for."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.02)
+
+
+async def fault(process: VenueProcess, **body: object) -> None:
+    async with aiohttp.ClientSession() as session, session.post(process.said.rest + "/sim/fault", json=body) as reply:
+        assert reply.status == 200, await reply.text()
+
+
+async def test_generated_flow_leads_to_trades_whose_ledger_equals_the_venues_account(tmp_path: Path) -> None:
+    async with venue(speed=8.0) as process, engine_on(process, desk(tmp_path, **EAGER)) as engine:
+        await until(lambda: engine.state.counters.fills >= 8)
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+    assert summary.agreement.compared and summary.agreement.equal, summary.agreement
+    assert summary.agreement.wallet == summary.agreement.venue_wallet != "10000"
+    assert summary.gaps == summary.crossed == summary.ticker_mismatches == 0
+    assert summary.ticker_agreements > 10
+    assert summary.first_price_s is not None and summary.first_price_s < 5
+    assert Decimal(summary.fees) > 0 and summary.judgments > 0
+    late = summary.dropped.pop("late_trades")  # at eight times the speed the grace is 40 ms, and this machine may pause longer
+    assert summary.dropped == dict.fromkeys(summary.dropped, 0) and late < 0.01 * summary.counts["trades"]
+    assert summary.latency_us["tick_to_wire"].count == summary.orders
+
+
+async def test_a_wrong_commission_at_the_venue_is_found(tmp_path: Path) -> None:
+    """The account charges another rate than the one it tells: the ledger may not agree by repeating it."""
+    async with venue(speed=8.0) as process:
+        await fault(process, name="fee_rate", rate="0.0006")
+        async with engine_on(process, desk(tmp_path, **EAGER)) as engine:
+            await until(lambda: engine.state.counters.fills >= 1)
+            summary = await engine.settle(Action.SHUTDOWN, "the test")
+    assert not summary.agreement.equal
+    assert summary.agreement.commission_mismatches >= 1
+
+
+async def test_a_wrong_commission_of_ours_is_found(tmp_path: Path) -> None:
+    async with venue(speed=8.0) as process, engine_on(process, desk(tmp_path, **EAGER)) as engine:
+        await until(lambda: engine.state.portfolio.fee_rates)
+        market = next(iter(engine.state.markets))
+        maker, taker = engine.state.portfolio.fee_rates[market]
+        engine.state.portfolio.fee_rates[market] = (maker * 2, taker * 2)
+        await until(lambda: engine.state.counters.fills >= 1)
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+    assert not summary.agreement.equal
+
+
+async def test_recorded_inputs_give_the_same_outputs_byte_for_byte_and_a_changed_limit_others(tmp_path: Path) -> None:
+    """What a live session saw, through fresh cores."""
+    recorded: list[tuple[bytes, list[bytes]]] = []
+
+    def journal(event: Event, out: list[Event]) -> None:
+        recorded.append((encode(event), [encode(output) for output in out]))
+
+    chosen = desk(tmp_path, **EAGER)
+    async with venue(speed=8.0) as process, engine_on(process, chosen, journal=journal) as engine:
+        await until(lambda: engine.state.counters.fills >= 4)
+        await engine.settle(Action.HALT, "the test")
+
+    def replay(with_settings: Settings) -> list[list[bytes]]:
+        core = Core(with_settings)
+        return [[encode(output) for output in core.process(decode_input(raw))] for raw, _ in recorded]
+
+    live = [out for _, out in recorded]
+    assert replay(chosen) == live
+    assert replay(chosen) == live
+    limited = msgspec.structs.replace(chosen, risk=msgspec.structs.replace(chosen.risk, max_order_notional=100.0))
+    assert replay(limited) != live
+    assert isinstance(decode_input(recorded[0][0]), Started)
+    assert {type(decode_input(raw)) for raw, _ in recorded} <= set(Input.__args__)
+
+
+async def test_a_halt_under_load_sends_no_entry_afterwards_keeps_the_stop_and_survives_a_restart(tmp_path: Path) -> None:
+    chosen = desk(tmp_path, **EAGER, risk={"max_orders_per_minute": 1000})
+    sent: list[SendOrder] = []
+
+    def journal(_: Event, out: list[Event]) -> None:
+        sent.extend(output for output in out if isinstance(output, SendOrder))
+
+    async with venue(speed=10.0) as process:
+        async with engine_on(process, chosen, journal=journal) as engine:
+            market = next(iter(engine.state.markets))
+            await until(lambda: engine.state.counters.fills >= 4)
+            await until(lambda: _protected(engine, market))
+            engine.command(Action.HALT, "the test")
+            before = len(sent)
+            for _ in range(100):  # twenty seconds of the market, on which it would trade
+                await asyncio.sleep(0.02)
+            assert all(order.reduce_only for order in sent[before:])
+            assert engine.state.trading is Trading.HALTED
+            held = engine.state.portfolio.position(market).quantity
+            if held:
+                assert _protected(engine, market)
+            await engine.settle(Action.HALT, "the test")
+        orders = await _orders_there(process)
+        entries = [order for order in orders if not order["reduceOnly"]]
+        assert len(entries) == sum(order.purpose is Purpose.ENTRY for order in sent)
+        async with engine_on(process, chosen, journal=journal) as again:
+            before = len(sent)
+            await until(lambda: again.state.reconciled)
+            assert again.state.trading is Trading.HALTED
+            again.command(Action.ARM, "somebody who did not look")
+            await asyncio.sleep(1.0)
+            assert again.state.trading is Trading.HALTED
+            assert all(order.reduce_only for order in sent[before:])
+            position = again.state.portfolio.position(market).quantity
+            if position:
+                await until(lambda: _protected(again, market))
+    assert latch.read(tmp_path / "demo").startswith("halted by the test")
+
+
+def _protected(engine: Engine, market: str) -> bool:
+    """A live stop of the position's size."""
+    quantity = engine.state.portfolio.position(market).quantity
+    stops = [order for order in engine.state.open_orders(market) if order.purpose is Purpose.STOP]
+    return bool(quantity) and any(order.state == "working" and order.quantity == abs(quantity) for order in stops)
+
+
+async def _orders_there(process: VenueProcess) -> list[dict[str, object]]:
+    """Every ordinary order that the venue has seen, by its own book-keeping."""
+    import ccxt.async_support as ccxt
+
+    from engine.execution.live.account import _redirect
+
+    options = {"fetchCurrencies": False, "fetchMargins": False}
+    exchange = ccxt.binanceusdm({"apiKey": "key", "secret": "secret", "options": options})
+    _redirect(exchange, process.said.rest)
+    exchange.milliseconds = process.order.clock.now_ms
+    exchange.timeout_on_exit = 0
+    try:
+        rows: list[dict[str, object]] = await exchange.fapiPrivateGetAllOrders({"symbol": "ASTERUSDT", "limit": 1000})
+        return rows
+    finally:
+        await exchange.close()
+
+
+async def test_the_venue_going_away_makes_the_book_untrusted_and_coming_back_restores_it(tmp_path: Path) -> None:
+    async with venue() as process, engine_on(process, desk(tmp_path)) as engine:
+        book = next(iter(engine.state.markets.values())).book
+        await until(lambda: book.trusted)
+        await until(lambda: engine.state.reconciled)
+        await fault(process, name="cut", route="all")
+        await until(lambda: not book.trusted and not engine.state.reconciled)
+        await until(lambda: book.trusted and engine.state.reconciled)
+    assert engine.state.counters.disconnects >= 3
+    assert engine.state.counters.differences == 0
+
+
+async def test_a_market_that_the_venue_does_not_list_is_refused_with_those_that_it_does(tmp_path: Path) -> None:
+    async with venue() as process:
+        with pytest.raises(ConfigError, match=r"does not list this market.*ASTER/USDT:USDT"):
+            async with engine_on(process, desk(tmp_path, engine={"symbols": ["DOGE/USDT:USDT"]})):
+                pass
+
+
+async def test_a_venue_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    nowhere = Endpoints("http://127.0.0.1:9", "ws://127.0.0.1:9")
+    with pytest.raises(VenueError, match="could not be reached"):
+        async with Engine(desk(tmp_path), Clock.start(), nowhere):
+            pass
+
+
+async def test_a_state_folder_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("not a folder")
+    with pytest.raises(StateError, match="cannot be written"):
+        async with Engine(desk(in_the_way), Clock.start(), Endpoints("http://127.0.0.1:9", "ws://127.0.0.1:9")):
+            pass
+
+
+# --- captures ----------------------------------------------------------------------------------------------------------
+
+
+def frames(path: Path, symbol: str, seconds: int = 40, price: int = 20_000) -> int:
+    """A small recording with book, ticker and trades; returns the number of its lines."""
+    lines, update, start = [], 100, 1_700_000_000_000
+    name = symbol.lower()
+
+    def line(ms: int, body: dict[str, object]) -> None:
+        lines.append(f"{(start + ms) * 1_000_000} {json.dumps(body)}")
+
+    def px(ticks: int) -> str:
+        return f"{ticks / 1000:.3f}"
+
+    for n in range(seconds * 10):
+        ms, drift = n * 100, n // 2
+        bid = price + drift
+        before, update = update, update + 10
+        gone = [[px(bid - 1 + 1), "0"]] if n and n % 2 == 0 else []
+        changes = {"b": [[px(bid), "12.0"], [px(bid - 40), "0"]], "a": [[px(bid + 1), "11.0"], *gone]}
+        stamp = {"E": start + ms, "T": start + ms, "s": symbol}
+        depth = {"e": "depthUpdate", **stamp, "U": before + 3, "u": update, "pu": before, **changes}
+        line(ms, {"stream": f"{name}@depth@100ms", "data": depth})
+        if n == 2:
+            rows = {"bids": [[px(bid - i), "12.0"] for i in range(30)], "asks": [[px(bid + 1 + i), "11.0"] for i in range(60)]}
+            line(ms + 1, {"lastUpdateId": update, "E": start + ms, "T": start + ms, **rows})
+        ticker = {"e": "bookTicker", "u": update, **stamp, "b": px(bid), "B": "12.0", "a": px(bid + 1), "A": "11.0"}
+        line(ms + 2, {"stream": f"{name}@bookTicker", "data": ticker})
+        trade = {"e": "trade", **stamp, "t": n + 1, "p": px(bid + n % 2), "q": "0.5", "X": "MARKET", "m": n % 2 == 0}
+        line(ms + 3, {"stream": f"{name}@trade", "data": trade})
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    return len(lines)
+
+
+async def test_a_capture_of_any_symbol_runs_the_whole_pipeline(tmp_path: Path) -> None:
+    capture = tmp_path / "some.gz"
+    count = frames(capture, "SOLUSDT")
+    async with venue(speed=8.0, capture=str(capture)) as process:
+        assert process.said.symbols == ("SOL/USDT:USDT",)
+        chosen = desk(tmp_path, **EAGER, engine={"symbols": list(process.said.symbols)})
+        async with engine_on(process, chosen) as engine:
+            assert process.ended is not None
+            await asyncio.wait_for(process.ended, PATIENCE_S)
+            await asyncio.sleep(0.3)
+            summary = await engine.settle(Action.SHUTDOWN, "the test")
+    counts = summary.counts
+    assert counts["deltas"] + counts["quotes"] + counts["trades"] + counts["snapshots"] == count
+    assert (summary.gaps, summary.crossed, summary.ticker_mismatches) == (0, 0, 0)
+    assert summary.ticker_agreements > 100
+    assert summary.orders > 0 and summary.fills > 0 and summary.judgments > 0
+    assert summary.agreement.equal, summary.agreement
+
+
+async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data: Path) -> None:
+    """The first minutes at speed; the whole of it is `barter-tui --no-ui --capture`."""
+    capture = shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz"
+    chosen = desk(tmp_path, engine={"symbols": ["BTC/USDT:USDT"]})
+    async with venue(speed=30.0, capture=str(capture)) as process, engine_on(process, chosen) as engine:
+        assert process.ended is not None
+        await asyncio.wait_for(process.ended, PATIENCE_S)
+        await asyncio.sleep(0.5)
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+    counts = summary.counts
+    assert (counts["deltas"], counts["quotes"], counts["trades"], counts["snapshots"]) == (6551, 66089, 21313, 1)
+    assert (summary.gaps, summary.crossed, summary.ticker_mismatches) == (0, 0, 0)
+    assert summary.ticker_agreements >= 447
+    assert summary.agreement.equal and summary.fills > 0
+    assert not [event for event in engine.alerts if isinstance(event, Difference)]
