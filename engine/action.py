@@ -24,30 +24,38 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """`side` None: do nothing. `leave` closes the position instead of opening one."""
+    """`side` None: do nothing, for the reason given. `leave` closes the position instead of opening one."""
 
     side: Side | None
     leave: bool
     reason: str
 
 
-NOTHING = Wish(None, False, "")
-
 
 def decide(features: Features, stance: Stance | None, position: int, at: int, judge: JudgeSettings, cooling: bool) -> Wish:
     """What to do at a bar's close with `position` (signed steps)."""
-    if stance is None or not stance.valid(at) or stance.bias is Bias.HOLD:
-        return NOTHING
+    if stance is None or not stance.valid(at):
+        return _nothing("there is no valid judgment")
+    if stance.bias is Bias.HOLD:
+        return _nothing("the judgment is to hold")
     side = Side.BUY if stance.bias is Bias.LONG else Side.SELL
     if position:
         if position * side < 0 and stance.confidence >= judge.min_confidence:
             return Wish(side, True, f"the stance turned {stance.bias.value}")
-        return NOTHING
-    if stance.confidence < judge.min_confidence or stance.risk_score > judge.max_risk_score or cooling:
-        return NOTHING
+        return _nothing("the position is held")
+    if stance.confidence < judge.min_confidence:
+        return _nothing(f"confidence {stance.confidence:.2f} is below {judge.min_confidence:g}")
+    if stance.risk_score > judge.max_risk_score:
+        return _nothing(f"risk {stance.risk_score:.2f} is above {judge.max_risk_score:g}")
+    if cooling:
+        return _nothing("a position was closed a moment ago")
     if math.isnan(features.ema_12) or (features.close - features.ema_12) * side < 0:
-        return NOTHING  # the bar does not agree yet
+        return _nothing("the bar does not agree yet")
     return Wish(side, False, f"the stance is {stance.bias.value} with confidence {stance.confidence:.2f} and the bar agrees")
+
+
+def _nothing(reason: str) -> Wish:
+    return Wish(None, False, reason)
 
 
 def plan(price: float, atr: float, settings: StrategySettings) -> Plan:

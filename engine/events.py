@@ -115,6 +115,9 @@ class Action(StrEnum):
     HALT = "halt"
     FLATTEN = "flatten"
     RELEASE = "release"
+    VETO = "veto"  # end the current stance of a market now
+    CLOSE = "close"  # close a market's position, reduce-only
+    CANCEL = "cancel"  # cancel one order by its client id
     SHUTDOWN = "shutdown"  # no new entries and entry orders cancelled, without latching a halt
 
 
@@ -449,12 +452,12 @@ class LeverageSet(Event, frozen=True, array_like=True, gc=False):
 
 
 class Command(Event, frozen=True, array_like=True, gc=False):
-    """An operator's wish. `id` makes a doubled press one command."""
+    """An operator's wish. `id` makes a doubled press one command; `target` is a market, or an order's client id to cancel."""
 
     id: str
     action: Action
     source: str = ""
-    market: str = ""
+    target: str = ""
 
 
 class Tick(Event, frozen=True, array_like=True, gc=False):
@@ -662,6 +665,14 @@ class ReleaseHalt(Event, frozen=True, array_like=True, gc=False):
     """Remove the halt from disk."""
 
 
+class CommandDone(Event, frozen=True, array_like=True, gc=False):
+    """What became of a command: taken, or why not."""
+
+    id: str
+    accepted: bool
+    text: str
+
+
 class Alert(Event, frozen=True, array_like=True, gc=False):
     """A sentence for the person at the screen."""
 
@@ -728,6 +739,7 @@ Output = (
     | TradingChanged
     | LatchHalt
     | ReleaseHalt
+    | CommandDone
     | Alert
     | Difference
 )

@@ -8,6 +8,8 @@ from engine.core import Core
 from engine.events import (
     Action,
     CancelOrder,
+    Command,
+    CommandDone,
     ConditionalReport,
     Connected,
     Decided,
@@ -291,6 +293,50 @@ def test_a_doubled_command_counts_once() -> None:
     desk.command(Action.RELEASE, "two")
     assert desk.command(Action.HALT, "one") == []
     assert desk.core.state.trading is Trading.OFF
+
+
+def answer(out: list[Event]) -> tuple[bool, str]:
+    done = next(event for event in out if isinstance(event, CommandDone))
+    return done.accepted, done.text
+
+
+def test_a_vetoed_judgment_opens_nothing_until_the_next_one() -> None:
+    desk = Desk(settings(judge={"every_bars": 100})).open().arm()
+    out: list[Event] = []
+    while not of(out, Judged):
+        out += desk.trend(1, 2, 6200 + desk.trade_id * 2)
+    assert answer(desk.feed(Command(desk.at, "v1", Action.VETO, "the test", MARKET))) == (True, "veto: done")
+    assert sent(desk.trend(30, 2, 6200 + desk.trade_id * 2)) == []
+    assert desk.core.state.markets[MARKET].vetoed
+    assert answer(desk.feed(Command(desk.at, "v2", Action.VETO, "the test", MARKET)))[1] == "there is no valid judgment to veto"
+
+
+def test_an_operator_closes_a_position_even_while_halted() -> None:
+    desk, entry, out = entered()
+    protect(desk, out)
+    desk.command(Action.HALT)
+    closing = desk.feed(Command(desk.at, "x1", Action.CLOSE, "the test", MARKET))
+    exits = [(order.purpose, order.quantity, order.reduce_only) for order in sent(closing)]
+    assert exits == [(Purpose.EXIT, entry.quantity, True)]
+    fill(desk, sent(closing)[0], 6350)
+    assert answer(desk.feed(Command(desk.at, "x2", Action.CLOSE, "the test", MARKET))) == (False, "there is no position to close")
+
+
+def test_an_operator_cancels_a_target_but_not_the_stop_of_a_position() -> None:
+    desk, _, out = entered()
+    stop = protect(desk, out)
+    target = next(order for order in sent(desk.out) if order.purpose is Purpose.TARGET)
+    desk.feed(OrderAccepted(desk.at, MARKET, target.client_id, "algo2"))
+    taken = desk.feed(Command(desk.at, "k1", Action.CANCEL, "the test", target.client_id))
+    assert [event.client_id for event in taken if isinstance(event, CancelOrder)] == [target.client_id]
+    refused = desk.feed(Command(desk.at, "k2", Action.CANCEL, "the test", stop.client_id))
+    assert not of(refused, CancelOrder) and "protects the position" in answer(refused)[1]
+    assert answer(desk.feed(Command(desk.at, "k3", Action.CANCEL, "the test", "nobody")))[0] is False
+
+
+def test_arming_while_halted_is_answered_with_the_reason() -> None:
+    desk = Desk(halted="before").open()
+    assert answer(desk.command(Action.ARM)) == (False, "trading is halted: release it before arming")
 
 
 def test_an_order_of_unknown_fate_blocks_entries_and_is_asked_for_until_the_venue_answers() -> None:

@@ -110,7 +110,7 @@ class Core:
     def _trade(self, event: e.Trade, out: Out) -> None:
         self.state.counters.trades += 1
         if held := self._held(event.market):
-            held.last_price = event.price
+            held.last_price, held.last_side = event.price, int(event.side)
             market.traded(self.state, self.settings, held, event, self.judge, out)
 
     def _mark(self, event: e.Mark, out: Out) -> None:
@@ -139,6 +139,7 @@ class Core:
         market.listed(self.state, self.settings, event)
 
     def _connected(self, event: e.Connected, out: Out) -> None:
+        self.state.routes[event.route] = True
         if event.route == "private":
             self.state.private_up = True
             account.ask(self.state, event.venue, "the private stream connected", out)
@@ -149,6 +150,7 @@ class Core:
 
     def _disconnected(self, event: e.Disconnected, out: Out) -> None:
         self.state.counters.disconnects += 1
+        self.state.routes[event.route] = False
         if event.route == "private":
             self.state.private_up = self.state.reconciled = self.state.reconciling = False
             self.state.private_lost_ms = event.at // NS_PER_MS
@@ -261,13 +263,17 @@ class Core:
             return  # a doubled press
         state.command_ids = [*state.command_ids[-COMMANDS_REMEMBERED:], event.id]
         state.counters.commands += 1
-        who = event.source or "the operator"
+        problem = self._carry_out(event, event.source or "the operator", out)
+        out.append(e.CommandDone(event.at, event.id, not problem, problem or f"{event.action.value}: done"))
+
+    def _carry_out(self, event: e.Command, who: str, out: Out) -> str:
+        """Returns why the command could not be taken, "" when it was."""
+        state = self.state
         match event.action:
             case Action.ARM:
                 if state.trading is Trading.HALTED:
-                    out.append(Alert(event.at, Level.WARNING, "Trading is halted: release it before arming."))
-                else:
-                    trading.set_trading(state, Trading.ARMED, f"armed by {who}", out)
+                    return "trading is halted: release it before arming"
+                trading.set_trading(state, Trading.ARMED, f"armed by {who}", out)
             case Action.DISARM | Action.SHUTDOWN:
                 if state.trading is Trading.ARMED:
                     trading.set_trading(state, Trading.OFF, f"disarmed by {who}", out)
@@ -280,6 +286,14 @@ class Core:
                 trading.flatten(state, self.settings, out)
             case Action.RELEASE:
                 state.flattening = False
-                if state.trading is Trading.HALTED:
-                    out.append(e.ReleaseHalt(event.at))
-                    trading.set_trading(state, Trading.OFF, f"released by {who}", out)
+                if state.trading is not Trading.HALTED:
+                    return "trading is not halted"
+                out.append(e.ReleaseHalt(event.at))
+                trading.set_trading(state, Trading.OFF, f"released by {who}", out)
+            case Action.VETO:
+                return trading.veto(state, event.target)
+            case Action.CLOSE:
+                return trading.close(state, self.settings, event.target, who, out)
+            case Action.CANCEL:
+                return trading.cancel_one(state, event.target, out)
+        return ""

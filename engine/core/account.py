@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from engine.config import Settings
 from engine.core import protection, trading
-from engine.core.state import MarketState, State
+from engine.core.state import FILL_MARKS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
     AccountSnapshot,
@@ -197,6 +197,9 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
         held.unprotected_since = 0
         if after == 0:
             held.plan = None
+    order = state.orders.get(client_id)
+    held.fill_marks.append((fill.venue_ms, fill.price, fill.side, order.purpose.value if order else "external"))
+    del held.fill_marks[:-FILL_MARKS_KEPT]
     out.append(
         Filled(
             state.now,

@@ -4,7 +4,7 @@ import math
 
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
 from engine.core import trading
-from engine.core.state import MarketState, State
+from engine.core.state import OVERLAYS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
     Bar,
@@ -72,7 +72,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     held.bars_to_judgment -= 1
     if held.bars_to_judgment <= 0:
         held.bars_to_judgment = settings.judge.every_bars
-        held.stance = judge.judge(bar.market, known, state.now, bar.timeframe_ms)
+        held.stance, held.vetoed = judge.judge(bar.market, known, state.now, bar.timeframe_ms), False
         state.counters.judgments += 1
         out.append(Judged(state.now, held.stance))
     if next(iter(state.markets)) == bar.market:  # the first market is the one that is traded
@@ -81,7 +81,12 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
 
 def _update(held: MarketState, bar: Bar) -> None:
     tick = float(held.instrument.tick)
-    held.indicators[bar.timeframe_ms].update(bar.high * tick, bar.low * tick, bar.close * tick)
+    known = held.indicators[bar.timeframe_ms]
+    known.update(bar.high * tick, bar.low * tick, bar.close * tick)
+    rows = held.overlays.setdefault(bar.timeframe_ms, [])
+    rows.append((bar.open_ms, known.sma_20, known.sma_50, known.bollinger_upper, known.bollinger_lower))
+    if len(rows) > 2 * OVERLAYS_KEPT:
+        del rows[:OVERLAYS_KEPT]
 
 
 def _features(settings: Settings, held: MarketState, bar: Bar) -> Features:

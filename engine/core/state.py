@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.action import Plan
-from engine.events import Features, Instrument, Mark, OrderState, Stance, Trading
+from engine.events import Features, Instrument, Mark, OrderState, Side, Stance, Trading
 from engine.execution.orders import Order
 from engine.portfolio import Portfolio
 from engine.processor.features import Intensity
@@ -14,6 +14,14 @@ from engine.signal.bars import Bars
 from engine.signal.book import Book
 
 FINAL_ORDERS_KEPT = 300
+
+
+# What charts draw: one row a closed bar (its opening in ms; SMA 20, SMA 50, Bollinger upper and lower in quote units), and
+# our fills (venue ms, ticks, side, what for).
+Overlay = tuple[int, float, float, float, float]
+FillMark = tuple[int, int, Side, str]
+OVERLAYS_KEPT = 500
+FILL_MARKS_KEPT = 200
 
 
 class MarketState(msgspec.Struct):
@@ -27,6 +35,10 @@ class MarketState(msgspec.Struct):
     mark: Mark | None = None
     features: dict[int, Features] = {}
     stance: Stance | None = None
+    vetoed: bool = False
+    outcome: str = ""  # what the rules did with the stance at the newest bar
+    overlays: dict[int, list[Overlay]] = {}
+    fill_marks: list[FillMark] = []
     bars_to_judgment: int = 0
     bars_since_close: int = 1_000_000
     plan: Plan | None = None
@@ -35,6 +47,7 @@ class MarketState(msgspec.Struct):
     unprotected_since: int = 0
     stop_tried_at: int = 0
     last_price: int = 0  # ticks of the newest trade
+    last_side: int = 0
     clock_offset_ms: int = 0  # the venue's clock minus ours
 
     def mark_price(self) -> Decimal | None:
@@ -87,6 +100,7 @@ class State(msgspec.Struct):
     final_orders: list[str] = []
     next_order: int = 1
     portfolio: Portfolio = msgspec.field(default_factory=Portfolio)
+    routes: dict[str, bool] = {}  # public, market, private: connected
     private_up: bool = False
     reconciled: bool = False
     reconciling: bool = False  # a snapshot was asked for and has not come

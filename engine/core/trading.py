@@ -2,6 +2,8 @@
 
 import math
 
+import msgspec
+
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
 from engine.core.state import FINAL_ORDERS_KEPT, MarketState, State
@@ -93,7 +95,10 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
     """A bar of the strategy's timeframe closed: let the strategy decide and act on it."""
     market = held.instrument.market
     features = held.features.get(timeframe_ms(settings))
-    if features is None or state.trading is not Trading.ARMED:
+    if features is None:
+        return
+    if state.trading is not Trading.ARMED:
+        held.outcome = f"nothing: trading is {state.trading.value}"
         return
     if any(order.purpose in (Purpose.ENTRY, Purpose.EXIT) for order in state.open_orders(market)):
         return
@@ -101,8 +106,8 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
     cooling = held.bars_since_close < settings.strategy.cooldown_bars
     wish = action.decide(features, held.stance, position, state.now, settings.judge, cooling)
     if wish.side is None:
-        return
-    if wish.leave:
+        held.outcome = f"nothing: {wish.reason}"
+    elif wish.leave:
         leave(state, settings, held, wish.reason, out)
     else:
         enter(state, settings, held, wish.side, wish.reason, features.atr_14, out)
@@ -151,6 +156,8 @@ def gate(
     approved = isinstance(verdict, risk.Approved)
     reason = intent.reason if isinstance(verdict, risk.Approved) else verdict.reason
     out.append(Decided(state.now, intent.market, intent.purpose, intent.side, intent.quantity, approved, reason))
+    if intent.purpose in (Purpose.ENTRY, Purpose.EXIT):
+        held.outcome = f"{intent.purpose.value} {'sent' if approved else 'refused'}: {reason}"
     if isinstance(verdict, risk.Approved):
         state.counters.approvals += 1
         return verdict
@@ -211,6 +218,36 @@ def halt(state: State, reason: str, out: Out) -> None:
         text = f"Trading is halted: {reason}. Stops stay; release with `barter-tui release`."
         out.append(Alert(state.now, Level.WARNING, text))
     cancel_entries(state, out)
+
+
+def close(state: State, settings: Settings, market: str, who: str, out: Out) -> str:
+    """An operator's wish to be flat in a market; returns why not, "" when it is under way."""
+    held = state.markets.get(market)
+    if held is None or not state.portfolio.position(market).quantity:
+        return "there is no position to close"
+    leave(state, settings, held, f"closed by {who}", out)
+    return ""
+
+
+def cancel_one(state: State, client_id: str, out: Out) -> str:
+    """An operator's wish to cancel an order; returns why not. A stop stays: without it the position would be bare."""
+    order = state.orders.get(client_id)
+    if order is None or not order.open:
+        return "there is no such open order"
+    if order.purpose is Purpose.STOP and state.portfolio.position(order.market).quantity:
+        return "the stop protects the position; close the position instead"
+    cancel(state, order, out)
+    return ""
+
+
+def veto(state: State, market: str) -> str:
+    """End the current opinion; the next one is formed as usual. Returns why not."""
+    held = state.markets.get(market)
+    if held is None or held.stance is None or not held.stance.valid(state.now):
+        return "there is no valid judgment to veto"
+    held.stance, held.vetoed = msgspec.structs.replace(held.stance, expires_at=state.now), True
+    held.outcome = "nothing: the judgment was vetoed"
+    return ""
 
 
 def flatten(state: State, settings: Settings, out: Out) -> None:

@@ -1,6 +1,7 @@
 """The engine as a library: start-up, the event loop's tasks, and an orderly end."""
 
 import asyncio
+import itertools
 import logging
 import secrets
 import time
@@ -13,9 +14,10 @@ from typing import Self
 import msgspec
 
 from engine import __version__
-from engine.clock import NS_PER_S, Clock
+from engine.clock import NS_PER_MS, NS_PER_S, Clock
 from engine.config import Settings, state_dir, timeframe_ms
 from engine.core import Core
+from engine.core.pictures import pictures
 from engine.core.state import State
 from engine.core.trading import not_ready
 from engine.core.view import View, market_view, order_views
@@ -25,6 +27,7 @@ from engine.events import (
     Action,
     Alert,
     Command,
+    CommandDone,
     Connected,
     Event,
     Fault,
@@ -40,15 +43,17 @@ from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
 from engine.runtime import latch
 from engine.runtime.requests import Requests
 from engine.runtime.stats import Latencies
-from engine.runtime.summary import Summary, summarise
+from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
 from engine.signal.binance import Feed, Rest
-from engine.signal.binance.decode import Decoder
+from engine.signal.binance.decode import VENUE, Decoder
+from engine.views import Answer, AnyPicture, Ask, StatusView, Watch
 
 log = logging.getLogger("barter.runtime")
 ALERTS_KEPT = 200
 SETTLE_S = 5.0  # how long the end waits for cancels and fills
 LAG_BEAT_S = 0.02
+FIGURES_EVERY = 50  # beats
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Journal = Callable[[Event, list[Event]], None]
@@ -88,6 +93,8 @@ class Engine:
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
         self.outputs = 0
         self._journal = journal
+        self._p99s = (0.0, 0.0)
+        self._listeners: list[Callable[[Event], None]] = []
         self._instruments: list[Instrument] = []
         self._tasks = Supervisor(self._crashed, self._failed)
         self._rest: Rest | None = None
@@ -191,6 +198,57 @@ class Engine:
             tuple(self.alerts),
         )
 
+    def pictures(self, watch: Watch) -> list[AnyPicture]:
+        """What a console that watches `watch` should see now."""
+        return [self._status(watch), *pictures(self.state, self.settings, watch)]
+
+    def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `callback` with each output of the core, at once; the function returned ends that."""
+        self._listeners.append(callback)
+        return lambda: self._listeners.remove(callback)
+
+    def ask(self, ask: Ask) -> Answer:
+        """A console's command. The core acts on an id once; a repeated one is answered as taken."""
+        done: list[CommandDone] = []
+        end = self.listen(lambda output: done.append(output) if isinstance(output, CommandDone) else None)
+        self.process(Command(self.clock.now_ns(), ask.id, ask.action, "the console", ask.target))
+        end()
+        if not done:
+            return Answer(ask.id, True, "done before")
+        return Answer(ask.id, done[0].accepted, done[0].text)
+
+    def _status(self, watch: Watch) -> StatusView:
+        state = self.state
+        held = state.markets.get(watch.market) or next(iter(state.markets.values()), None)
+        age_ms = -1
+        if held is not None and held.book.updated_at:
+            age_ms = max((self.clock.now_ns() - held.book.updated_at) // NS_PER_MS, 0)
+        ready = not_ready(state, held) if held is not None else ""
+        waits = [] if held is not None else ["the venue's list of markets"]
+        waits += [ready] if ready else []
+        waits += [f"the book: {held.book.reason}"] if held is not None and not held.book.trusted else []
+        latencies = self.latencies
+        return StatusView(
+            "",
+            self.clock.now_ns(),
+            self.settings.engine.mode,
+            self.session,
+            self.clock.speed,
+            state.trading,
+            state.trading_reason,
+            state.flattening,
+            tuple(waits),
+            state.refusal,
+            tuple((f"{VENUE} {route}", up) for route, up in state.routes.items()),
+            age_ms,
+            latencies.round_trip.newest_us,
+            self._p99s[0],
+            self._p99s[1],
+            state.counters.events,
+            sum(dropped(self).values()),
+            self.alerts_seen,
+        )
+
     def summary(self) -> Summary:
         return summarise(self)
 
@@ -213,6 +271,8 @@ class Engine:
         self.outputs += len(out)
         urgent = False
         for output in out:
+            for listener in self._listeners:
+                listener(output)
             match output:
                 case Alert():
                     self.alerts.append((output.at, output.level, output.text))
@@ -293,7 +353,9 @@ class Engine:
             self.process(Tick(self.clock.now_ns()))
 
     async def _watch_lag(self) -> None:
-        while True:
+        for beat in itertools.count():
+            if beat % FIGURES_EVERY == 0:  # percentiles cost too much for every frame
+                self._p99s = (self.latencies.tick_to_wire.percentiles().p99, self.latencies.loop_lag.percentiles().p99)
             due = time.monotonic_ns() + int(LAG_BEAT_S * NS_PER_S)
             await asyncio.sleep(LAG_BEAT_S)
             self.latencies.loop_lag.add(max(time.monotonic_ns() - due, 0))

@@ -28,6 +28,10 @@ class Durations:
         self._ns.append(ns)
         self.count += 1
 
+    @property
+    def newest_us(self) -> float:
+        return self._ns[-1] / 1000 if self._ns else 0.0
+
     def percentiles(self) -> Percentiles:
         if not self._ns:
             return Percentiles(0, 0.0, 0.0, 0.0)

@@ -152,7 +152,7 @@ def summarise(engine: "Engine") -> Summary:
             for name, held in state.markets.items()
         ),
         engine.latencies.summary(),
-        _dropped(engine),
+        dropped(engine),
         engine.restarts,
         engine.alerts_seen,
     )
@@ -201,7 +201,7 @@ def _same(position: PositionSummary) -> bool:
     return all(there is not None and Decimal(here) == Decimal(there) for here, there in zip(ours, theirs, strict=True))
 
 
-def _dropped(engine: "Engine") -> dict[str, int]:
+def dropped(engine: "Engine") -> dict[str, int]:
     """Everything that came and was not used, by reason."""
     dropped = {
         "undecodable": engine.state.counters.decode_failures,

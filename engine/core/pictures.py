@@ -1,0 +1,190 @@
+"""The core's state in; the pictures that a console watching one market needs out. Nothing here changes the state."""
+
+import math
+
+from engine.config import Settings
+from engine.core.state import MarketState, State
+from engine.events import OrderKind, Purpose, Side
+from engine.execution.orders import Order
+from engine.portfolio import Position
+from engine.processor.features import imbalance
+from engine.views import (
+    AccountView,
+    AnyPicture,
+    ChartView,
+    IndicatorsView,
+    JudgmentView,
+    LadderView,
+    OrderRow,
+    OrdersView,
+    PositionRow,
+    PositionsView,
+    Watch,
+)
+
+BARS_SHOWN = 300
+FLAT = Position()  # read only
+FINISHED_SHOWN = 50
+OVERLAYS = ("sma_20", "sma_50", "bollinger_upper", "bollinger_lower")
+
+
+def pictures(state: State, settings: Settings, watch: Watch) -> list[AnyPicture]:
+    """Everything but the status line, which the runtime adds."""
+    found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
+    held = state.markets.get(watch.market)
+    if held is not None:
+        found += [ladder(state, settings, held, watch.depth), judgment(held), indicators(held, watch.timeframe_ms)]
+        if watch.timeframe_ms in held.bars:
+            found.append(chart(state, held, watch.timeframe_ms))
+    return found
+
+
+def account(state: State, settings: Settings) -> AccountView:
+    portfolio = state.portfolio
+    unrealised = portfolio.unrealised(state.instruments(), state.marks())
+    return AccountView(
+        "",
+        str(portfolio.wallet),
+        str(portfolio.wallet + unrealised),
+        str(portfolio.realised),
+        str(unrealised),
+        str(portfolio.fees),
+        str(portfolio.funding),
+        str(portfolio.day_equity),
+        settings.risk.max_daily_loss,
+    )
+
+
+def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> LadderView:
+    instrument, book = held.instrument, held.book
+    bids, asks = tuple(book.top(Side.BUY, depth)), tuple(book.top(Side.SELL, depth))
+    spread = tilt = math.nan
+    if bids and asks:
+        spread = (asks[0][0] - bids[0][0]) * 20_000 / (asks[0][0] + bids[0][0])
+        n = settings.features.imbalance_levels
+        tilt = imbalance(sum(size for _, size in bids[:n]), sum(size for _, size in asks[:n]))
+    own = tuple(
+        (order.trigger or order.price, order.unfilled, order.side, order.purpose.value)
+        for order in state.open_orders(instrument.market)
+        if order.trigger or order.price
+    )
+    mark = held.mark
+    return LadderView(
+        instrument.market,
+        instrument.tick,
+        instrument.step,
+        instrument.base,
+        book.trust,
+        book.reason,
+        bids,
+        asks,
+        held.last_price,
+        held.last_side,
+        str(mark.mark) if mark else "",
+        spread,
+        tilt,
+        str(mark.funding_rate) if mark else "",
+        mark.next_funding_ms if mark else 0,
+        own,
+    )
+
+
+def chart(state: State, held: MarketState, timeframe_ms: int) -> ChartView:
+    market, tick = held.instrument.market, float(held.instrument.tick)
+    bars = held.bars[timeframe_ms]
+    closed = tuple(bars.closed[-BARS_SHOWN:])
+    rows = {row[0]: row[1:] for row in held.overlays.get(timeframe_ms, [])[-BARS_SHOWN - 1 :]}
+    blank = (math.nan,) * len(OVERLAYS)
+    columns = [rows.get(bar.open_ms, blank) for bar in closed]
+    position = state.portfolio.positions.get(market, FLAT)
+    lines: list[tuple[str, float]] = []
+    if position.quantity:
+        lines.append(("entry", float(position.entry(held.instrument))))
+        lines += [(name, order.trigger * tick) for name, order in guards(state, market).items()]
+    return ChartView(
+        market,
+        timeframe_ms,
+        held.instrument.tick,
+        closed,
+        bars.unfinished,
+        {name: tuple(column[n] for column in columns) for n, name in enumerate(OVERLAYS)},
+        tuple(mark for mark in held.fill_marks if not closed or mark[0] >= closed[0].open_ms),
+        tuple(lines),
+    )
+
+
+def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:
+    closed = held.bars[timeframe_ms].closed if timeframe_ms in held.bars else []
+    open_ms = closed[-1].open_ms if closed else 0
+    return IndicatorsView(held.instrument.market, timeframe_ms, open_ms, held.features.get(timeframe_ms))
+
+
+def judgment(held: MarketState) -> JudgmentView:
+    return JudgmentView(held.instrument.market, held.stance, held.vetoed, held.outcome)
+
+
+def guards(state: State, market: str) -> dict[str, Order]:
+    """The live stop and target of a market's position, by name."""
+    return {order.purpose.value: order for order in state.open_orders(market) if order.kind.conditional}
+
+
+def positions(state: State) -> PositionsView:
+    rows = []
+    for market, held in state.markets.items():
+        position = state.portfolio.positions.get(market)
+        if position is None or not (position.quantity or position.fees):
+            continue
+        instrument, mark = held.instrument, held.mark_price()
+        unrealised = position.unrealised(instrument, mark) if mark is not None else position.realised * 0
+        live = guards(state, market)
+        rows.append(
+            PositionRow(
+                market,
+                str(position.quantity * instrument.step),
+                f"{position.entry(instrument):f}",
+                str(mark) if mark is not None else "",
+                str(unrealised),
+                float(unrealised / position.cost * 100) if position.cost else 0.0,
+                f"{abs(position.quantity) * instrument.step * mark:f}" if mark is not None else "",
+                held.leverage,
+                _price(held, live.get("stop")),
+                _price(held, live.get("target")),
+                str(position.realised),
+                str(position.fees),
+                str(position.funding),
+                position.opened_at,
+            )
+        )
+    return PositionsView("", tuple(rows))
+
+
+def orders(state: State) -> OrdersView:
+    finished = [state.orders[name] for name in state.final_orders[-FINISHED_SHOWN:] if name in state.orders]
+    return OrdersView(
+        "",
+        tuple(_row(state, order) for order in state.orders.values() if order.open and order.market in state.markets),
+        tuple(_row(state, order) for order in reversed(finished) if order.state.final and order.market in state.markets),
+    )
+
+
+def _row(state: State, order: Order) -> OrderRow:
+    held = state.markets[order.market]
+    step = held.instrument.step
+    return OrderRow(
+        order.client_id,
+        order.market,
+        order.purpose.value,
+        order.kind.value,
+        order.side,
+        str(order.quantity * step),
+        str(order.filled * step),
+        "" if order.kind is OrderKind.MARKET and order.purpose in (Purpose.ENTRY, Purpose.EXIT) else _price(held, order),
+        order.state.value,
+        order.created_at,
+        order.reason,
+    )
+
+
+def _price(held: MarketState, order: Order | None) -> str:
+    ticks = (order.trigger or order.price) if order is not None else 0
+    return str(ticks * held.instrument.tick) if ticks else ""

@@ -1,0 +1,239 @@
+"""What consoles see: frozen pictures of the engine, and the messages of the link that carries them.
+
+Pictures are latest-wins: each is whole and replaces the one before it of the same `key`. News are lossless and numbered.
+Prices are ticks and sizes steps beside the decimals that they need; money is exact decimal text in quote units.
+"""
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.events import (
+    Action,
+    Alert,
+    Bar,
+    Decided,
+    Features,
+    Filled,
+    FundingPaid,
+    Judged,
+    Mode,
+    OrderChanged,
+    Side,
+    Stance,
+    Trading,
+    TradingChanged,
+    Trust,
+    TrustChanged,
+)
+
+PROTOCOL = 1  # raised by any change that an older console could misread
+
+
+class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A part of the screen. `market` is "" where it is about the whole account."""
+
+    market: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return type(self).__name__, self.market
+
+
+class StatusView(Picture, frozen=True, array_like=True):
+    """The always-visible line, and what the engine waits for while it starts."""
+
+    at: int  # engine time, ns
+    mode: Mode
+    session: str
+    speed: float
+    trading: Trading
+    trading_reason: str
+    flattening: bool
+    waits_for: tuple[str, ...]  # sentences; empty when everything runs
+    refusal: str  # the newest reason why an entry was not made
+    routes: tuple[tuple[str, bool], ...]  # venue route, connected
+    data_age_ms: int  # since the newest update of the traded book, -1 before the first
+    round_trip_us: float
+    tick_to_wire_p99_us: float
+    loop_lag_p99_us: float
+    events: int  # since the session began; consoles make rates of it
+    dropped: int
+    alerts: int
+
+
+class AccountView(Picture, frozen=True, array_like=True):
+    wallet: str
+    equity: str
+    realised: str
+    unrealised: str
+    fees: str
+    funding: str
+    day_equity: str  # at the opening of the UTC day
+    max_daily_loss: float  # the limit, fraction of it
+
+
+class LadderView(Picture, frozen=True, array_like=True):
+    """Best levels first, `(price, size)`; `own` are our orders at their price: (price, steps, side, what it is for)."""
+
+    tick: Decimal
+    step: Decimal
+    base: str
+    trust: Trust
+    reason: str
+    bids: tuple[tuple[int, int], ...]
+    asks: tuple[tuple[int, int], ...]
+    last: int  # newest trade's price, 0 before one
+    last_side: int
+    mark: str
+    spread_bps: float
+    imbalance: float
+    funding_rate: str
+    next_funding_ms: int
+    own: tuple[tuple[int, int, Side, str], ...]
+
+
+class ChartView(Picture, frozen=True, array_like=True):
+    """Closed bars, oldest first, then the unfinished one; one overlay value a closed bar, NaN while warming up."""
+
+    timeframe_ms: int
+    tick: Decimal
+    bars: tuple[Bar, ...]
+    unfinished: Bar | None
+    overlays: dict[str, tuple[float, ...]]  # sma_20, sma_50, bollinger_upper, bollinger_lower: quote units
+    marks: tuple[tuple[int, int, Side, str], ...]  # our fills: (venue ms, price, side, entry | exit | stop | target)
+    lines: tuple[tuple[str, float], ...]  # entry, stop, target: quote units
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return type(self).__name__, f"{self.market}@{self.timeframe_ms}"
+
+
+class IndicatorsView(Picture, frozen=True, array_like=True):
+    timeframe_ms: int
+    bar_open_ms: int
+    features: Features | None
+
+
+class JudgmentView(Picture, frozen=True, array_like=True):
+    """The newest opinion and what the rules did with it."""
+
+    stance: Stance | None
+    vetoed: bool
+    outcome: str  # a sentence: entered, refused because ..., waits for the bar ...
+
+
+class PositionRow(msgspec.Struct, frozen=True, array_like=True):
+    market: str
+    quantity: str  # signed base units
+    entry: str
+    mark: str
+    unrealised: str
+    unrealised_percent: float  # of the position's cost
+    notional: str
+    leverage: int
+    stop: str
+    target: str
+    realised: str
+    fees: str
+    funding: str
+    opened_at: int
+
+
+class PositionsView(Picture, frozen=True, array_like=True):
+    rows: tuple[PositionRow, ...]
+
+
+class OrderRow(msgspec.Struct, frozen=True, array_like=True):
+    client_id: str
+    market: str
+    purpose: str
+    kind: str
+    side: Side
+    quantity: str
+    filled: str
+    price: str  # trigger of conditional orders, "" at market
+    state: str
+    created_at: int
+    reason: str
+
+
+class OrdersView(Picture, frozen=True, array_like=True):
+    """Open orders, and the newest finished ones after them."""
+
+    open: tuple[OrderRow, ...]
+    finished: tuple[OrderRow, ...]
+
+
+AnyPicture = (
+    StatusView | AccountView | LadderView | ChartView | IndicatorsView | JudgmentView | PositionsView | OrdersView
+)
+AnyNews = Alert | Decided | Filled | FundingPaid | Judged | OrderChanged | TradingChanged | TrustChanged
+
+# --- the link's messages ---------------------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The console's first word: its protocol, whether it may steer, and the frames a second that it wants."""
+
+    protocol: int
+    version: str
+    control: bool
+    frames_per_s: float
+
+
+class Welcome(msgspec.Struct, frozen=True, tag=True):
+    """The engine's answer. `news` is the number of the next news: what came before is in the first pictures."""
+
+    protocol: int
+    version: str
+    session: str
+    pid: int
+    markets: tuple[str, ...]
+    news: int
+
+
+class Goodbye(msgspec.Struct, frozen=True, tag=True):
+    """A sentence: why the link ends (another protocol, the engine stops, this console lagged too far)."""
+
+    reason: str
+
+
+class Frame(msgspec.Struct, frozen=True, tag=True):
+    """What changed since the last frame: pictures that did, and all news in between (`first` is the number of the first)."""
+
+    first: int
+    pictures: tuple[AnyPicture, ...]
+    news: tuple[AnyNews, ...]
+
+
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """Which market and timeframe the console shows: only these are sent in full."""
+
+    market: str
+    timeframe_ms: int
+    depth: int  # levels a side
+
+
+class Ask(msgspec.Struct, frozen=True, tag=True):
+    """A command. `id` makes it happen once; `target` is a market or an order's client id where the action needs one."""
+
+    id: str
+    action: Action
+    target: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True, tag=True):
+    """The engine took the command, or says why not."""
+
+    id: str
+    accepted: bool
+    text: str
+
+
+ToConsole = Welcome | Goodbye | Frame | Answer
+ToEngine = Hello | Watch | Ask
+
+encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+decode_to_console = msgspec.msgpack.Decoder(ToConsole).decode
+decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

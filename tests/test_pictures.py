@@ -1,0 +1,96 @@
+"""What consoles are shown is what the core knows."""
+
+import math
+from decimal import Decimal
+
+from engine.core.pictures import pictures
+from engine.events import OrderAccepted, Purpose
+from engine.views import (
+    AccountView,
+    ChartView,
+    Frame,
+    IndicatorsView,
+    JudgmentView,
+    LadderView,
+    OrdersView,
+    Picture,
+    PositionsView,
+    Watch,
+    decode_to_console,
+    encode,
+)
+from tests.factory import MARKET, Desk, sent, settings
+from tests.test_core import entered, protect
+
+
+def shown(desk: Desk, depth: int = 10, timeframe_ms: int = 1000) -> dict[type[Picture], Picture]:
+    found = pictures(desk.core.state, settings(), Watch(MARKET, timeframe_ms, depth))
+    assert decode_to_console(encode(Frame(0, tuple(found), ()))) is not None
+    return {type(picture): picture for picture in found}
+
+
+def a_desk_with_a_position() -> Desk:
+    desk, _, out = entered()
+    protect(desk, out)
+    target = next(order for order in sent(desk.out) if order.purpose is Purpose.TARGET)
+    desk.feed(OrderAccepted(desk.at, MARKET, target.client_id, "algo2"))
+    return desk
+
+
+def test_the_ladder_is_the_book_best_first_with_our_orders() -> None:
+    desk = a_desk_with_a_position()
+    view = shown(desk)[LadderView]
+    assert isinstance(view, LadderView)
+    book = desk.core.state.markets[MARKET].book
+    assert view.bids[0] == (book.best_bid, book.best_bid_size) and view.asks[0] == (book.best_ask, book.best_ask_size)
+    assert [price for price, _ in view.bids] == sorted((price for price, _ in view.bids), reverse=True)
+    assert {name for _, _, _, name in view.own} == {"stop", "target"}
+    assert 0 < view.spread_bps < 10 and -1 <= view.imbalance <= 1
+
+
+def test_the_chart_has_a_value_of_each_overlay_for_each_bar_and_marks_our_fills() -> None:
+    view = shown(a_desk_with_a_position())[ChartView]
+    assert isinstance(view, ChartView)
+    assert len(view.bars) > 60
+    assert all(len(values) == len(view.bars) for values in view.overlays.values())
+    assert math.isnan(view.overlays["sma_20"][0]) and not math.isnan(view.overlays["sma_20"][-1])
+    assert [name for _, _, _, name in view.marks] == ["entry"]
+    assert [name for name, _ in view.lines] == ["entry", "stop", "target"]
+    lines = dict(view.lines)
+    assert lines["stop"] < lines["entry"] < lines["target"]
+
+
+def test_positions_and_orders_are_exact_text() -> None:
+    desk = a_desk_with_a_position()
+    views = shown(desk)
+    rows, orders, account = views[PositionsView], views[OrdersView], views[AccountView]
+    assert isinstance(rows, PositionsView) and isinstance(orders, OrdersView) and isinstance(account, AccountView)
+    (row,) = rows.rows
+    assert Decimal(row.quantity) == desk.core.state.portfolio.position(MARKET).quantity
+    assert Decimal(row.stop) < Decimal(row.entry) < Decimal(row.target)
+    assert {order.purpose for order in orders.open} == {"stop", "target"}
+    assert [order.purpose for order in orders.finished] == ["entry"]
+    assert Decimal(account.equity) == Decimal(account.wallet) + Decimal(account.unrealised)
+
+
+def test_a_judgment_says_what_was_done_with_it() -> None:
+    desk = Desk().open()
+    desk.trend(60, 2)
+    view = shown(desk)[JudgmentView]
+    assert isinstance(view, JudgmentView) and view.stance is not None
+    assert view.outcome == "nothing: trading is off"
+    view = shown(a_desk_with_a_position())[JudgmentView]
+    assert isinstance(view, JudgmentView) and view.outcome
+
+
+def test_an_empty_core_can_be_shown() -> None:
+    views = shown(Desk())
+    assert views[LadderView].bids == () and views[ChartView].bars == ()  # type: ignore[attr-defined]
+    assert views[IndicatorsView].features is None  # type: ignore[attr-defined]
+
+
+def test_looking_does_not_change_the_core() -> None:
+    for desk in (a_desk_with_a_position(), Desk()):
+        before = desk.core.snapshot()
+        shown(desk)
+        assert desk.core.snapshot() == before
