@@ -134,7 +134,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 # --- levels: (price, size) pairs packed as native int64, ticks and steps --------------------------------------------
-# Packed bytes decode far faster than lists of lists and give the garbage collector nothing to walk (PERF, 2026-11).
+# Packed bytes decode far faster than lists of lists and give the garbage collector nothing to walk (measured 2026-11).
 
 
 def pack_levels(flat: Iterable[int]) -> bytes:
@@ -432,6 +432,7 @@ class FillFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fee: Decimal
     maker: bool
     venue_ms: int
+    fee_asset: str = ""
 
 
 class AccountSnapshot(Event, frozen=True, array_like=True, gc=False):
@@ -473,6 +474,7 @@ class Started(Event, frozen=True, array_like=True, gc=False):
     settings: str
     version: str
     halted: str = ""  # why the latch was found set, "" if it was not
+    speed: float = 1.0  # of engine time against real time
 
 
 class Fault(Event, frozen=True, array_like=True, gc=False):

@@ -241,12 +241,24 @@ def test_a_wrong_commission_is_told() -> None:
     assert desk.core.state.portfolio.fee_mismatches == 1
 
 
+def test_a_commission_in_another_asset_is_told_and_not_taken_from_this_wallet() -> None:
+    desk = Desk().open().arm()
+    entry = sent(desk.trend(80, 2))[0]
+    report = OrderReport(
+        desk.at, MARKET, entry.client_id, "v1", "FILLED", Side.BUY, entry.quantity, entry.quantity, False, 0,
+        entry.quantity, 6361, 7, Decimal("0.002"), "BNB",
+    )  # fmt: skip
+    out = desk.feed(report)
+    assert [event.theirs for event in out if isinstance(event, Difference)] == ["0.002 BNB"]
+    assert desk.core.state.portfolio.wallet == 10_000
+
+
 def test_halt_cancels_what_adds_exposure_keeps_the_stop_and_sends_no_entry_afterwards() -> None:
     desk, _, out = entered()
     stop = protect(desk, out)
-    desk.core.state.orders["stray"] = msgspec.structs.replace(
-        desk.core.state.orders[stop.client_id], client_id="stray", reduce_only=False, purpose=Purpose.ENTRY, kind=OrderKind.LIMIT
-    )
+    resting = desk.core.state.orders[stop.client_id]
+    changes = {"client_id": "stray", "reduce_only": False, "purpose": Purpose.ENTRY, "kind": OrderKind.LIMIT}
+    desk.core.state.add(msgspec.structs.replace(resting, **changes))
     halted = desk.command(Action.HALT)
     assert of(halted, LatchHalt)
     assert [event.client_id for event in halted if isinstance(event, CancelOrder)] == ["stray"]

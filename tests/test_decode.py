@@ -279,7 +279,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from(sorted(FRAMES)), st.data())
 def test_a_frame_with_any_fields_replaced_is_an_event_nothing_or_a_decode_error(kind: str, data: st.DataObject) -> None:
     decoder = Decoder()
@@ -299,7 +299,7 @@ def test_a_frame_with_any_bytes_replaced_is_an_event_nothing_or_a_decode_error(k
     harmless(decoder, whole[:place] + junk + whole[place + len(junk) :])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(TICKS), st.integers(1, 10**9), st.integers(0, 8))
 def test_a_price_on_the_grid_comes_back_as_the_same_ticks(tick: Decimal, ticks: int, zeros: int) -> None:
     text = f"{ticks * tick:f}"
@@ -307,7 +307,7 @@ def test_a_price_on_the_grid_comes_back_as_the_same_ticks(tick: Decimal, ticks: 
     assert on_grid(float(text), float(1 / tick)) == ticks
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(TICKS), st.integers(1, 10**9), st.integers(1, 9))
 def test_a_price_between_two_ticks_is_never_taken(tick: Decimal, ticks: int, tenth: int) -> None:
     between = ticks * tick + tick * tenth / 10

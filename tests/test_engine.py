@@ -76,9 +76,10 @@ async def test_generated_flow_leads_to_trades_whose_ledger_equals_the_venues_acc
     assert summary.ticker_agreements > 10
     assert summary.first_price_s is not None and summary.first_price_s < 5
     assert Decimal(summary.fees) > 0 and summary.judgments > 0
-    late = summary.dropped.pop("late_trades")  # at eight times the speed the grace is 40 ms, and this machine may pause longer
-    assert summary.dropped == dict.fromkeys(summary.dropped, 0) and late < 0.01 * summary.counts["trades"]
-    assert summary.latency_us["tick_to_wire"].count == summary.orders
+    late = summary.dropped.pop("late_trades")  # at eight times the speed the grace is 50 ms, and this machine may pause longer
+    assert summary.dropped == dict.fromkeys(summary.dropped, 0) and late < 0.05 * summary.counts["trades"]
+    assert summary.latency_us["round_trip"].count == summary.orders
+    assert 0 < summary.latency_us["tick_to_wire"].count <= summary.orders
 
 
 async def test_a_wrong_commission_at_the_venue_is_found(tmp_path: Path) -> None:
@@ -295,3 +296,15 @@ async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data
     assert summary.ticker_agreements >= 447
     assert summary.agreement.equal and summary.fills > 0
     assert not [event for event in engine.alerts if isinstance(event, Difference)]
+
+
+async def test_a_bug_in_the_core_halts_trading_and_the_engine_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with venue() as process, engine_on(process, desk(tmp_path)) as engine:
+        await until(lambda: engine.state.reconciled)
+        monkeypatch.setattr("engine.core.market.traded", lambda *_: 1 / 0)
+        await until(lambda: engine.state.trading is Trading.HALTED)
+        monkeypatch.undo()
+        before = engine.state.counters.events
+        await until(lambda: engine.state.counters.events > before + 10)
+    assert "ZeroDivisionError" in engine.state.trading_reason
+    assert "ZeroDivisionError" in latch.read(tmp_path / "demo")

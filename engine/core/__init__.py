@@ -13,9 +13,8 @@ import msgspec
 from engine import events as e
 from engine.config import Settings
 from engine.core import account, market, protection, trading
-from engine.core.state import MarketState, State
+from engine.core.state import BAR_GRACE_MS, MarketState, State
 from engine.core.trading import Out
-from engine.errors import InvariantError
 from engine.events import Action, Alert, Event, Level, Trading
 from engine.judgment import RuleJudge
 
@@ -67,7 +66,7 @@ class Core:
     def process(self, event: Event) -> Out:
         """Everything that follows from `event`, in order.
 
-        Raises InvariantError on a state that may not exist; trading is halted by then, and the caller says so and goes on.
+        Whatever it raises is a bug (InvariantError: a state that may not exist). The caller then halts by `halt_for_bug`.
         """
         state, out = self.state, Out()
         state.now = max(state.now, event.at)
@@ -75,10 +74,11 @@ class Core:
         self._handlers[type(event)](event, out)
         return out
 
-    def halt_for_bug(self, error: InvariantError) -> Out:
-        """What follows when `process` found a bug: trading halts."""
+    def halt_for_bug(self, error: Exception) -> Out:
+        """What follows when `process` raised: trading halts, once, and the reason names the bug."""
         out = Out()
-        trading.halt(self.state, f"an internal check failed ({error})", out)
+        self.state.counters.faults += 1
+        trading.halt(self.state, f"an internal check failed ({type(error).__name__}: {error})", out)
         return out
 
     def snapshot(self) -> bytes:
@@ -242,6 +242,8 @@ class Core:
 
     def _started(self, event: e.Started, out: Out) -> None:
         self.state.session = event.session
+        # A network and a scheduler are not faster under `--speed`: the grace is 50 ms of real time at least.
+        self.state.bar_grace_ms = max(BAR_GRACE_MS, int(50 * event.speed))
         if event.halted:
             trading.set_trading(self.state, Trading.HALTED, event.halted, out)
             out.append(Alert(event.at, Level.WARNING, f"Trading stays halted from before: {event.halted}."))

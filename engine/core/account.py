@@ -62,9 +62,11 @@ def refused(state: State, settings: Settings, event: OrderRefused, out: Out) -> 
     trading.tell(state, order, change, out)
     if change is None:
         return
+    held = state.markets.get(order.market)
     if order.purpose is not Purpose.TARGET:
         out.append(Alert(event.at, Level.WARNING, f"The venue refused a {order.purpose.value} order: {reason}."))
-    held = state.markets.get(order.market)
+    elif held is not None:
+        held.target_refused_at = event.at
     if held is not None and order.purpose is Purpose.STOP and event.code == BINANCE_WOULD_TRIGGER:
         protection.stop_refused(state, settings, held, reason, out)
 
@@ -90,7 +92,7 @@ def cancel_refused(state: State, event: CancelRefused) -> None:
 
 
 def look_ups(state: State, out: Out) -> None:
-    for order in state.orders.values():
+    for order in state.live_orders():
         if orders.due_look_up(order, state.now):
             out.append(LookUpOrder(state.now, order.market, order.client_id, order.kind.conditional))
 
@@ -114,6 +116,7 @@ def reported(state: State, event: OrderReport, out: Out) -> None:
             event.fee,
             event.maker,
             event.venue_ms,
+            event.fee_asset,
         )
         _book(state, held, order.client_id, fill, event.realised, out)
     trading.tell(state, order, orders.reported(order, event), out)
@@ -132,8 +135,8 @@ def conditional_reported(state: State, event: ConditionalReport, out: Out) -> No
 
 
 def balance_changed(state: State, event: BalanceChange, out: Out) -> None:
-    if not state.portfolio.known:
-        return
+    if not state.portfolio.known or event.asset != "USDT":
+        return  # contracts are margined in USDT; another asset's wallet is not in this ledger
     if event.reason == "FUNDING_FEE":
         state.portfolio.fund(event.market, event.change)
         out.append(FundingPaid(event.at, event.venue, event.market, event.change, state.portfolio.wallet))
@@ -183,12 +186,16 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
     portfolio, instrument = state.portfolio, held.instrument
     if not portfolio.known or not portfolio.first_sight(fill.market, fill.trade_id):
         return
-    before = portfolio.position(fill.market).quantity
-    realised, our_fee = portfolio.fill(instrument, fill.side, fill.quantity, fill.price, fill.fee, fill.maker, state.now)
+    before, fee = portfolio.position(fill.market).quantity, fill.fee
+    if fee and fill.fee_asset not in ("", instrument.quote):
+        paid = f"{fee} {fill.fee_asset}"
+        _differ(state, _venue(fill.market), f"commission asset of trade {fill.trade_id}", instrument.quote, paid, out)
+        fee = ZERO  # it did not come out of this wallet
+    realised, our_fee = portfolio.fill(instrument, fill.side, fill.quantity, fill.price, fee, fill.maker, state.now)
     after = portfolio.position(fill.market).quantity
     state.counters.fills += 1
     state.account_changed_at = state.now
-    if our_fee is not None:
+    if our_fee is not None and fee == fill.fee:
         _differ(state, _venue(fill.market), f"commission of trade {fill.trade_id}", str(our_fee), str(fill.fee), out)
     if realised_there is not None and cents(realised) != cents(realised_there):
         _differ(state, _venue(fill.market), f"profit of trade {fill.trade_id}", str(realised), str(realised_there), out)
@@ -257,7 +264,7 @@ def _adopt(
         venue_id=venue_id,
         external=True,
     )
-    state.orders[client_id] = order
+    state.add(order)
     state.counters.adopted += 1
     return order
 
@@ -296,9 +303,9 @@ def _orders_agree(state: State, event: AccountSnapshot, out: Out) -> None:
     for fact in event.orders:
         if fact.client_id not in state.orders and fact.market in state.markets:
             _adopt_fact(state, fact)
-    for order in state.orders.values():
+    for order in state.live_orders():
         quiet = order.changed_at < event.requested_at and order.created_at < event.requested_at
-        if order.open and order.client_id not in listed and quiet:
+        if order.client_id not in listed and quiet:
             order.look_up_at = order.look_up_at or event.at
 
 

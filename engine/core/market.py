@@ -54,7 +54,7 @@ def clock(state: State, settings: Settings, held: MarketState, at: int, judge: J
     """Close the bars whose time has passed."""
     venue_ms = at // NS_PER_MS + held.clock_offset_ms
     for bars in held.bars.values():
-        for bar in bars.clock(venue_ms):
+        for bar in bars.clock(venue_ms, state.bar_grace_ms):
             _closed(state, settings, held, bar, judge, out)
 
 

@@ -162,7 +162,7 @@ def orders(state: State) -> OrdersView:
     finished = [state.orders[name] for name in state.final_orders[-FINISHED_SHOWN:] if name in state.orders]
     return OrdersView(
         "",
-        tuple(_row(state, order) for order in state.orders.values() if order.open and order.market in state.markets),
+        tuple(_row(state, order) for order in state.live_orders() if order.market in state.markets),
         tuple(_row(state, order) for order in reversed(finished) if order.state.final and order.market in state.markets),
     )
 

@@ -16,6 +16,7 @@ from engine.execution.orders import Order
 NS_PER_MS = 1_000_000
 ENTRY_GRACE_NS = 500 * NS_PER_MS  # while an entry still fills, its final size is worth waiting for this long
 RETRY_NS = 500 * NS_PER_MS
+TARGET_RETRY_NS = 20 * RETRY_NS
 
 
 def protect(state: State, settings: Settings, held: MarketState, out: Out) -> None:
@@ -45,7 +46,8 @@ def protect(state: State, settings: Settings, held: MarketState, out: Out) -> No
         _guard(state, settings, held, OrderKind.STOP, side, quantity, entry - planned.stop_distance * -side, out)
     if live:
         targets = [order for order in guards if order.purpose is Purpose.TARGET and _fits(order, side, quantity)]
-        if not targets and not _refused_lately(state, market):
+        # A target that was refused is not tried again for a while: the position still has its stop.
+        if not targets and state.now - held.target_refused_at >= TARGET_RETRY_NS:
             _guard(state, settings, held, OrderKind.TARGET, side, quantity, entry + planned.target_distance * -side, out)
         for order in guards:  # the old size goes only when the new one protects
             if order not in stops and order not in targets:
@@ -65,15 +67,6 @@ def _entry_filling(state: State, market: str, opened_at: int) -> bool:
 def _leaving(state: State, market: str) -> bool:
     """A market exit of known fate is on its way: its fill or its end brings us back here."""
     return any(order.purpose is Purpose.EXIT and order.state is not OrderState.UNKNOWN for order in state.open_orders(market))
-
-
-def _refused_lately(state: State, market: str) -> bool:
-    """A target that was refused is not tried again for a while; the position still has its stop."""
-    return any(
-        order.purpose is Purpose.TARGET and order.state is OrderState.REJECTED and state.now - order.changed_at < 20 * RETRY_NS
-        for order in state.orders.values()
-        if order.market == market
-    )
 
 
 def _watch(state: State, settings: Settings, held: MarketState, protected: bool, out: Out) -> None:

@@ -21,6 +21,7 @@ FINAL_ORDERS_KEPT = 300
 Overlay = tuple[int, float, float, float, float]
 FillMark = tuple[int, int, Side, str]
 OVERLAYS_KEPT = 500
+BAR_GRACE_MS = 300  # engine time: trades come in batches, up to some 150 ms late
 FILL_MARKS_KEPT = 200
 
 
@@ -46,6 +47,7 @@ class MarketState(msgspec.Struct):
     leverage_asked: bool = False
     unprotected_since: int = 0
     stop_tried_at: int = 0
+    target_refused_at: int = 0
     last_price: int = 0  # ticks of the newest trade
     last_side: int = 0
     clock_offset_ms: int = 0  # the venue's clock minus ours
@@ -90,12 +92,14 @@ class Counters(msgspec.Struct):
 class State(msgspec.Struct):
     session: str = ""
     now: int = 0
+    bar_grace_ms: int = BAR_GRACE_MS
     trading: Trading = Trading.OFF
     trading_reason: str = "not started"
     flattening: bool = False
     stopping: bool = False
     markets: dict[str, MarketState] = {}
-    orders: dict[str, Order] = {}
+    orders: dict[str, Order] = {}  # all that are alive and the newest finished ones
+    alive: dict[str, None] = {}  # ids of those that are not final: what ticks and decisions walk over
     by_venue_id: dict[str, str] = {}
     final_orders: list[str] = []
     next_order: int = 1
@@ -128,7 +132,14 @@ class State(msgspec.Struct):
         return self.portfolio.wallet + self.portfolio.unrealised(self.instruments(), self.marks())
 
     def open_orders(self, market: str) -> list[Order]:
-        return [order for order in self.orders.values() if order.market == market and order.open]
+        return [order for order in self.live_orders() if order.market == market]
+
+    def live_orders(self) -> list[Order]:
+        return [self.orders[name] for name in self.alive]
+
+    def add(self, order: Order) -> None:
+        self.orders[order.client_id] = order
+        self.alive[order.client_id] = None
 
     def unknown_orders(self, market: str) -> int:
-        return sum(1 for order in self.orders.values() if order.market == market and order.state is OrderState.UNKNOWN)
+        return sum(1 for order in self.open_orders(market) if order.state is OrderState.UNKNOWN)

@@ -184,7 +184,7 @@ def send(state: State, approved: risk.Approved, kind: OrderKind, trigger: int, o
         intent.reduces,
         state.now,
     )
-    state.orders[order.client_id] = order
+    state.add(order)
     state.counters.orders += 1
     tell(state, order, orders.move(order, OrderState.SENT, state.now, intent.reason), out)
     out.append(order.request(state.now))
@@ -199,8 +199,8 @@ def cancel(state: State, order: Order, out: Out) -> None:
 
 def cancel_entries(state: State, out: Out) -> None:
     """Cancel everything that could add exposure and is still alive; asked again every second until it is gone."""
-    for order in state.orders.values():
-        if order.open and order.adds_exposure and state.now - order.cancel_asked_at >= CANCEL_AGAIN_NS:
+    for order in state.live_orders():
+        if order.adds_exposure and state.now - order.cancel_asked_at >= CANCEL_AGAIN_NS:
             cancel(state, order, out)
 
 
@@ -267,13 +267,17 @@ def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
     if after is OrderState.REJECTED:
         state.counters.rejects += 1
     out.append(OrderChanged(state.now, order.market, order.client_id, before, after, order.reason))
-    if after.final:
+    if not after.final:
+        state.alive[order.client_id] = None  # the venue may know an order that we had given up
+        return
+    if order.client_id in state.alive:
+        del state.alive[order.client_id]
         state.final_orders.append(order.client_id)
         while len(state.final_orders) > FINAL_ORDERS_KEPT:
-            old = state.orders.get(state.final_orders.pop(0))
-            if old is not None and old.state.final:
-                del state.orders[old.client_id]
-                state.by_venue_id.pop(old.venue_id, None)
+            old = state.final_orders.pop(0)
+            if old in state.orders and old not in state.alive:
+                del state.orders[old]
+                state.by_venue_id = {there: ours for there, ours in state.by_venue_id.items() if ours != old}
 
 
 def base36(number: int) -> str:

@@ -95,9 +95,9 @@ def market_view(state: State, held: MarketState, timeframe_ms: int) -> MarketVie
 
 def order_views(state: State) -> tuple[OrderView, ...]:
     views = []
-    for order in state.orders.values():
+    for order in state.live_orders():
         held = state.markets.get(order.market)
-        if held is None or not order.open:
+        if held is None:
             continue
         step, tick = held.instrument.step, held.instrument.tick
         ticks = order.trigger or order.price

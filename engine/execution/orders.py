@@ -1,7 +1,7 @@
 """An order's life as a state machine: what we did and what the venue says in, the next state out. Pure.
 
 An order whose fate is unknown is UNKNOWN, not rejected: it counts as filled for risk and is asked for by client id until
-the venue answers. "Not found" is believed only after the request can no longer execute and twice in a row (WIRE 4).
+the venue answers. "Not found" is believed only after the request can no longer execute and twice in a row.
 """
 
 import msgspec
@@ -11,7 +11,7 @@ from engine.events import OrderKind, OrderReport, OrderState, Purpose, SendOrder
 
 S = OrderState
 NS_PER_MS = 1_000_000
-LOOK_UP_AFTER_MS = (200, 500, 1000, 2000, 4000)  # WIRE 4: the schedule of questions; the last one repeats
+LOOK_UP_AFTER_MS = (200, 500, 1000, 2000, 4000)  # the schedule of questions; the last one repeats
 
 # What may follow what. A final state is left only when the venue's own report contradicts our conclusion.
 ALLOWED: dict[OrderState, frozenset[OrderState]] = {
@@ -196,6 +196,8 @@ def _told(order: Order, after: OrderState, at: int, reason: str) -> Change:
         return None  # late news, or the cancel is on its way
     if after is S.PARTLY_FILLED and order.state is S.CANCELLING:
         return None
+    if after is S.REJECTED and order.state is S.PARTLY_FILLED:
+        after = S.EXPIRED  # what was filled stands; the rest will not be
     if order.state.final and after not in ALLOWED[order.state]:
         return None  # a late or repeated report
     return move(order, after, at, reason)

@@ -1,6 +1,7 @@
 """The engine as a library: start-up, the event loop's tasks, and an orderly end."""
 
 import asyncio
+import gc
 import itertools
 import logging
 import secrets
@@ -21,7 +22,7 @@ from engine.core.pictures import pictures
 from engine.core.state import State
 from engine.core.trading import not_ready
 from engine.core.view import View, market_view, order_views
-from engine.errors import BarterError, ConfigError, InvariantError
+from engine.errors import BarterError, ConfigError
 from engine.events import (
     AccountSnapshot,
     Action,
@@ -114,7 +115,8 @@ class Engine:
         halted = latch.read(self.folder)
         self.started_ns = time.monotonic_ns()
         body = msgspec.json.encode(self.settings).decode()
-        self.process(Started(self.clock.now_ns(), self.session, "", self.settings.engine.mode, body, __version__, halted))
+        mode, speed = self.settings.engine.mode, self.clock.speed
+        self.process(Started(self.clock.now_ns(), self.session, "", mode, body, __version__, halted, speed))
         self._rest = Rest(self.endpoints.rest, self.clock, self.endpoints.simulated)
         try:
             await self._list_instruments(self._rest)
@@ -160,7 +162,7 @@ class Engine:
             await asyncio.sleep(0.02)
 
     def _settled(self) -> bool:
-        entries = any(order.open and order.adds_exposure for order in self.state.orders.values())
+        entries = any(order.adds_exposure for order in self.state.live_orders())
         bare = any(held.unprotected_since for held in self.state.markets.values())
         return not entries and not bare
 
@@ -259,15 +261,16 @@ class Engine:
         before = time.monotonic_ns()
         try:
             out = self.core.process(event)
-        except InvariantError as problem:
-            log.exception("an invariant does not hold")
+        except Exception as problem:  # the core does no I/O: whatever it raises is a bug, and trading stops
+            log.exception("the core failed on %s", type(event).__name__)
             out = self.core.halt_for_bug(problem)
         after = time.monotonic_ns()
         self.latencies.process.add(after - before)
         if self._journal is not None:
             self._journal(event, out)
+        requests = self._requests
         if not out:
-            return False
+            return requests is not None and requests.unwritten
         self.outputs += len(out)
         urgent = False
         for output in out:
@@ -280,10 +283,10 @@ class Engine:
                 case LatchHalt():
                     self._latch(output)
                 case ReleaseHalt():
-                    latch.clear(self.folder)
-                case _ if self._requests is not None:
-                    urgent |= self._requests.carry_out(output, read_ns or before, before, after)
-        return urgent
+                    self._unlatch(output)
+                case _ if requests is not None:
+                    urgent |= requests.carry_out(output, read_ns, before, after)
+        return urgent or (requests is not None and requests.unwritten)
 
     def _emit(self, event: Event, read_ns: int) -> bool:
         """Events from sockets and requests."""
@@ -297,6 +300,13 @@ class Engine:
         if not self.first_position_ns and self.state.counters.fills:
             self.first_position_ns = time.monotonic_ns()
         return urgent
+
+    def _unlatch(self, output: ReleaseHalt) -> None:
+        try:
+            latch.clear(self.folder)
+        except BarterError as problem:
+            text = f"{problem}. The halt is released now, but a restart would find it."
+            self.alerts.append((output.at, Level.ERROR, text))
 
     def _latch(self, output: LatchHalt) -> None:
         try:
@@ -342,6 +352,9 @@ class Engine:
         assert account is not None and requests is not None
         if not account.ready:
             await account.start(self._instruments)
+            # ccxt leaves 200,000 objects that never die: each full collection would stop the loop for some 70 ms.
+            gc.collect()
+            gc.freeze()
             for instrument in self._instruments:
                 self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
         await PrivateFeed(self.endpoints.ws, account, self._instruments, self.clock, self._emit).run()

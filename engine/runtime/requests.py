@@ -3,6 +3,9 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from engine.clock import Clock
 from engine.errors import BarterError
@@ -24,6 +27,7 @@ from engine.events import (
     TradeHistory,
 )
 from engine.execution.live import BinanceAccount
+from engine.execution.live.account import Wire
 from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor, persist
 from engine.signal.binance import Feed, Rest
@@ -50,16 +54,24 @@ class Requests:
         self._symbols = {instrument.market: instrument.venue_symbol for instrument in instruments}
         self.feeds: dict[str, Feed] = {}
         self.latencies = Latencies()
+        self._wires: dict[int, Wire] = {}  # of orders and cancels whose reply has not come
+        self._asked = 0
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether the bytes of an order or cancel still wait to be handed to the socket."""
+        return any(not wire.written_ns for wire in self._wires.values())
 
     def carry_out(self, output: Event, read_ns: int, core_ns: int, done_ns: int) -> bool:
         """Start what `output` asks for; True if it is a request at all."""
         account = self.account
         match output:
             case SendOrder() if account is not None:
-                work = self._send(account, output, read_ns, core_ns, done_ns)
+                work = self._timed(partial(self._send, account, output, read_ns, core_ns, done_ns))
                 self.tasks.once(f"order {output.client_id}", work, money_path=True)
             case CancelOrder() if account is not None:
-                self.tasks.once(f"cancel of {output.client_id}", self._cancel(account, output), money_path=True)
+                work = self._timed(partial(self._cancel, account, output))
+                self.tasks.once(f"cancel of {output.client_id}", work, money_path=True)
             case LookUpOrder() if account is not None:
                 self.tasks.once(f"look-up of {output.client_id}", self._look_up(account, output))
             case FetchAccount() if account is not None:
@@ -88,9 +100,25 @@ class Requests:
     def _tell(self, event: Event) -> None:
         self.emit(event, time.monotonic_ns())
 
-    async def _send(self, account: BinanceAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int) -> None:
+    def _timed(self, request: Callable[[Wire], Coroutine[Any, Any, None]]) -> Coroutine[Any, Any, None]:
+        """The request, known as unwritten from now on: readers give way to it (`unwritten`)."""
+        self._asked += 1
+        number, wire = self._asked, Wire()
+        self._wires[number] = wire
+
+        async def run() -> None:
+            try:
+                await request(wire)
+            finally:
+                del self._wires[number]
+
+        return run()
+
+    async def _send(
+        self, account: BinanceAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int, wire: Wire
+    ) -> None:
         try:
-            event, wire = await account.send(order)
+            event, _ = await account.send(order, wire)
         except BaseException:
             # Whatever broke, or whoever cancelled us: the bytes may be on their way.
             text = "the request was interrupted"
@@ -99,16 +127,16 @@ class Requests:
         answered = time.monotonic_ns()
         self._tell(event)
         times = self.latencies
-        if wire.written_ns:
+        times.round_trip.add(answered - wire.asked_ns)
+        if wire.written_ns and read_ns:  # caused by something that was read, not by the timer
             times.read_to_core.add(core_ns - read_ns)
             times.core.add(done_ns - core_ns)
             times.handoff.add(wire.asked_ns - done_ns)
             times.ccxt.add(wire.written_ns - wire.asked_ns)
             times.tick_to_wire.add(wire.written_ns - read_ns)
-            times.round_trip.add(answered - wire.asked_ns)
 
-    async def _cancel(self, account: BinanceAccount, order: CancelOrder) -> None:
-        event = await account.cancel(order)
+    async def _cancel(self, account: BinanceAccount, order: CancelOrder, wire: Wire) -> None:
+        event = await account.cancel(order, wire)
         if event is not None:
             self._tell(event)
 

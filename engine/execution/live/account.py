@@ -1,12 +1,13 @@
 """Requests of the core in, ccxt calls out, their outcomes back as events.
 
 ccxt signs, names and sends; what it answers is read raw and decoded here, and errors are told apart by the venue's
-number (`outcome`). Its own throttler is off: it would add 200 ms to an order (WIRE trap 7).
+number (`outcome`). Its own throttler is off: it would add 200 ms to an order.
 """
 
 import asyncio
 import contextvars
 import importlib
+import logging
 import time
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -47,6 +48,9 @@ VENUE = "binance"
 PUBLIC_HOST = "https://fapi.binance.com"
 TIMEOUT_MS = 10_000
 KEEP_CONNECTION_S = 70
+# ccxt and websockets log whole requests at DEBUG, with the API key, signatures and the listen key: theirs go nowhere.
+QUIET = logging.Logger("barter.quiet", logging.CRITICAL + 1)
+QUIET.addHandler(logging.NullHandler())
 T = TypeVar("T")
 
 
@@ -58,6 +62,9 @@ class Credentials(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "Credentials(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return []  # msgspec's own would show the fields in the screen's tracebacks
 
 
 class Wire(msgspec.Struct):
@@ -100,6 +107,7 @@ class BinanceAccount:
                 "session": self._session,
                 "enableRateLimit": False,
                 "timeout": TIMEOUT_MS,
+                "logger": QUIET,
                 "options": {"fetchCurrencies": False, "fetchMargins": False, "recvWindow": self.recv_window_ms},
             }
         )
@@ -131,8 +139,11 @@ class BinanceAccount:
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
-    async def send(self, order: SendOrder) -> tuple[Event, Wire]:
-        """Place one order, once. No reply that can be read means UNKNOWN; it is never sent again."""
+    async def send(self, order: SendOrder, wire: Wire | None = None) -> tuple[Event, Wire]:
+        """Place one order, once. No reply that can be read means UNKNOWN; it is never sent again.
+
+        `wire` is told when the bytes leave, while this still waits for the reply.
+        """
         instrument = self._instruments[order.market]
         params: dict[str, object] = {"clientOrderId": order.client_id}
         if order.reduce_only:
@@ -146,15 +157,14 @@ class BinanceAccount:
             params["timeInForce"] = order.time_in_force.value.upper()
         kind = "limit" if order.kind is OrderKind.LIMIT else "market"
         side = "buy" if order.side is Side.BUY else "sell"
-        wire = Wire(time.monotonic_ns())
-        _wire.set(wire)
+        wire = _marked(wire)
         amount = str(order.quantity * instrument.step)
         try:
             reply = await self._exchange.create_order(_symbol(order.market), kind, side, amount, price, params)
         except Exception as problem:
             return self._failed(order, problem), wire
         now = self.clock.now_ns()
-        if not isinstance(reply, dict) or reply.get("id") is None:  # an empty or unreadable body (WIRE trap 9)
+        if not isinstance(reply, dict) or reply.get("id") is None:  # an empty or unreadable body
             return OrderFateUnknown(now, order.market, order.client_id, "the venue's reply was empty"), wire
         return OrderAccepted(now, order.market, order.client_id, str(reply["id"])), wire
 
@@ -164,8 +174,9 @@ class BinanceAccount:
             return OrderRefused(now, order.market, order.client_id, code_of(problem), words_of(problem))
         return OrderFateUnknown(now, order.market, order.client_id, f"no usable reply ({words_of(problem)})")
 
-    async def cancel(self, order: CancelOrder) -> Event | None:
+    async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
         """None when the venue took it: the private stream tells when the order is gone."""
+        _marked(wire)
         symbol = self._instruments[order.market].venue_symbol
         try:
             if order.conditional:
@@ -240,11 +251,11 @@ class BinanceAccount:
                 request = {"symbol": instrument.venue_symbol, "startTime": wish.fills_since_ms, "limit": 1000}
                 rows = await self._call("our trades", ex.fapiPrivateGetUserTrades(request))
                 fills += [self._fill(instrument, row) for row in _convert(rows, list[shapes.UserTrade], "userTrades")]
-        wallet, known = _convert(account, shapes.Account, "account"), self._by_symbol
+        wallet, known = _usdt(_convert(account, shapes.Account, "account")), self._by_symbol
         return AccountSnapshot(
             self.clock.now_ns(),
             VENUE,
-            wallet.totalWalletBalance,
+            wallet.walletBalance,
             wallet.availableBalance,
             tuple(self._positions(_convert(risks, list[shapes.PositionRisk], "positionRisk"))),
             tuple(
@@ -292,6 +303,7 @@ class BinanceAccount:
             row.commission,
             row.maker,
             row.time,
+            row.commissionAsset,
         )
 
     async def listen_key(self) -> str:
@@ -309,21 +321,39 @@ class BinanceAccount:
             raise VenueError("Binance", f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
 
 
-def _trace() -> aiohttp.TraceConfig:
-    """Notes when a request's body is handed to the transport: the end of tick-to-wire."""
+def _usdt(account: shapes.Account) -> shapes.Asset:
+    """The account's USDT: other assets are no margin of USDT contracts in single-asset mode."""
+    return next((asset for asset in account.assets if asset.asset == "USDT"), shapes.Asset("USDT", Decimal(0), Decimal(0)))
 
-    async def written(_session: object, _context: object, _params: object) -> None:
+
+def _marked(wire: Wire | None) -> Wire:
+    """The request that this task makes next is timed by `wire`."""
+    wire = wire or Wire()
+    wire.asked_ns = time.monotonic_ns()
+    _wire.set(wire)
+    return wire
+
+
+def _trace() -> aiohttp.TraceConfig:
+    """Notes when a request is handed to the transport: the end of tick-to-wire."""
+
+    async def body_written(_session: object, _context: object, _params: object) -> None:
         wire = _wire.get()
         if wire is not None and not wire.written_ns:
             wire.written_ns = time.monotonic_ns()
 
+    async def headers_written(session: object, context: object, params: aiohttp.TraceRequestHeadersSentParams) -> None:
+        if params.method not in ("POST", "PUT"):  # those carry a body, which goes out with the headers
+            await body_written(session, context, params)
+
     trace = aiohttp.TraceConfig()
-    trace.on_request_chunk_sent.append(written)
+    trace.on_request_chunk_sent.append(body_written)
+    trace.on_request_headers_sent.append(headers_written)
     return trace
 
 
 def _redirect(exchange: Any, rest_base: str) -> None:
-    """Point every URL at `rest_base`; nothing may be left that reaches a public host by accident (WIRE 3.1)."""
+    """Point every URL at `rest_base`; nothing may be left that reaches a public host by accident."""
     api = exchange.urls["api"]
     for name, url in list(api.items()):
         if isinstance(url, str):

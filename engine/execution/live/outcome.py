@@ -14,7 +14,7 @@ class Fate(Enum):
     GONE = "gone"  # the order that was asked for is not known
 
 
-# WIRE 4: internal errors and time-outs of the backend leave the outcome open.
+# Internal errors and time-outs of the backend leave the outcome open.
 UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
 GONE_CODES = frozenset({-2011, -2013})
 _CODE = re.compile(r'"code"\s*:\s*(-?\d+)')

@@ -6,6 +6,7 @@ happened in between is not sent again.
 
 import asyncio
 import time
+from decimal import Decimal
 
 import msgspec
 import websockets
@@ -26,7 +27,7 @@ from engine.events import (
     Side,
 )
 from engine.execution.live import shapes
-from engine.execution.live.account import VENUE, BinanceAccount
+from engine.execution.live.account import QUIET, VENUE, BinanceAccount
 
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024
@@ -48,7 +49,9 @@ class PrivateFeed:
         key = await self.account.listen_key()
         url = f"{self.base}/private/ws?listenKey={key}"
         try:
-            opened = await connect(url, ping_interval=None, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S)
+            opened = await connect(
+                url, ping_interval=None, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S, logger=QUIET
+            )
         except (OSError, websockets.InvalidHandshake) as problem:
             # Weather, not a crash: the account's task is on the money path.
             raise VenueError("Binance", f"the private stream could not be opened ({type(problem).__name__})") from None
@@ -133,7 +136,7 @@ class PrivateFeed:
                 shapes.whole(order.l, step) if traded else 0,
                 shapes.whole(order.L, instrument.tick) if traded else 0,
                 order.t if traded else 0,
-                order.n,
+                order.n or Decimal(0),
                 order.N or "",
                 order.m,
                 order.rp,

@@ -25,9 +25,14 @@ class _Figures(msgspec.Struct):
                 raise ValueError(f"{name} is {value}")
 
 
-class Account(_Figures):
-    totalWalletBalance: Decimal
+class Asset(_Figures):
+    asset: str
+    walletBalance: Decimal
     availableBalance: Decimal
+
+
+class Account(_Figures):
+    assets: list[Asset]
 
 
 class PositionRisk(_Figures):
@@ -77,6 +82,7 @@ class UserTrade(_Figures):
     commission: Decimal
     maker: bool
     time: int
+    commissionAsset: str = ""
 
 
 class Commission(_Figures):
@@ -97,7 +103,7 @@ class ListenKey(_Figures):
 
 
 class OrderUpdate(_Figures):
-    """`o` of ORDER_TRADE_UPDATE (WIRE 3.4)."""
+    """`o` of ORDER_TRADE_UPDATE."""
 
     s: str
     c: str
@@ -113,7 +119,7 @@ class OrderUpdate(_Figures):
     T: int = 0
     R: bool = False
     m: bool = False
-    n: Decimal = Decimal(0)
+    n: Decimal | None = None  # null until there is a fill
     N: str | None = None
     rp: Decimal = Decimal(0)
 

@@ -17,7 +17,7 @@ from engine.errors import DecodeError, VenueError
 from engine.events import Alert, Connected, DecodeFailed, Disconnected, Emit, Instrument, Level
 from engine.signal.binance.decode import VENUE, Decoder
 
-# WIRE 1.1: a stream on the other route is acknowledged and silent.
+# A stream on the other route is acknowledged and silent.
 STREAMS = {"public": ("depth@100ms", "bookTicker"), "market": ("aggTrade", "markPrice@1s")}
 KINDS = {"Quote": "bookTicker", "BookDelta": "depth@100ms", "Trade": "aggTrade", "Mark": "markPrice@1s"}
 MAY_BE_QUIET = frozenset({"aggTrade"})  # nobody has to trade
@@ -26,6 +26,7 @@ CLOSE_S = 1.0  # how long a connection that is given up may take to say goodbye
 SHORT_LIVED_S = 5.0  # connections that end sooner are made anew with growing pauses: the venue counts attempts
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 MAX_FRAME = 8 * 1024 * 1024
+FRAMES_A_TURN = 32
 FRAMES_BUFFERED = 4096  # past this the socket is not read: back-pressure, nothing is dropped
 
 
@@ -71,7 +72,7 @@ class Feed:
 
     async def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
-        # `connect` as an iterator reconnects with exponential back-off; pings are the venue's business (WIRE 1.1).
+        # `connect` as an iterator reconnects with exponential back-off; pings are the venue's business.
         async for socket in connect(
             self.url, ping_interval=None, max_size=MAX_FRAME, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S
         ):
@@ -127,8 +128,9 @@ class Feed:
             if key not in seen:
                 seen.add(key)
                 decoder.sample(raw)
-            if emit(event, read_ns):
-                await asyncio.sleep(0)  # an order waits: a burst that is still buffered must not delay it
+            # A buffered burst would be read without a pause: an order that waits for its turn, and the timers, come first.
+            if emit(event, read_ns) or self.frames % FRAMES_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def _watch(self) -> str:
         """Returns why the connection should be made anew."""

@@ -1,0 +1,13 @@
+"""What the program costs, measured on real messages through the real parts. Figures are printed, facts are asserted.
+
+One way to run them, from the repository, one at a time, since each measures its own process:
+
+    python -m tests.bench.pipeline          decoding, book and core: messages a second, CPU by kind, memory
+    python -m tests.bench.soak              10,000 messages a second through sockets for a minute: nothing lost, memory flat
+    python -m tests.bench.tick_to_wire      from the socket read that causes an order to its bytes at the socket
+
+`--seconds N` shortens the last two (`--seconds 10` is a smoke run), `--help` tells the rest. A fact that does not hold ends
+a run with an AssertionError; no time is a fact, because machines are shared: compare ratios within one run.
+The recording is `../shared/data/market/hftbacktest/usdm_btcusdt_20240808.gz` beside the repository; where it is absent a
+synthetic twin of it is made, and the first line of every output says which of the two was played.
+"""
