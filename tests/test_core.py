@@ -7,6 +7,7 @@ import msgspec
 from engine.core import Core
 from engine.events import (
     Action,
+    BarClosed,
     CancelOrder,
     Command,
     CommandDone,
@@ -34,6 +35,7 @@ from engine.events import (
     SendOrder,
     Side,
     Tick,
+    Trade,
     Trading,
     TradingChanged,
     encode,
@@ -475,3 +477,32 @@ def test_a_restored_core_goes_on_like_the_one_that_was_never_interrupted() -> No
     straight = [encode(output) for event in inputs[middle:] for output in core.process(event)]
     assert straight == [encode(output) for event in inputs[middle:] for output in resumed.process(event)]
     assert straight
+
+
+# --- time ---------------------------------------------------------------------------------------------------------------
+
+
+def bars_closed(out: list[Event]) -> list[int]:
+    return [event.bar.trades for event in out if isinstance(event, BarClosed) and event.bar.timeframe_ms == 1000]
+
+
+def test_a_backlog_does_not_close_bars_whose_trades_are_still_coming() -> None:
+    """The clock is two bars ahead of what the venue has told so far."""
+    desk = Desk().open()
+    desk.trade(6200)
+    desk.at += 1_900 * MS
+    assert bars_closed(desk.feed(Tick(desk.at))) == []
+    late = Trade(desk.at, MARKET, desk.trade_id + 1, 6203, 10, Side.BUY, desk.at // MS - 1_200)
+    desk.trade_id += 1
+    desk.feed(late)
+    assert bars_closed(desk.touch() + desk.feed(Tick(desk.at + 400 * MS))) == [2]
+
+
+def test_without_news_the_clock_alone_closes_bars() -> None:
+    desk = Desk().open()
+    desk.trade(6200)
+    out: list[Event] = []
+    for _ in range(50):
+        desk.at += 100 * MS
+        out += desk.feed(Tick(desk.at))
+    assert bars_closed(out)[0] == 1 and len(bars_closed(out)) >= 2

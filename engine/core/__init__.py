@@ -13,7 +13,7 @@ import msgspec
 from engine import events as e
 from engine.config import Settings
 from engine.core import account, market, protection, trading
-from engine.core.state import BAR_GRACE_MS, MarketState, State
+from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
 from engine.judgment import RuleJudge
@@ -100,23 +100,27 @@ class Core:
     def _quote(self, event: e.Quote, out: Out) -> None:
         self.state.counters.quotes += 1
         if held := self._held(event.market):
+            held.newest_ms = max(held.newest_ms, event.venue_ms)
             out.extend(held.book.quote(event))
 
     def _delta(self, event: e.BookDelta, out: Out) -> None:
         self.state.counters.deltas += 1
         if held := self._held(event.market):
+            held.newest_ms = max(held.newest_ms, event.venue_ms)
             out.extend(held.book.delta(event))
 
     def _trade(self, event: e.Trade, out: Out) -> None:
         self.state.counters.trades += 1
         if held := self._held(event.market):
             held.last_price, held.last_side = event.price, int(event.side)
+            held.newest_ms = max(held.newest_ms, event.venue_ms)
             market.traded(self.state, self.settings, held, event, self.judge, out)
 
     def _mark(self, event: e.Mark, out: Out) -> None:
         self.state.counters.marks += 1
         if held := self._held(event.market):
             held.mark = event
+            held.newest_ms = max(held.newest_ms, event.venue_ms)
 
     def _book_snapshot(self, event: e.BookSnapshot, out: Out) -> None:
         self.state.counters.snapshots += 1
@@ -242,8 +246,9 @@ class Core:
 
     def _started(self, event: e.Started, out: Out) -> None:
         self.state.session = event.session
-        # A network and a scheduler are not faster under `--speed`: the grace is 50 ms of real time at least.
+        # A network and a scheduler are not faster under `--speed`: these are 50 ms and 2 s of real time at least.
         self.state.bar_grace_ms = max(BAR_GRACE_MS, int(50 * event.speed))
+        self.state.quiet_ms = max(QUIET_MS, int(QUIET_MS * event.speed))
         if event.halted:
             trading.set_trading(self.state, Trading.HALTED, event.halted, out)
             out.append(Alert(event.at, Level.WARNING, f"Trading stays halted from before: {event.halted}."))

@@ -51,8 +51,13 @@ def traded(state: State, settings: Settings, held: MarketState, event: Trade, ju
 
 
 def clock(state: State, settings: Settings, held: MarketState, at: int, judge: Judge, out: Out) -> None:
-    """Close the bars whose time has passed."""
-    venue_ms = at // NS_PER_MS + held.clock_offset_ms
+    """Close the bars whose time has passed at the venue.
+
+    Behind a backlog the venue's newest time lags the clock, and trades that belong into the bar are still coming: then that
+    time counts. Only where nothing has come for long does the clock alone decide.
+    """
+    clock_ms = at // NS_PER_MS + held.clock_offset_ms
+    venue_ms = min(clock_ms, max(held.newest_ms, clock_ms - state.quiet_ms))
     for bars in held.bars.values():
         for bar in bars.clock(venue_ms, state.bar_grace_ms):
             _closed(state, settings, held, bar, judge, out)

@@ -22,6 +22,7 @@ Overlay = tuple[int, float, float, float, float]
 FillMark = tuple[int, int, Side, str]
 OVERLAYS_KEPT = 500
 BAR_GRACE_MS = 300  # engine time: trades come in batches, up to some 150 ms late
+QUIET_MS = 2000  # without news from a market for so long, the clock alone closes its bars
 FILL_MARKS_KEPT = 200
 
 
@@ -50,6 +51,7 @@ class MarketState(msgspec.Struct):
     target_refused_at: int = 0
     last_price: int = 0  # ticks of the newest trade
     last_side: int = 0
+    newest_ms: int = 0  # the venue's time on its newest message
     clock_offset_ms: int = 0  # the venue's clock minus ours
 
     def mark_price(self) -> Decimal | None:
@@ -93,6 +95,7 @@ class State(msgspec.Struct):
     session: str = ""
     now: int = 0
     bar_grace_ms: int = BAR_GRACE_MS
+    quiet_ms: int = QUIET_MS
     trading: Trading = Trading.OFF
     trading_reason: str = "not started"
     flattening: bool = False
