@@ -214,6 +214,7 @@ class Hub:
                 if now - connection.last_pong > PONG_LIMIT_SECONDS:
                     connection.transport.abort()
                 else:
+                    self.counters["frames"] -= 1  # a ping is no message
                     self._queue(connection, framed(str(self.clock.now_ms()).encode(), opcode=0x89))
 
     @staticmethod
