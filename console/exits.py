@@ -18,7 +18,7 @@ class Exit(IntEnum):
     FAULT = 1, "A part of the program crashed on the way; trading was halted if money was at stake. The summary says what."
     USAGE = 2, "The command line or a setting is wrong. Nothing was started."
     VENUE = 3, "The venue could not be started or reached, or the capture cannot be played."
-    STATE = 4, "The state folder cannot be read or written. Nothing was started."
+    STATE = 4, "The state folder cannot be used, or an engine runs with it already (to attach: none does). Nothing was started."
     DISAGREE = 5, "At the end the ledger and the venue's account were compared and were not equal."
     INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`."
     TERMINATED = 143, "Halted by SIGTERM: latched until `barter-tui release`."

@@ -1,16 +1,19 @@
 """Starts the simulated venue as a process of its own and reads what it says; leaving it ends the process."""
 
 import asyncio
-import sys
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from console.child import Child
 from engine.clock import Clock
 from engine.errors import CaptureError, VenueStartError
-from engine.execution.live import Credentials
-from engine.runtime import Endpoints
+
+if TYPE_CHECKING:
+    from engine.execution.live import Credentials
+    from engine.runtime import Endpoints
 
 READY_WITHIN_S = 60.0  # a long capture is read through before it is played
 GONE_WITHIN_S = 3.0
@@ -49,34 +52,27 @@ class Said(msgspec.Struct):
 class VenueProcess:
     """`async with VenueProcess(order) as venue`: ready when entered. Raises VenueStartError or CaptureError."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, log: Path | None = None) -> None:
         self.order = order
         self.said = Said()
         self.ended: asyncio.Future[Said] | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._log = log
+        self._child: Child | None = None
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "engine.venue",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the engine, which then ends the venue
-        )
-        self._process = process
-        assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(self.order) + b"\n")
         try:
-            await process.stdin.drain()
+            self._child = await Child.start("engine.venue", self.order, log=self._log)
             self.said = await asyncio.wait_for(self._line(), READY_WITHIN_S)
         except TimeoutError:
             await self._end()
             raise VenueStartError("The simulated venue", f"it did not get ready within {READY_WITHIN_S:.0f} s") from None
-        except (ConnectionError, VenueStartError):
+        except (OSError, VenueStartError):
             await self._end()
             raise VenueStartError("The simulated venue", "its process ended before it was ready") from None
+        except BaseException:  # cancelled while it started
+            await self._end()
+            raise
         if self.said.error or not self.said.ready:
             await self._end()
             if self.order.capture is not None:
@@ -91,22 +87,41 @@ class VenueProcess:
             self._reader.cancel()
         await self._end()
 
+    def let_go(self) -> None:
+        """Leave it to whoever else holds its input: it ends with the last of them."""
+        if self._reader is not None:
+            self._reader.cancel()
+        if self._child is not None:
+            self._child.let_go()
+            self._child = None
+
     @property
-    def endpoints(self) -> Endpoints:
+    def endpoints(self) -> "Endpoints":
+        from engine.runtime import Endpoints
+
         return Endpoints(self.said.rest, self.said.ws, simulated=True)
 
     @property
-    def credentials(self) -> Credentials:
+    def credentials(self) -> "Credentials":
+        from engine.execution.live import Credentials
+
         return Credentials(self.order.api_key, self.order.secret)
 
     @property
+    def child(self) -> Child:
+        assert self._child is not None
+        return self._child
+
+    @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        return self.child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.code is None
 
     async def _line(self) -> Said:
-        assert self._process is not None and self._process.stdout is not None
-        line = await self._process.stdout.readline()
+        line = await self.child.line()
         if not line:
             raise VenueStartError("The simulated venue", "it ended")
         try:
@@ -122,21 +137,12 @@ class VenueProcess:
                 said = await self._line()
                 if said.ended:
                     self.ended.set_result(said)
-        except VenueStartError as problem:
+        except VenueStartError:
             if not self.ended.done():
                 self.ended.set_exception(VenueStartError("The simulated venue", "its process ended while it was needed"))
                 self.ended.exception()  # seen: whoever waits is told, nobody has to
-                del problem
 
     async def _end(self) -> None:
         """Closing its input asks it to go."""
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), GONE_WITHIN_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if self._child is not None:
+            await self._child.end(GONE_WITHIN_S)

@@ -7,6 +7,8 @@ BarterError
 │   └── VenueStartError    the simulated venue could not be started
 ├── CaptureError       a recording cannot be played
 ├── StateError         the state folder cannot be used
+├── LinkError          a console and an engine do not come together
+├── EngineStartError   the engine's process could not be started
 └── InvariantError     the program found itself in a state that may not exist: a bug, which halts
 """
 
@@ -61,6 +63,18 @@ class StateError(BarterError):
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class LinkError(BarterError):
+    """A console cannot reach an engine, or was refused by it. The text is the sentence to show."""
+
+
+class EngineStartError(BarterError):
+    """The engine's process could not be started, or ended with an error. `exit` is the exit code that it asks for."""
+
+    def __init__(self, problem: str, exit: int = 1) -> None:
+        self.problem, self.exit = problem, exit
+        super().__init__(problem)
 
 
 class InvariantError(BarterError):

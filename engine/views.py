@@ -183,7 +183,9 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
 
 class Welcome(msgspec.Struct, frozen=True, tag=True):
-    """The engine's answer. `news` is the number of the next news: what came before is in the first pictures."""
+    """The engine's answer. `news` is the number of the next news that it will be sent: what came before is in the first
+    pictures. The first console of an engine is also sent the news from before it came.
+    """
 
     protocol: int
     version: str
@@ -223,6 +225,14 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     target: str = ""
 
 
+class Leave(msgspec.Struct, frozen=True, tag=True):
+    """The console's last word. Going with it is no loss; a console that may steer also says what becomes of the engine:
+    it runs on without a console, or settles and ends.
+    """
+
+    keep_running: bool
+
+
 class Answer(msgspec.Struct, frozen=True, tag=True):
     """The engine took the command, or says why not."""
 
@@ -232,7 +242,7 @@ class Answer(msgspec.Struct, frozen=True, tag=True):
 
 
 ToConsole = Welcome | Goodbye | Frame | Answer
-ToEngine = Hello | Watch | Ask
+ToEngine = Hello | Watch | Ask | Leave
 
 encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 decode_to_console = msgspec.msgpack.Decoder(ToConsole).decode

@@ -25,6 +25,19 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arm_at_start: Annotated[
         str, Meta(pattern="^(auto|yes|no)$", description="Whether entries may be made from the start; auto: in demo only")
     ] = "auto"
+    on_console_loss: Annotated[
+        str,
+        Meta(
+            pattern="^(halt|flatten|run)$",
+            description="What the engine does when the last console that steers is lost (one that says goodbye is not)",
+        ),
+    ] = "halt"
+    console_loss_after_s: Annotated[
+        float, Meta(ge=0, le=3600, description="Seconds without such a console, after a loss, until it does that")
+    ] = 5.0
+    console_return_s: Annotated[
+        float, Meta(ge=0, le=86400, description="Seconds after that for a console to come back; then the engine settles and ends")
+    ] = 30.0
     tick_ms: Annotated[int, Meta(ge=10, le=1000, description="How often time-driven checks run, in engine milliseconds")] = 100
 
 

@@ -1,0 +1,159 @@
+"""Starts what a screen needs when its link is first opened, and again after a death; ends it as the screen was left.
+
+Venue and engine are siblings of each other. The engine also holds the venue's input, so that a simulated venue lives as
+long as either this process or the engine does: an engine whose console was killed can still settle with its venue.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from console.engine_process import EngineProcess
+from console.engine_process import Order as EngineOrder
+from console.exits import Exit
+from console.link import WireLink, memory_link, socket_link
+from console.venue_process import Order, VenueProcess
+from engine.config import Settings, state_dir
+from engine.door import SOCKET, find
+from engine.errors import EngineStartError, StateError
+from engine.events import Action
+from engine.views import Leave
+
+if TYPE_CHECKING:
+    from engine.serve import Ending, Service
+    from engine.server import Consoles
+
+SETTLED_WITHIN_S = 20.0
+NOTICE_S = 0.05  # the link's end may be heard of before the process's
+
+Fit = Callable[[tuple[str, ...]], Settings]
+
+
+class Launch(Protocol):
+    """`link` starts what it needs at `open`; `end` is called once the screen is closed, and returns the exit code."""
+
+    def link(self, frames_per_s: float = 12.0) -> WireLink: ...
+    async def end(self, left: Leave | None) -> int: ...
+
+
+class Siblings:
+    """Venue and engine as processes. `fit` makes the engine's settings from the markets that the venue lists."""
+
+    def __init__(self, order: Order, settings: Settings, fit: Fit, *, verbose: bool = False) -> None:
+        self.folder = state_dir(settings)
+        self.venue: VenueProcess | None = None
+        self.engine: EngineProcess | None = None
+        self._order, self._fit, self._verbose = order, fit, verbose
+
+    def link(self, frames_per_s: float = 12.0) -> WireLink:
+        return socket_link(self.start, frames_per_s=frames_per_s)
+
+    async def start(self) -> Path:
+        """Start what does not run; returns the engine's socket. Raises BarterError."""
+        if self.venue is not None and not self.venue.alive:
+            await self.venue.__aexit__(None, None, None)
+            self.venue = None
+        if self.venue is None:
+            self.venue = await _venue(self._order, self.folder)
+        if self.engine is not None:
+            await asyncio.sleep(NOTICE_S)
+        if self.engine is not None and not self.engine.alive:
+            await self.engine.stopped(SETTLED_WITHIN_S)
+            self.engine = None
+        if self.engine is None:
+            said, order = self.venue.said, self._order
+            wanted = EngineOrder(
+                self._fit(said.symbols), order.clock, said.rest, said.ws, True, order.api_key, order.secret, self._verbose
+            )
+            lend = (self.venue.child.input,)
+            self.engine = await EngineProcess.start(wanted, lend=lend, log=self.folder / "engine.log")
+        return self.engine.socket
+
+    async def end(self, left: Leave | None) -> int:
+        """A screen that crashed (None) or left the engine running waits for nothing: the engine knows what to do."""
+        engine, venue = self.engine, self.venue
+        if engine is not None and engine.alive and (left is None or left.keep_running):
+            engine.let_go()
+            if venue is not None:
+                venue.let_go()
+            return Exit.OK if left is not None else Exit.FAULT
+        code = Exit.OK if engine is None else await engine.stopped(SETTLED_WITHIN_S)
+        if venue is not None:
+            await venue.__aexit__(None, None, None)
+        if engine is not None and engine.problem:
+            raise EngineStartError(engine.problem, code)
+        return code
+
+
+class Embedded:
+    """The engine in the screen's own loop; only the venue is a process. It ends with the screen, however that ends."""
+
+    def __init__(self, order: Order, settings: Settings, fit: Fit) -> None:
+        self.folder = state_dir(settings)
+        self._order, self._fit = order, fit
+        self._venue: VenueProcess | None = None
+        self._service: Service | None = None
+        self._serving: asyncio.Task[Ending] | None = None
+
+    def link(self, frames_per_s: float = 12.0) -> WireLink:
+        return memory_link(self.start, frames_per_s=frames_per_s)
+
+    async def start(self) -> "Consoles":
+        """Start what does not run. Raises BarterError."""
+        from engine.runtime import Engine
+        from engine.serve import serve
+
+        if self._venue is not None and not self._venue.alive:
+            await self._venue.__aexit__(None, None, None)
+            self._venue = None
+        if self._venue is None:
+            self._venue = await _venue(self._order, self.folder)
+        if self._serving is None or self._serving.done():
+            venue = self._venue
+            engine = Engine(self._fit(venue.said.symbols), self._order.clock, venue.endpoints, venue.credentials)
+            ready: asyncio.Future[Service] = asyncio.get_running_loop().create_future()
+            self._serving = asyncio.create_task(serve(engine, lambda service, _: ready.set_result(service)))
+            await asyncio.wait((ready, self._serving), return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                self._serving.result()
+            self._service = ready.result()
+        assert self._service is not None
+        return self._service.consoles
+
+    async def end(self, left: Leave | None) -> int:
+        """An engine in this loop cannot run on without it: it settles, and halts when the screen crashed."""
+        from engine.serve import Ending
+
+        try:
+            if self._serving is None or self._service is None:
+                return Exit.OK
+            action = Action.SHUTDOWN if left is not None else Action.HALT
+            self._service.stop(Ending(action, "the console" if left is not None else "console loss", "its console closed"))
+            return (await self._serving).code
+        finally:
+            if self._venue is not None:
+                await self._venue.__aexit__(None, None, None)
+
+
+class Attached:
+    """A console on an engine that somebody else started. Raises StateError when none runs with this state folder."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = state_dir(settings)
+        if not find(self.folder).is_socket():
+            hint = "start one with `barter-tui`"
+            raise StateError(str(self.folder / SOCKET), f"no engine runs with this state folder: {hint}")
+
+    def link(self, frames_per_s: float = 12.0) -> WireLink:
+        return socket_link(self._find, frames_per_s=frames_per_s)
+
+    async def _find(self) -> Path:
+        return find(self.folder)
+
+    async def end(self, left: Leave | None) -> int:
+        return Exit.OK
+
+
+async def _venue(order: Order, folder: Path) -> VenueProcess:
+    return await VenueProcess(order, folder / "venue.log").__aenter__()

@@ -1,0 +1,408 @@
+"""Consoles come in over a wire; each gets frames at its own pace, an answer to each command, and a goodbye with a reason.
+
+The engine never waits here. News reach `Consoles` by a plain call and go into one bounded ring; each console has a task
+that takes from it, compares pictures with those last sent, and is the only one that waits when its reader is slow:
+pictures are made when they can be sent, so the newest wins, and news pile up in the ring until they are taken in order.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, get_args
+
+import msgspec
+
+from engine import __version__
+from engine.events import Alert, Event, Filled, OrderChanged, TradingChanged
+from engine.views import (
+    PROTOCOL,
+    Answer,
+    AnyNews,
+    AnyPicture,
+    Ask,
+    Goodbye,
+    Hello,
+    Leave,
+    Picture,
+    Watch,
+    Welcome,
+    decode_to_engine,
+    encode,
+)
+from engine.wire import LINGER_S, Wire
+
+log = logging.getLogger("barter.server")
+
+NEWS_KEPT = 10_000  # a console that is further behind is dropped
+NEWS_A_FRAME = 500
+ANSWERS_KEPT = 10_000
+ANSWERS_WAITING = 1_000  # of one console that asks and does not read
+CONSOLES = 8
+DEEPEST = 200  # levels a side
+SLOWEST, FASTEST = 1.0, 30.0  # frames a second
+URGENT_EVERY_S = 0.01
+HELLO_WITHIN_S = 5.0
+
+NEWS: frozenset[type] = frozenset(get_args(AnyNews))
+URGENT: frozenset[type] = frozenset((Alert, Filled, OrderChanged, TradingChanged))
+
+LAGGED = "This console lagged too far behind the engine, which let it go: open it again."
+UNREADABLE = "The engine could not read what this console said ({}): their versions may differ."
+
+
+class Source(Protocol):
+    """What an engine shows; all of it returns at once."""
+
+    def pictures(self, watch: Watch) -> list[AnyPicture]: ...
+    def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]: ...
+    def ask(self, ask: Ask) -> Answer: ...
+
+
+class Counts(msgspec.Struct):
+    """What became of consoles, since the engine started."""
+
+    welcomed: int = 0
+    other_users: int = 0  # refused by the socket
+    other_versions: int = 0
+    unreadable: int = 0
+    lagged: int = 0
+    lost: int = 0  # went without a word and could steer
+    frames: int = 0
+    bytes: int = 0
+
+
+class _Frame(msgspec.Struct, frozen=True, tag="Frame"):
+    """`views.Frame`, whose pictures are encoded already: they were compared that way."""
+
+    first: int
+    pictures: tuple[msgspec.Raw, ...]
+    news: tuple[AnyNews, ...]
+
+
+class _Parting(Exception):
+    """The engine ends a link; the text is the goodbye."""
+
+
+class Consoles:
+    """All consoles of one engine. `attend` is the life of one of them; `lost` tells when nobody steers any more."""
+
+    def __init__(self, source: Source, session: str, markets: tuple[str, ...], watch: Watch) -> None:
+        self.source, self.session, self.markets, self.watch = source, session, markets, watch
+        self.counts = Counts()
+        self.stop_asked: Callable[[], None] = lambda: None
+        self.lost = False  # the last console that steers, or the owner before one came, is gone without a word
+        self._changed = asyncio.Event()
+        self._kept_running = False
+        self._present: set[_Console] = set()
+        self._attending: set[asyncio.Task[None]] = set()
+        self._closed = ""
+        self._ring: deque[AnyNews] = deque(maxlen=NEWS_KEPT)
+        self.news = 0  # number of the next news
+        self._answers: dict[str, Answer] = {}
+        self._end_listening = source.listen(self._hear)
+
+    async def attend(self, wire: Wire) -> None:
+        """From the console's first word to its end; never raises."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._attending.add(task)
+        try:
+            last = await self._attend(wire)
+            await wire.part(encode(Goodbye(last)) if last else b"")
+        finally:
+            self._attending.discard(task)
+
+    async def close(self, reason: str) -> None:
+        """Give everybody what is left of the news and a goodbye; newcomers get the goodbye alone."""
+        if self._closed:
+            return
+        self._closed = reason
+        self._end_listening()
+        for console in self._present:
+            console.end(reason)
+        if self._attending:
+            await asyncio.wait(self._attending, timeout=3 * LINGER_S)
+
+    # --- who is there -----------------------------------------------------------------------------------------------------
+
+    @property
+    def steered(self) -> bool:
+        """A console that may steer is connected."""
+        return any(console.control for console in self._present)
+
+    def owner_gone(self) -> None:
+        """Whoever started the engine is no more. That is a loss unless a console steers, or one said that all may run on."""
+        if not self.steered and not self._kept_running:
+            self._lose()
+
+    async def until_lost(self) -> None:
+        while not self.lost:
+            await self._changed.wait()
+
+    async def stays_lost(self, seconds: float | None) -> bool:
+        """Wait that long (None: as long as it takes) for a console that steers; False as soon as there is one."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.lost:
+                    await self._changed.wait()
+        except TimeoutError:
+            return self.lost
+        return False
+
+    def _lose(self) -> None:
+        if self.lost:
+            return  # a killed starter takes its console's socket and its pipe with it
+        self.lost = True
+        self.counts.lost += 1
+        self._tell_change()
+
+    def _find(self) -> None:
+        self.lost = False
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        self._changed.set()
+        self._changed.clear()
+
+    def left(self, console: "_Console", keep_running: bool) -> None:
+        """A console said goodbye."""
+        console.left = True
+        if console.control and keep_running:
+            self._kept_running = True
+            if not any(other.control for other in self._present if other is not console):
+                self._find()
+        elif console.control:
+            self.stop_asked()
+
+    # --- one console ------------------------------------------------------------------------------------------------------
+
+    async def _attend(self, wire: Wire) -> str:
+        """Returns the goodbye, "" where nobody is there to hear it."""
+        try:
+            async with asyncio.timeout(HELLO_WITHIN_S):
+                hello = self.decode(await wire.receive())
+            console = self._admit(hello, wire)
+        except _Parting as parting:
+            return str(parting)
+        except TimeoutError:
+            return "The engine heard no hello from this console."
+        except ConnectionError:
+            return ""
+        try:
+            return await console.run()
+        finally:
+            self._present.discard(console)
+            if console.control and not console.left and not self.steered and not self._closed:
+                self._lose()
+
+    def _admit(self, hello: msgspec.Struct, wire: Wire) -> "_Console":
+        if not isinstance(hello, Hello):
+            raise _Parting(UNREADABLE.format("it did not begin with a hello"))
+        if hello.protocol != PROTOCOL:
+            self.counts.other_versions += 1
+            raise _Parting(
+                f"This console speaks version {hello.protocol} of the link (barter-tui {hello.version}) and the engine version "
+                f"{PROTOCOL} (barter-tui {__version__}): use the engine's barter-tui, or stop that engine and start this one's."
+            )
+        if self._closed:
+            raise _Parting(self._closed)
+        if len(self._present) >= CONSOLES:
+            raise _Parting(f"The engine has {CONSOLES} consoles already: close one of them.")
+        first = self.counts.welcomed == 0
+        self.counts.welcomed += 1
+        # The first console also hears what happened while it was on its way.
+        console = _Console(self, wire, hello, max(self.news - NEWS_KEPT, 0) if first else self.news)
+        self._present.add(console)
+        if console.control:
+            self._kept_running = False
+            self._find()
+        return console
+
+    def welcome(self, news: int) -> bytes:
+        return encode(Welcome(PROTOCOL, __version__, self.session, os.getpid(), self.markets, news))
+
+    def decode(self, message: bytes) -> Hello | Watch | Ask | Leave:
+        try:
+            heard: Hello | Watch | Ask | Leave = decode_to_engine(message)
+        except (ValueError, RecursionError) as problem:  # msgspec's errors and UnicodeDecodeError
+            self.counts.unreadable += 1
+            raise _Parting(UNREADABLE.format(problem)) from None
+        return heard
+
+    # --- news and commands --------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        """An output of the core. Called within the engine's path: it stores and wakes, no more."""
+        kind = type(event)
+        if kind not in NEWS:
+            return
+        self._ring.append(event)  # type: ignore[arg-type]
+        self.news += 1
+        urgent = kind in URGENT
+        for console in self._present:
+            console.hear(urgent, self.news)
+
+    def since(self, number: int) -> tuple[AnyNews, ...]:
+        """The news from `number` on, at most a frame's worth. A console never falls behind the ring: it is dropped first."""
+        behind = self.news - number
+        if not behind:
+            return ()
+        start = len(self._ring) - behind
+        return tuple(itertools.islice(self._ring, start, start + NEWS_A_FRAME))
+
+    def ask(self, ask: Ask, control: bool) -> Answer:
+        """A command is carried out once, whichever connection repeats it."""
+        if not control:
+            return Answer(ask.id, False, "This console only watches: open one that may steer.")
+        known = self._answers.get(ask.id)
+        if known is not None:
+            return known
+        try:
+            answer = self.source.ask(ask)
+        except Exception as problem:
+            log.exception("a command crashed")
+            answer = Answer(ask.id, False, f"The engine failed to do that ({type(problem).__name__}): see its log.")
+        self._answers[ask.id] = answer
+        if len(self._answers) > ANSWERS_KEPT:
+            del self._answers[next(iter(self._answers))]
+        return answer
+
+
+class _Console:
+    """One that was welcomed: what it watches, what it was sent last, and the two tasks that serve it."""
+
+    def __init__(self, consoles: Consoles, wire: Wire, hello: Hello, news: int) -> None:
+        self.consoles, self.wire, self.control, self.news = consoles, wire, hello.control, news
+        self.left = False
+        wanted = hello.frames_per_s if hello.frames_per_s >= SLOWEST else SLOWEST  # NaN too
+        self._period = 1 / min(wanted, FASTEST)
+        self._watch = consoles.watch
+        self._sent: dict[tuple[str, str], bytes] = {}
+        self._answers: deque[Answer] = deque()
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._due = self._drawn = 0.0  # loop time of the next frame, and of the last one
+        self._ending: asyncio.Future[str] = self._loop.create_future()
+
+    def hear(self, urgent: bool, count: int) -> None:
+        if count - self.news > NEWS_KEPT:
+            if not self._ending.done():
+                self.consoles.counts.lagged += 1
+            self.end(LAGGED)
+        elif urgent:
+            self._wake.set()
+
+    def end(self, reason: str) -> None:
+        if not self._ending.done():
+            self._ending.set_result(reason)
+
+    async def run(self) -> str:
+        """Until either side ends it; returns the goodbye, "" where nobody is there to hear it."""
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._write())]
+        ended: list[asyncio.Future[str]] = [*tasks, self._ending]
+        try:
+            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        if self._ending.done():
+            reason = self._ending.result()
+            if reason is not LAGGED:
+                await self._send_rest()
+            return reason
+        return next(_goodbye(end) for end in ends if not isinstance(end, asyncio.CancelledError))
+
+    async def _read(self) -> str:
+        """What the console says; returns when it leaves without stopping the engine."""
+        while True:
+            match self.consoles.decode(await self.wire.receive()):
+                case Watch() as watch:
+                    self._watch = msgspec.structs.replace(watch, depth=min(max(watch.depth, 1), DEEPEST))
+                    self._due = min(self._due, self._drawn + 1 / FASTEST)
+                    self._wake.set()
+                case Ask() as ask:
+                    self._answers.append(self.consoles.ask(ask, self.control))
+                    if len(self._answers) > ANSWERS_WAITING:
+                        self.consoles.counts.lagged += 1
+                        raise _Parting(LAGGED)
+                    self._wake.set()
+                case Leave(keep_running):
+                    self.consoles.left(self, keep_running)
+                    if keep_running or not self.control:
+                        return "This console left the engine, which runs on."
+                case Hello():
+                    self.consoles.counts.unreadable += 1
+                    raise _Parting(UNREADABLE.format("it said hello twice"))
+
+    async def _write(self) -> str:
+        """Frames at the console's pace and what is urgent between them; the only place that waits for its reader."""
+        await self.wire.send(self.consoles.welcome(self.news))
+        while True:
+            self._wake.clear()
+            await self._send_answers()
+            now = self._loop.time()
+            drawing = now >= self._due
+            if drawing:
+                following = self._due + self._period
+                self._drawn, self._due = now, following if following > now else now + self._period  # late ones are left out
+            await self._send_frame(drawing)
+            if self.consoles.news > self.news:
+                continue  # more than a frame holds, or more by now
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(max(self._due, self._loop.time())):
+                    await self._wake.wait()
+                    if not self._answers:  # a burst of news is one frame
+                        await asyncio.sleep(URGENT_EVERY_S - (self._loop.time() - now))
+
+    async def _send_answers(self) -> None:
+        while self._answers:
+            await self.wire.send(encode(self._answers.popleft()))
+
+    async def _send_frame(self, drawing: bool) -> None:
+        pictures = self._changed() if drawing else ()
+        news = self.consoles.since(self.news)
+        if not pictures and not news:
+            return
+        first, self.news = self.news, self.news + len(news)
+        message = encode(_Frame(first, pictures, news))
+        self.consoles.counts.frames += 1
+        self.consoles.counts.bytes += len(message)
+        await self.wire.send(message)
+
+    def _changed(self) -> tuple[msgspec.Raw, ...]:
+        changed = []
+        for picture in self.consoles.source.pictures(self._watch):
+            key, drawn = _key(picture), encode(picture)
+            if self._sent.get(key) != drawn:
+                self._sent[key] = drawn
+                changed.append(msgspec.Raw(drawn))
+        return tuple(changed)
+
+    async def _send_rest(self) -> None:
+        """What happened up to the end, as far as the console reads it in time."""
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(LINGER_S):
+                await self._send_answers()
+                await self._send_frame(True)
+                while self.consoles.news > self.news:
+                    await self._send_frame(False)
+
+
+def _key(picture: Picture) -> tuple[str, str]:
+    return picture.key
+
+
+def _goodbye(end: str | BaseException) -> str:
+    if isinstance(end, str):
+        return end
+    if isinstance(end, _Parting):
+        return str(end)
+    if isinstance(end, ConnectionError):
+        return ""
+    log.error("serving a console crashed", exc_info=end)
+    return f"The engine failed to serve this console ({type(end).__name__}): see its log."
