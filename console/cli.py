@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,8 +17,11 @@ from console.exits import Exit
 from engine import __version__
 from engine.clock import Clock
 from engine.config import Settings, load, state_dir
-from engine.errors import BarterError, CaptureError, ConfigError, StateError
+from engine.errors import BarterError, CaptureError, ConfigError, EngineStartError, StateError
 from engine.events import Mode
+
+if TYPE_CHECKING:
+    from console.venue_process import Order
 
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -38,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _sentence(problem, Exit.USAGE)
     except StateError as problem:
         return _sentence(problem, Exit.STATE)
+    except EngineStartError as problem:
+        return _sentence(problem, problem.exit)
     except BarterError as problem:
         return _sentence(problem, Exit.VENUE)
 
@@ -52,7 +58,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add(
-        "command", nargs="?", choices=["release"], help="release: clear a latched halt of the mode, so that it can be armed again"
+        "command",
+        nargs="?",
+        choices=["release", "attach"],
+        help="release: clear a latched halt of the mode, so that it can be armed again; attach: a screen on a running engine",
     )
     add("--version", action="version", version=f"barter-tui {__version__}")
     add("--mode", choices=[mode.value for mode in Mode], help="what the prices and the orders are (default: demo)")
@@ -63,7 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="with --no-ui: one JSON object a line, the summary last")
     shape.add_argument("--plain", action="store_true", help="with --no-ui: readable lines (the default)")
-    add("--for", dest="seconds", type=_seconds, metavar="TIME", help="stop after this much engine time: 60s, 5m, 1h")
+    add("--for", dest="seconds", type=_seconds, metavar="TIME", help="with --no-ui: stop after that engine time: 60s, 5m, 1h")
+    add("--embedded", action="store_true", help="run the engine within the screen's process; it ends with it")
     add("--arm", action="store_true", help="start with trading armed (demo is armed anyway)")
     add("--symbol", action="append", metavar="SYMBOL", help="market to trade, e.g. BTC/USDT:USDT; repeat to collect more")
     add("--seed", type=int, metavar="N", help="seed of the simulated order flow")
@@ -126,22 +136,70 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if mode is not Mode.DEMO:
         raise ConfigError("engine.mode", mode.value, "this mode is not built yet", "demo, which needs nothing")
     if not arguments.no_ui:
-        raise ConfigError("command line", "", "the screen is not built yet", "--no-ui for the engine without one")
+        _check_screen(arguments)
     if arguments.loop and arguments.capture is None:
         raise ConfigError("command line", "--loop", "there is nothing to start over", "--capture FILE with it")
     if arguments.capture is not None and not arguments.capture.is_file():
         raise CaptureError(str(arguments.capture), "there is no such file")
-    return asyncio.run(_headless(arguments, settings))
+    if arguments.no_ui:
+        return asyncio.run(_headless(arguments, settings))
+    return asyncio.run(_screen(arguments, settings))
+
+
+def _check_screen(arguments: argparse.Namespace) -> None:
+    if arguments.seconds is not None or arguments.json or arguments.plain:
+        flag = "--for" if arguments.seconds is not None else "--json" if arguments.json else "--plain"
+        raise ConfigError("command line", flag, "the screen does not know it", "--no-ui with it")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfigError("command line", "", "the screen needs a terminal", "--no-ui for lines or JSON without one")
+
+
+async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
+    """The console, on an engine that starts behind its first frame, or on one that runs already."""
+    from console.app import Console, Parting
+    from console.launch import Attached, Embedded, Launch, Siblings
+
+    def fit(symbols: tuple[str, ...]) -> Settings:
+        return _for_capture(arguments, settings, symbols)
+
+    launch: Launch
+    if arguments.command == "attach":
+        launch = Attached(settings)
+    elif arguments.embedded:
+        launch = Embedded(_venue_order(arguments, settings), settings, fit)
+    else:
+        launch = Siblings(_venue_order(arguments, settings), settings, fit, verbose=arguments.verbose)
+    link = launch.link()
+    # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
+    console = Console(link, restart=None if arguments.command == "attach" else lambda: None)
+    try:
+        parted = await console.run_async()
+    finally:
+        await link.close()
+        if link.left is not None and (arguments.embedded or not link.left.keep_running):
+            print("barter-tui: the engine settles and ends.", file=sys.stderr)
+        code = await launch.end(link.left)
+    return Exit.TERMINATED if parted is Parting.SIGNAL else code
 
 
 async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
     """Venue and engine for one run without a screen."""
     from console.headless import Headless
-    from console.venue_process import Order, VenueProcess
+    from console.venue_process import VenueProcess
     from engine.runtime import Engine, latch
 
     latch.prepare(state_dir(settings))
-    order = Order(
+    order = _venue_order(arguments, settings)
+    async with VenueProcess(order) as venue:
+        settings = _for_capture(arguments, settings, venue.said.symbols)
+        async with Engine(settings, order.clock, venue.endpoints, venue.credentials) as engine:
+            return await Headless(engine, venue, arguments.seconds, arguments.json, sys.stdout).run()
+
+
+def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
+    from console.venue_process import Order
+
+    return Order(
         Clock.start(arguments.speed),
         secrets.token_hex(16),
         secrets.token_hex(16),
@@ -150,10 +208,6 @@ async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
         str(arguments.capture.resolve()) if arguments.capture is not None else None,
         arguments.loop,
     )
-    async with VenueProcess(order) as venue:
-        settings = _for_capture(arguments, settings, venue.said.symbols)
-        async with Engine(settings, order.clock, venue.endpoints, venue.credentials) as engine:
-            return await Headless(engine, venue, arguments.seconds, arguments.json, sys.stdout).run()
 
 
 def _for_capture(arguments: argparse.Namespace, settings: Settings, symbols: tuple[str, ...]) -> Settings:
@@ -177,7 +231,7 @@ def _log_to_stderr(verbose: bool) -> None:
     logging.getLogger("barter").setLevel(level)
 
 
-def _sentence(problem: BarterError, code: Exit) -> int:
+def _sentence(problem: BarterError, code: int) -> int:
     print(f"barter-tui: {problem}", file=sys.stderr)
     return code
 

@@ -1,0 +1,390 @@
+"""A link to an engine in, a screen and an operator's commands out. The engine's life never hangs on anything here.
+
+Frames are applied as they come and painted by one timer; keys, fills and alerts paint at once, at most once a frame.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import signal
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from console import keys, theme
+from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
+from console.desk import Desk
+from console.dialogs import Question, ask_lost
+from console.screens.trading import TradingScreen
+from engine.config import TIMEFRAMES_MS
+from engine.events import Action, Alert, Filled, Level, OrderChanged, Trading, TradingChanged
+from engine.views import Answer, Ask, Frame, Goodbye, Leave, StatusView, Watch
+
+if TYPE_CHECKING:
+    from console.link import Link
+
+log = logging.getLogger(__name__)
+SEND_WITHIN_S = 0.5
+SILENT_AFTER_S = 1.5
+DEPTH = 100  # levels a side that are watched
+ASKED_KEPT = 256
+BREATHE_EVERY = 32  # messages without a pause, so that a flood cannot keep keys and frames waiting
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+KILLS = (Action.HALT, Action.FLATTEN)
+URGENT = (Alert, Filled, OrderChanged, TradingChanged)
+Severity = Literal["information", "warning", "error"]
+
+
+class Parting(StrEnum):
+    """How the console ended, for who started it."""
+
+    LEFT = "left"  # the engine runs on
+    STOPPED = "stopped"  # the engine was told to stop
+    LOST = "lost"  # the engine was gone before
+    SIGNAL = "signal"  # the terminal or a signal ended it: the engine does as `on_console_loss` says
+
+
+class Console(App[Parting], inherit_bindings=False):
+    """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again)."""
+
+    CSS_PATH = "console.tcss"
+    TITLE = "barter-tui"
+    COMMAND_PALETTE_BINDING = keys.BY_ID["palette"].key
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *keys.bindings(anywhere=True),
+        Binding("tab", "focus_next", show=False),
+        Binding("shift+tab", "focus_previous", show=False),
+    ]
+
+    def __init__(
+        self,
+        link: "Link",
+        *,
+        restart: "Callable[[], Awaitable[Link | None] | Link | None] | None" = None,
+        frames_per_s: float = 12,
+        wear: str = theme.DEFAULT,
+        user_keys: Mapping[str, str] | None = None,
+        themes: Path | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
+        self.desk = Desk()
+        self.presses = Presses()
+        self.trading = TradingScreen(self.desk, now)
+        self.user_keys = dict(user_keys or {})
+        self.painted_soon = False  # an urgent paint was made since the last frame
+        self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
+        self._heard_at = 0.0
+        self._lost_dialog: Question | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._folder = themes or theme.folder()
+        self._saved: dict[str, int] = {}
+        self._wear = wear
+
+    # --- life ----------------------------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        wrong = keys.problems(self.user_keys)
+        if wrong:
+            self.user_keys = {}
+        self.set_keymap(self.user_keys)
+        self.reread_themes()
+        if self._wear in self.available_themes:
+            self.theme = self._wear
+        elif theme.DEFAULT in self.available_themes:
+            self.theme = theme.DEFAULT
+        self.push_screen(self.trading)
+        for sentence in wrong:
+            self.say(f"{sentence} The default keys are used.", "warning")
+        self.set_interval(1 / self.frames_per_s, self._frame)
+        self.set_interval(1.0, self.reread_themes)
+        self._follow()
+        if not self.is_headless:
+            for name in SIGNALS:
+                with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                    asyncio.get_running_loop().add_signal_handler(name, self.exit, Parting.SIGNAL)
+
+    def on_unmount(self) -> None:
+        if not self.is_headless:
+            for name in SIGNALS:
+                with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                    asyncio.get_running_loop().remove_signal_handler(name)
+
+    def _follow(self) -> None:
+        self.run_worker(self._receive(), name="link", group="link", exclusive=True, exit_on_error=False)
+
+    async def _receive(self) -> None:
+        desk = self.desk
+        try:
+            welcome = await self.link.open()
+            desk.markets, desk.next_news = welcome.markets, welcome.news
+            if desk.market not in desk.markets and desk.markets:
+                desk.market = desk.markets[0]
+            desk.lost_reason = ""
+            self._heard_at = self.now()
+            await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH))
+            for ask in [ask for ask in self._asked.values() if ask.action in KILLS]:
+                await self.link.send(ask)  # the last engine may have died of it before it halted; the id makes it act once
+            taken = 0
+            while True:
+                message = await self.link.receive()
+                self._heard_at = self.now()
+                if isinstance(message, Frame):
+                    self._take(message)
+                elif isinstance(message, Answer):
+                    self._answered(message)
+                elif isinstance(message, Goodbye):
+                    self.lose(message.reason)
+                    return
+                taken += 1
+                if taken % BREATHE_EVERY == 0:
+                    await asyncio.sleep(0)
+        except Exception as error:
+            log.warning("the link ended", exc_info=error)
+            self.lose(f"The link to the engine ended ({str(error) or type(error).__name__}).")
+
+    def _take(self, frame: Frame) -> None:
+        self.desk.apply(frame)
+        self.desk.connected = True
+        if any(isinstance(news, URGENT) for news in frame.news):
+            self.paint_soon()
+
+    def _answered(self, answer: Answer) -> None:
+        ask = self._asked.pop(answer.id, None)
+        name = ask.action.value if ask else "command"
+        if answer.accepted:
+            self.tell(Level.INFO, f"{name}: {answer.text or 'taken'}")
+        else:
+            self.say(f"The engine did not {name}: {answer.text}", "warning")
+        self.paint_soon()
+
+    def lose(self, reason: str) -> None:
+        """The engine is gone: say so on the whole screen, call everything stale, offer what can be done."""
+        desk = self.desk
+        if desk.lost_reason:
+            return
+        sentence = reason.strip() or "the link ended."
+        desk.lost_reason = sentence if sentence.endswith(".") else f"{sentence}."
+        desk.connected, desk.lost_at = False, self.now()
+        self.tell(Level.ERROR, f"no engine: {desk.lost_reason}")
+        self._frame()
+        self._lost_dialog = ask_lost(desk.lost_reason, self._restart is not None)
+        self.push_screen(self._lost_dialog, self._after_loss)
+
+    def _after_loss(self, answer: str | None) -> None:
+        if answer == "quit":
+            self.exit(Parting.LOST)
+        elif answer == "restart":
+            self.run_worker(self._start_again(), name="restart", group="restart", exclusive=True, exit_on_error=False)
+
+    async def _start_again(self) -> None:
+        if self._restart is None:
+            return
+        self.tell(Level.INFO, "restarting the engine into recovery")
+        self.desk.lost_reason = ""
+        try:
+            await self._close()
+            made = self._restart()
+            link = await made if inspect.isawaitable(made) else made
+            self.link = link or self.link
+        except Exception as error:
+            log.error("the engine could not be started again", exc_info=error)
+            self.lose(f"The engine could not be started again ({error}).")
+        else:
+            self._follow()
+
+    def part(self, answer: str | None) -> None:
+        """The quit dialog was answered."""
+        if answer in ("leave", "stop"):
+            self.run_worker(self._part(answer == "leave"), name="part", group="part", exclusive=True, exit_on_error=False)
+
+    async def _part(self, keep: bool) -> None:
+        try:
+            if not self.desk.lost_reason:
+                async with asyncio.timeout(SEND_WITHIN_S):
+                    await self.link.send(Leave(keep))
+        except Exception as error:
+            log.warning("the engine was not told how the console left", exc_info=error)
+        await self._close()
+        self.exit(Parting.LOST if self.desk.lost_reason else Parting.LEFT if keep else Parting.STOPPED)
+
+    async def _close(self) -> None:
+        self.workers.cancel_group(self, "link")
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self.link.close()
+        except Exception as error:
+            log.info("the link did not close well", exc_info=error)
+
+    def _fatal_error(self) -> None:
+        """Never a traceback on the screen: it goes to the log, and the terminal gets a sentence."""
+        error = self._exception
+        log.critical("the console failed", exc_info=error)
+        self._exit_renderables.append(f"The console failed ({type(error).__name__}: {error}). The engine does not depend on it.")
+        self._close_messages_no_wait()
+
+    # --- painting ------------------------------------------------------------------------------------------------------
+
+    def _frame(self) -> None:
+        self.painted_soon = False
+        self._paint()
+
+    def paint_soon(self) -> None:
+        """At once, unless that was done since the last frame: then with the next one."""
+        if not self.painted_soon:
+            self.painted_soon = True
+            self._paint()
+
+    def _paint(self) -> None:
+        if not self.trading.is_attached:
+            return
+        try:
+            status = self.desk.get(StatusView, "")
+            halted = status is not None and (status.trading is Trading.HALTED or status.flattening)
+            now = self.now()
+            self.presses.shown(halted, now)
+            silent = 0.0 if self.desk.lost_reason or not self._heard_at else now - self._heard_at
+            if silent > SILENT_AFTER_S and self.desk.frames:
+                self.trading.banner.silent_s = int(silent)
+                self.desk.connected = False
+            else:
+                self.trading.banner.silent_s = 0
+            for screen in self.screen_stack:
+                screen.set_class(halted, "-halted")
+                screen.set_class(not self.desk.connected, "-lost")
+            self.trading.paint()
+        except Exception as error:
+            log.error("the screen could not be painted", exc_info=error)
+
+    # --- commands ------------------------------------------------------------------------------------------------------
+
+    async def action_halt(self) -> None:
+        """The kill key: the command is sent from here, before anything is drawn."""
+        now = self.now()
+        if self.presses.bounced("halt", now):
+            return
+        flatten = self.presses.kill_flattens(now)
+        if await self.ask(Action.FLATTEN if flatten else Action.HALT):
+            word = "Flatten asked: every position is closed, reduce-only." if flatten else "Halt asked. Again: flatten."
+            self.say(word, "error")
+
+    def bounced(self, key: str) -> bool:
+        return self.presses.bounced(key, self.now())
+
+    def second(self, key: str, what: str, target: str = "") -> bool:
+        """True on the second press; the first one says what a second would do."""
+        if self.presses.second(key, self.now(), target):
+            return True
+        name = keys.shown(self.user_keys.get(key, keys.BY_ID[key].key))
+        self.say(f"Press {name} again within {AGAIN_WITHIN_S:.0f} s to {what}.", "warning")
+        return False
+
+    def prepare(self, action: Action, target: str = "") -> Ask:
+        return Ask(fresh_id(), action, target)
+
+    async def ask(self, action: Action, target: str = "") -> bool:
+        return await self.send(self.prepare(action, target))
+
+    async def send(self, ask: Ask) -> bool:
+        """Hand a command to the link now; False and a sentence when that cannot be done."""
+        name = ask.action.value
+        if self.desk.lost_reason:
+            self.say(f"Nothing was sent: there is no engine. What is at the venue stays there ({name}).", "error")
+            return False
+        self._asked[ask.id] = ask
+        while len(self._asked) > ASKED_KEPT:
+            self._asked.popitem(last=False)
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self.link.send(ask)
+        except Exception as error:
+            log.error("%s could not be sent", name, exc_info=error)
+            self.say(f"{name} may not have reached the engine ({str(error) or type(error).__name__}).", "error")
+            return False
+        if ask.action is Action.RELEASE:
+            self.presses.released()
+        self.tell(Level.INFO, f"you asked: {name} {ask.target}".rstrip())
+        self.paint_soon()
+        return True
+
+    def send_soon(self, ask: Ask) -> None:
+        """From a dialog's answer."""
+        task = asyncio.get_running_loop().create_task(self._send(ask))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, ask: Ask) -> None:
+        await self.send(ask)
+
+    async def look(self, symbol_step: int = 0, timeframe_step: int = 0) -> None:
+        """Watch another market or other bars."""
+        desk = self.desk
+        if symbol_step and len(desk.markets) < 2:
+            self.say("There is one market only.")
+            return
+        if symbol_step:
+            desk.market = desk.markets[(desk.markets.index(desk.market) + symbol_step) % len(desk.markets)]
+        if timeframe_step:
+            lengths = sorted(TIMEFRAMES_MS.values())
+            place = lengths.index(desk.timeframe_ms) if desk.timeframe_ms in lengths else -1
+            desk.timeframe_ms = lengths[(place + timeframe_step) % len(lengths)]
+        self.paint_soon()
+        try:
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH))
+        except Exception as error:
+            log.warning("the engine was not told what is watched", exc_info=error)
+
+    def say(self, sentence: str, severity: Severity = "information") -> None:
+        """A toast, and a line in the log."""
+        level = {"information": Level.INFO, "warning": Level.WARNING, "error": Level.ERROR}[severity]
+        self.tell(level, sentence)
+        self.notify(sentence, severity=severity, timeout=4, markup=False)
+
+    def tell(self, level: Level, sentence: str) -> None:
+        self.trading.news.tell(level, sentence)
+
+    # --- themes and the palette ----------------------------------------------------------------------------------------
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return theme.market_defaults(self.current_theme)
+
+    def reread_themes(self) -> None:
+        """Take in theme files that were saved; a bad one is named, and what is worn stays."""
+        with contextlib.suppress(OSError):
+            saved = {str(path): path.stat().st_mtime_ns for path in self._folder.glob("*.toml")}
+            if saved == self._saved:
+                return
+            self._saved = saved
+        themes, wrong = theme.load_all(self._folder)
+        worn = self.current_theme
+        for made in themes:
+            self.register_theme(made)
+        for error in wrong:
+            self.say(f"{error} The theme before it stays.", "warning")
+        if self.current_theme != worn and self.is_running:
+            self.refresh_css(animate=False)
+        self.theme_names = tuple(made.name for made in themes) or (self.theme,)
+
+    def next_theme(self) -> None:
+        names = self.theme_names
+        self.theme = names[(names.index(self.theme) + 1) % len(names)] if self.theme in names else names[0]
+        self.say(f"Theme: {self.theme}.")
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: from the table of keys, then the themes and markets by name."""
+        for title, key in keys.palette():
+            space = self if key.anywhere else self.trading
+            yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
+        for name in self.theme_names:
+            yield SystemCommand(f"theme: {name}", "Wear this theme", partial(setattr, self, "theme", name))

@@ -1,0 +1,121 @@
+"""Questions over the screen: each closes with the id of an answer, and Escape is always the one that changes nothing."""
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Label, Static
+
+
+class Option(NamedTuple):
+    """`key` is a letter; `grave` ones stand out."""
+
+    id: str
+    key: str
+    label: str
+    grave: bool = False
+
+
+class Question(ModalScreen[str]):
+    """A question with a few answers; the first is safe, has the focus and is what Escape means."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-thin"), (76, "-roomy")]  # noqa: RUF012 - as Textual declares it
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "safe", "Back"),
+        Binding("left,up,h,k", "app.focus_previous", "Previous"),
+        Binding("right,down,l,j", "app.focus_next", "Next"),
+    ]
+
+    def __init__(self, title: str, text: str, options: Sequence[Option], *, grave: bool = False) -> None:
+        super().__init__(classes="-grave" if grave else "")
+        self.options = tuple(options)
+        self._title, self._text = title, text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog") as box:
+            box.border_title = self._title
+            yield Static(self._text, id="question", markup=False)
+            with Horizontal(id="answers"):
+                for option in self.options:
+                    button = Button(f"[{option.key.upper()}] {option.label}".replace("[", r"\["), id=option.id, compact=True)
+                    button.set_class(option.grave, "-grave")
+                    yield button
+
+    def on_mount(self) -> None:
+        self.query_one(f"#{self.options[0].id}", Button).focus()
+
+    def on_key(self, event: events.Key) -> None:
+        for option in self.options:
+            if event.key.lower() == option.key:
+                event.stop()
+                event.prevent_default()
+                self.dismiss(option.id)
+                return
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id or self.options[0].id)
+
+    def action_safe(self) -> None:
+        self.dismiss(self.options[0].id)
+
+
+class Phrase(ModalScreen[bool]):
+    """Closes with True only when the phrase was typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "safe", "Back")]
+
+    def __init__(self, title: str, text: str, phrase: str) -> None:
+        super().__init__(classes="-grave")
+        self._title, self._text, self._phrase = title, text, phrase
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog") as box:
+            box.border_title = self._title
+            yield Static(self._text, id="question", markup=False)
+            yield Input(placeholder=self._phrase, id="phrase", compact=True)
+            yield Label("Enter: go on    Esc: back", classes="hint")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip().lower() == self._phrase.lower())
+
+    def action_safe(self) -> None:
+        self.dismiss(False)
+
+
+def ask_quit(may_control: bool = True) -> Question:
+    """`stay`, `leave` (the engine runs on) or `stop`."""
+    return Question(
+        "Leave the console",
+        "The engine runs in a process of its own. Stopped, it makes no new entries, cancels entry orders and ends; "
+        "protective stops stay at the venue. Left running, it goes on trading without a screen.",
+        [
+            Option("stay", "n", "Stay"),
+            Option("leave", "l", "Leave it running"),
+            *([Option("stop", "s", "Stop the engine", True)] if may_control else []),
+        ],
+    )
+
+
+def ask_lost(reason: str, can_restart: bool) -> Question:
+    """`stay`, `restart` or `quit`."""
+    return Question(
+        "The engine is gone",
+        f"{reason}\n\nWhat you see is old. Restarted, a new session first reads orders, positions and balances from the venue "
+        "(recovery), and does not trade before they agree.",
+        [
+            Option("stay", "n", "Stay"),
+            *([Option("restart", "r", "Restart into recovery")] if can_restart else []),
+            Option("quit", "q", "Quit", True),
+        ],
+        grave=True,
+    )
+
+
+def confirm(title: str, text: str, yes: str) -> Question:
+    """`no` or `yes`."""
+    return Question(title, text, [Option("no", "n", "No"), Option("yes", "y", yes, True)], grave=True)

@@ -1,0 +1,103 @@
+"""The one table of keys in; bindings, key bar, help, palette entries and the README's table out."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from textual.binding import Binding
+from textual.keys import format_key, key_to_character
+
+PANES = 8  # number keys
+
+
+class Key(NamedTuple):
+    """`danger`: it can add exposure or remove protection, so it asks before it acts. `anywhere`: over every dialog too."""
+
+    id: str
+    key: str  # Textual's name; several separated by commas
+    action: str  # a method `action_...` of the trading screen, or of the program where `anywhere`
+    label: str  # in the key bar and, after its group, in the palette
+    help: str
+    group: str
+    danger: bool = False
+    anywhere: bool = False
+    bar: int = 0  # place in the key bar, the first to stay when it is narrow is 1; 0: not in it
+
+    @property
+    def shown(self) -> str:
+        return shown(self.key)
+
+
+KEYS: tuple[Key, ...] = (
+    Key("halt", "f12", "halt", "halt", "Kill switch: halt at once, cancelling what could add exposure. Again: flatten, "
+        "closing every position. From anywhere, over any dialog", "trading", anywhere=True, bar=1),
+    Key("arm", "a", "arm", "arm", "Allow entries; asks for a second press (live: a typed phrase)", "trading", True, bar=4),
+    Key("disarm", "d", "disarm", "disarm", "No new entries; entry orders are cancelled, stops stay", "trading", bar=5),
+    Key("release", "r", "release", "release", "End a halt on purpose; trading is off after it", "trading", True, bar=12),
+    Key("veto", "v", "veto", "veto", "End the current judgment of this market now", "trading", bar=6),
+    Key("close", "c", "close", "close", "Close a position at the market, reduce-only: the selected one in positions, else "
+        "this market's", "trading", True, bar=7),
+    Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",
+        "trading", True, bar=8),
+    Key("next_symbol", "n", "symbol(1)", "next symbol", "Show the next market", "view", bar=13),
+    Key("previous_symbol", "p", "symbol(-1)", "previous symbol", "Show the previous market", "view"),
+    Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
+    Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
+    Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
+    Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
+    Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
+    Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
+    *(Key(f"pane_{place}", str(place), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
+        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"), start=1)),
+    Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
+    Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),
+    Key("quit", "q,ctrl+c", "quit", "quit", "Leave: asks whether the engine stops, runs on, or you stay", "program", bar=2),
+)  # fmt: skip
+BY_ID = {key.id: key for key in KEYS}
+
+
+def shown(keys: str) -> str:
+    """`question_mark` as `?`, `f12` as `F12`, several with `or` between them."""
+    return " or ".join(_shown(key) for key in keys.split(","))
+
+
+def _shown(key: str) -> str:
+    *modifiers, name = key.strip().split("+")
+    last = format_key(name)
+    return "+".join([*(word.capitalize() for word in modifiers), last if len(last) == 1 else last.capitalize()])
+
+
+def bindings(*, anywhere: bool) -> list[Binding]:
+    """For the program (`anywhere`, before everything else) or for the trading screen."""
+    return [
+        Binding(key.key, key.action, key.label, id=key.id, tooltip=key.help, priority=anywhere)
+        for key in KEYS
+        if key.anywhere is anywhere
+    ]
+
+
+def palette() -> Iterable[tuple[str, Key]]:
+    """`area: verb` and its key; the number keys and the palette itself need no entry of their own kind."""
+    return ((f"{key.group}: {key.label}", key) for key in KEYS if key.id != "palette")
+
+
+def problems(remapped: Mapping[str, str]) -> list[str]:
+    """Why a user's keys cannot be used, as sentences; empty when they can."""
+    found = [f"keys.{name}: there is no such key." for name in remapped if name not in BY_ID]
+    kill = remapped.get("halt", BY_ID["halt"].key).split(",")
+    if any(key_to_character(key.strip()) is not None or not key.strip() for key in kill):
+        found.append("keys.halt: the kill switch may not be a key that writes a letter, or typing would halt.")
+    taken: dict[str, str] = {}
+    for key in KEYS:
+        for name in remapped.get(key.id, key.key).split(","):
+            other = taken.setdefault(name.strip(), key.id)
+            if other != key.id:
+                found.append(f"keys.{key.id}: {shown(name)} is already the key of {other}.")
+    return found
+
+
+def render_table() -> str:
+    """The README's table."""
+    rows = [
+        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |" for row in KEYS
+    ]
+    return "\n".join(["| key | command | what it does |", "|---|---|---|", *rows])

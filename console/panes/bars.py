@@ -1,0 +1,139 @@
+"""Three lines around the panes: what must be known now (banner), which pane is shown (tabs), what can be pressed (keys)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.message import Message
+
+from console.desk import Desk
+from console.keys import BY_ID, KEYS, shown
+from console.panes.lines import LinePane, Row, Run, wrap
+from engine.events import Trading
+from engine.views import Picture, StatusView
+
+
+class Banner(LinePane, can_focus=False):
+    """Lost, silent, halted, flattening or starting, in words; no lines at all when there is nothing to say."""
+
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""),)
+    DEFAULT_CSS = """
+    Banner {
+        height: auto; max-height: 3; width: 1fr; padding: 0 1; display: none; background: $panel; color: $foreground;
+        &.-said { display: block; }
+        &.-grave { background: $halt; color: $background; }
+        &.-grave .pane--text { color: $background; background: $halt; text-style: bold; }
+    }
+    """
+    said = ""
+    silent_s = 0  # whole seconds without a word from an engine that is connected
+
+    def words(self) -> tuple[str, bool]:
+        """What to say, and whether it is grave."""
+        desk, status = self.desk, self.desk.get(StatusView, "")
+        if desk.lost_reason:
+            return f"NO ENGINE: {desk.lost_reason} Everything shown is old.", True
+        if self.silent_s:
+            return f"ENGINE SILENT for {self.silent_s} s: everything shown is old. {_key('halt')} still asks it to halt.", True
+        if status is None:
+            return "Connecting to the engine ...", False
+        if status.flattening:
+            return f"FLATTENING: closing every position, reduce-only. {status.trading_reason}", True
+        if status.trading is Trading.HALTED:
+            keys = f"{_key('halt')} again flattens, {_key('release')} releases."
+            return f"HALTED: {status.trading_reason or 'no reason given'}. No entries are made. {keys}".replace("..", "."), True
+        if status.waits_for:
+            return "Starting: " + "; ".join(sentence.rstrip(".") for sentence in status.waits_for), False
+        return "", False
+
+    def settle(self) -> None:
+        """Take the room that the words need; called before the paint."""
+        words, grave = self.words()
+        if words != self.said:
+            self.said = words
+            self.set_class(bool(words), "-said")
+            self.set_class(grave, "-grave")
+            self.styles.height = max(1, min(3, len(wrap(words, max(self.screen.size.width - 2, 1)))))
+
+    def versions(self) -> tuple[object, ...]:
+        return (*super().versions(), self.said)
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        return [((line, "text"),) for line in wrap(self.said, width)]
+
+
+class TabStrip(LinePane, can_focus=False):
+    """Which pane has the screen, where one at a time has it. A click goes there."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"pane--here"}
+    DEFAULT_CSS = """
+    TabStrip { height: 1; width: 1fr; background: $panel; .pane--here { color: $background; background: $primary; } }
+    """
+
+    class Chosen(Message):
+        def __init__(self, place: int) -> None:
+            self.place = place
+            super().__init__()
+
+    def __init__(self, desk: Desk, titles: Sequence[str], *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self.titles = tuple(titles)
+        self.here = 1
+
+    def versions(self) -> tuple[object, ...]:
+        return (self.here,)
+
+    def labels(self, width: int) -> list[str]:
+        """` 1 ladder ` where all fit, else the name at the current one only."""
+        long = [f" {place} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, start=1)]
+        if sum(map(len, long)) <= width:
+            return long
+        return [text if place == self.here else f" {place} " for place, text in enumerate(long, start=1)]
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        return [tuple((text, "here bold" if place == self.here else "muted") for place, text in enumerate(self.labels(width), 1))]
+
+    def on_click(self, event: events.Click) -> None:
+        end = 0
+        for place, text in enumerate(self.labels(self.size.width), start=1):
+            end += len(text)
+            if event.x < end:
+                self.post_message(self.Chosen(place))
+                return
+
+
+class KeyBar(LinePane, can_focus=False):
+    """The keys that fit, the most important first; their names come from the table of keys."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"pane--key"}
+    DEFAULT_CSS = """
+    KeyBar { height: 1; width: 1fr; background: $panel; .pane--key { color: $primary; } }
+    """
+
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""),)
+
+    def versions(self) -> tuple[object, ...]:
+        status = self.desk.get(StatusView, "")
+        return (status.trading if status else None,)
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        status = desk.get(StatusView, "")
+        halted = status is not None and status.trading is Trading.HALTED
+        keymap = getattr(self.app, "user_keys", {})
+        ranked = sorted((key for key in KEYS if key.bar), key=lambda key: 1.5 if halted and key.id == "release" else key.bar)
+        row: list[Run] = []
+        room = width
+        for key in ranked:
+            name = shown(keymap.get(key.id, key.key).split(",")[0])
+            label = "flatten" if halted and key.id == "halt" else key.label
+            need = cell_len(name) + cell_len(label) + 4
+            if need > room:
+                break
+            row += [(f" {name}", "halt bold" if key.id == "halt" else "key bold"), (f" {label}  ", "muted")]
+            room -= need
+        return [tuple(row)]
+
+
+def _key(name: str) -> str:
+    return BY_ID[name].shown

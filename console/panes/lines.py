@@ -1,0 +1,251 @@
+"""Rows of styled runs in, cached strips out: what the hot panes share. Only rows that changed are drawn again."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+
+from console.desk import Desk
+from console.panes.base import Pane
+
+Run = tuple[str, str]  # text, and what it is: a name of `NAMES`, with " bold" or " reverse" after it
+Row = tuple[Run, ...]
+
+NAMES = (
+    *("text", "muted", "faint", "stale", "bid", "ask", "bid-bar", "ask-bar", "up", "down", "up-bar", "down-bar", "down-body"),
+    *("entry", "exit", "stop", "liq", "halt", "fast", "slow", "band"),
+)
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+RISING = " ▁▂▃▄▅▆▇█"
+
+
+class LinePane(Pane):
+    """A pane of rows. `rows` says what it shows at a size; the rest is drawing as little as possible.
+
+    `strips_built` and `strips_reused` count what the cache did.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane--{name}" for name in NAMES}
+    DEFAULT_CSS = """
+    LinePane {
+        width: 1fr; height: 1fr; background: $surface; color: $foreground;
+        .pane--text { color: $foreground; }
+        .pane--muted { color: $muted; }
+        .pane--faint { color: $muted 55%; }
+        .pane--stale { color: $stale; }
+        .pane--bid { color: $bid; }
+        .pane--ask { color: $ask; }
+        .pane--bid-bar { color: $bid 45%; }
+        .pane--ask-bar { color: $ask 45%; }
+        .pane--up { color: $up; }
+        .pane--down { color: $down; }
+        .pane--up-bar { color: $up 50%; }
+        .pane--down-bar { color: $down 50%; }
+        .pane--down-body { color: $down 80%; }
+        .pane--entry { color: $entry; }
+        .pane--exit { color: $exit; }
+        .pane--stop { color: $stop; }
+        .pane--liq { color: $liq; }
+        .pane--halt { color: $halt; }
+        .pane--fast { color: $warning 80%; }
+        .pane--slow { color: $accent 80%; }
+        .pane--band { color: $muted 80%; }
+    }
+    """
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self._rows: list[Row] = []
+        self._strips: list[Strip | None] = []
+        self._looks: dict[str, Style] = {}
+        self._strip_width = 0
+        self.strips_built = 0
+        self.strips_reused = 0
+
+    @abstractmethod
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        """What there is to show, top to bottom; longer and wider than the size is cut."""
+
+    # --- when ----------------------------------------------------------------------------------------------------------
+
+    def paint_if_changed(self) -> bool:
+        """As `Pane`'s, and a pane that is not on the screen does nothing."""
+        return bool(self.size) and self.is_on_screen and super().paint_if_changed()
+
+    def update_from(self, desk: Desk) -> None:
+        width, height = self.size
+        self._show(self.rows(desk, width, height)[:height])
+
+    def repaint(self) -> None:
+        """Paint at once, not at the next frame: after a key, a resize. An error is shown here and ends nothing."""
+        if not self.size:
+            return
+        try:
+            self.update_from(self.desk)
+        except Exception as error:
+            self.log.error(error)
+            self.show_problem(f"{type(error).__name__}: {error}")
+
+    def show_problem(self, text: str) -> None:
+        """This pane could not be painted: say so in its place."""
+        self._show([(("! this pane could not be drawn", "halt"),), *(((line, "muted"),) for line in wrap(text, self.size.width))])
+
+    def on_resize(self) -> None:
+        self.repaint()
+
+    def on_show(self) -> None:
+        self.repaint()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._looks.clear()
+        self._strips = [None] * len(self._rows)
+
+    # --- drawing -------------------------------------------------------------------------------------------------------
+
+    def _show(self, rows: list[Row]) -> None:
+        width = self.size.width
+        before, strips = self._rows, self._strips
+        if width != self._strip_width:
+            before, strips = [], []
+            self._strip_width = width
+        most = max(len(rows), len(before))
+        changed = [y for y in range(most) if y >= len(rows) or y >= len(before) or rows[y] != before[y]]
+        kept: list[Strip | None] = strips[: len(rows)] + [None] * (len(rows) - len(strips))
+        for y in changed:
+            if y < len(kept):
+                kept[y] = None
+        self._rows, self._strips = rows, kept
+        if changed:
+            self.refresh(*bands(changed, width))
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._rows):
+            return Strip.blank(width, self.look("text"))
+        strip = self._strips[y]
+        if strip is not None and strip.cell_length == width:
+            self.strips_reused += 1
+            return strip
+        self.strips_built += 1
+        segments = [Segment(text, self.look(name)) for text, name in self._rows[y]]
+        strip = Strip(segments).adjust_cell_length(width, self.look("text"))
+        self._strips[y] = strip
+        return strip
+
+    def look(self, name: str) -> Style:
+        """The theme's style of a run's name."""
+        found = self._looks.get(name)
+        if found is None:
+            first, _, rest = name.partition(" ")
+            found = self.get_component_rich_style(f"pane--{first or 'text'}")
+            if rest:
+                found += Style.parse(rest)
+            self._looks[name] = found
+        return found
+
+
+def bands(lines: Sequence[int], width: int) -> Iterable[Region]:
+    """Rising line numbers as regions, neighbours joined."""
+    start = previous = lines[0]
+    for y in lines[1:]:
+        if y != previous + 1:
+            yield Region(0, start, width, previous - start + 1)
+            start = y
+        previous = y
+    yield Region(0, start, width, previous - start + 1)
+
+
+def merged(cells: Iterable[Run]) -> Row:
+    """Neighbours of the same look as one run."""
+    runs: list[Run] = []
+    text: list[str] = []
+    look = ""
+    for glyph, name in cells:
+        if name != look and text:
+            runs.append(("".join(text), look))
+            text = []
+        look = name
+        text.append(glyph)
+    if text:
+        runs.append(("".join(text), look))
+    return tuple(runs)
+
+
+def fitted(candidates: Sequence[Run], width: int, gap: str = "  ") -> Row:
+    """As many of the runs as fit, in order of importance from the left, with gaps between."""
+    row: list[Run] = []
+    used = 0
+    for text, name in candidates:
+        need = cell_len(text) + (len(gap) if row else 0)
+        if not text or used + need > width:
+            continue
+        if row:
+            row.append((gap, "text"))
+        row.append((text, name))
+        used += need
+    if not row and candidates:
+        row.append(candidates[0])
+    return tuple(row)
+
+
+def wrap(text: str, width: int, most: int = 100) -> list[str]:
+    """Lines of at most `width` cells; words longer than that are cut."""
+    lines: list[str] = []
+    line = ""
+    width = max(width, 1)
+    for word in text.split():
+        while cell_len(word) > width:
+            if line:
+                lines.append(line)
+                line = ""
+            part = word[:width]
+            while cell_len(part) > width and len(part) > 1:
+                part = part[:-1]
+            lines.append(part)
+            word = word[len(part) :]
+        if not line:
+            line = word
+        elif word and cell_len(line) + 1 + cell_len(word) <= width:
+            line += " " + word
+        elif word:
+            lines.append(line)
+            line = word
+        if len(lines) >= most:
+            break
+    if line:
+        lines.append(line)
+    return lines[:most]
+
+
+def bar(fraction: float, width: int) -> str:
+    """A bar from the left, `width` cells, in eighths."""
+    eighths = round(min(max(fraction, 0.0), 1.0) * width * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (EIGHTHS[part] if part else "")).ljust(width)[:width]
+
+
+def bar_from_right(fraction: float, width: int, name: str) -> list[Run]:
+    """The same from the right. Eighths exist from the left only, so the last cell is one of them with its colours swapped."""
+    eighths = round(min(max(fraction, 0.0), 1.0) * width * 8)
+    full, part = divmod(eighths, 8)
+    runs: list[Run] = [(" " * (width - full - (1 if part else 0)), "text")]
+    if part:
+        runs.append((EIGHTHS[8 - part], f"{name} reverse"))
+    if full:
+        runs.append(("█" * full, name))
+    return runs
+
+
+def short(value: float) -> str:
+    """A size in at most six characters: 9,503, 12.3k, 4.56M."""
+    for limit, unit, name in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= limit:
+            scaled = value / unit
+            return f"{scaled:.{2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0}f}{name}"
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"

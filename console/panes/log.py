@@ -1,0 +1,171 @@
+"""News in, lines out, newest at the bottom: alerts, decisions, fills, judgments, changes of trading and of trust.
+
+The level is a letter and a colour: I, W, E. Scrolled up it stands still and counts what came since.
+"""
+
+from collections import deque
+from decimal import Decimal
+from typing import ClassVar, NamedTuple
+
+from textual import events
+
+from console import format as show
+from console.desk import Desk
+from console.format import fit
+from console.panes.lines import LinePane, Row
+from engine.events import (
+    Alert,
+    Decided,
+    Filled,
+    FundingPaid,
+    Judged,
+    Level,
+    OrderChanged,
+    OrderState,
+    Side,
+    Trading,
+    TradingChanged,
+    Trust,
+    TrustChanged,
+)
+from engine.views import AnyNews, LadderView, Picture, StatusView
+
+LINES_KEPT = 1_000
+LEVEL_LOOKS = {Level.INFO: "muted", Level.WARNING: "stop bold", Level.ERROR: "down bold"}
+SCROLL = {"up": 1, "k": 1, "down": -1, "j": -1, "pageup": 10, "pagedown": -10, "home": LINES_KEPT, "end": -LINES_KEPT}
+
+
+class Line(NamedTuple):
+    at: int
+    level: Level
+    kind: str
+    text: str
+    look: str = "text"
+
+
+class LogPane(LinePane):
+    title: ClassVar[str] = "Log"
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ()
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self.lines: deque[Line] = deque(maxlen=LINES_KEPT)
+        self.read = 0  # number of the next news
+        self.told = 0
+        self.up = 0  # lines scrolled up from the newest
+        self.unseen = 0
+
+    def versions(self) -> tuple[object, ...]:
+        return (self.desk.next_news, self.told, self.up)
+
+    def tell(self, level: Level, text: str, kind: str = "console") -> None:
+        """A line of this console's own: what was asked, what failed here."""
+        status = self.desk.get(StatusView, "")
+        self._add(Line(status.at if status else 0, level, kind, text))
+        self.told += 1
+
+    def _add(self, line: Line) -> None:
+        self.lines.append(line)
+        if self.up:
+            self.up = min(self.up + 1, LINES_KEPT)
+            self.unseen += 1
+
+    def read_news(self) -> None:
+        fresh: list[AnyNews] = []
+        for number, news in reversed(self.desk.news):
+            if number < self.read:
+                break
+            fresh.append(news)
+        self.read = self.desk.next_news
+        for news in reversed(fresh):
+            self._add(line_of(news, self.desk))
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        self.read_news()
+        self.up = max(0, min(self.up, len(self.lines) - height))
+        if not self.up:
+            self.unseen = 0
+        self.border_subtitle = f"{self.unseen} new" if self.unseen else ""
+        end = len(self.lines) - self.up
+        wide = width >= 60
+        return [self._row(line, width, wide) for line in list(self.lines)[max(0, end - height) : end]]
+
+    def _row(self, line: Line, width: int, wide: bool) -> Row:
+        head = show.clock(line.at) if width >= 30 else ""
+        letter = line.level.value[0].upper()
+        text_look = LEVEL_LOOKS[line.level] if line.level is not Level.INFO else line.look
+        used = len(head) + 3 + (9 if wide else 0)
+        return (
+            (f"{head} " if head else "", "muted"),
+            (f"{letter} ", LEVEL_LOOKS[line.level]),
+            (f"{line.kind:<8} " if wide else "", "muted"),
+            (fit(line.text, max(0, width - used)), text_look),
+        )
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in SCROLL:
+            event.stop()
+            self.up = max(0, self.up + SCROLL[event.key])
+            self.repaint()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.up += 3
+        self.repaint()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.up = max(0, self.up - 3)
+        self.repaint()
+
+
+def line_of(news: AnyNews, desk: Desk) -> Line:
+    """One sentence for one piece of news."""
+    match news:
+        case Alert():
+            return Line(news.at, news.level, "alert", news.text)
+        case Decided():
+            wish = f"{news.purpose.value} {news.side.name}{_size(desk, news.market, news.quantity)}"
+            verdict = "approved" if news.approved else "refused"
+            return Line(
+                news.at, Level.INFO, "decision", _tail(f"{wish} {verdict}", news.reason), "entry" if news.approved else "muted"
+            )
+        case Filled():
+            price = _price(desk, news.market, news.price)
+            made = f", realised {show.money(str(news.realised), sign=True)}" if news.realised else ""
+            text = (
+                f"{news.side.name}{_size(desk, news.market, news.quantity)} at {price}, fee {show.money(str(news.fee), 4)}{made}"
+            )
+            return Line(news.at, Level.INFO, "fill", text, "bid bold" if news.side is Side.BUY else "ask bold")
+        case FundingPaid():
+            return Line(
+                news.at, Level.INFO, "funding", f"{show.money(str(news.amount), 4, sign=True)} {show.market_name(news.market)}"
+            )
+        case Judged():
+            stance = news.stance
+            text = f"{stance.bias.value.upper()} {stance.confidence:.0%} by {stance.source}: {stance.rationale}"
+            return Line(news.at, Level.INFO, "judgment", text)
+        case OrderChanged():
+            bad = news.after in (OrderState.REJECTED, OrderState.UNKNOWN)
+            text = _tail(f"{news.client_id[-8:]} {news.before.value} > {news.after.value}", news.reason)
+            return Line(news.at, Level.WARNING if bad else Level.INFO, "order", text, "muted")
+        case TradingChanged():
+            halted = news.trading is Trading.HALTED
+            text = _tail(news.trading.value.upper(), news.reason)
+            return Line(news.at, Level.ERROR if halted else Level.INFO, "trading", text, "text bold")
+        case TrustChanged():
+            stale = news.trust is Trust.STALE
+            text = _tail(f"book of {show.market_name(news.market)} {news.trust.value}", news.reason)
+            return Line(news.at, Level.WARNING if stale else Level.INFO, "book", text, "muted")
+
+
+def _tail(text: str, reason: str) -> str:
+    return f"{text}: {reason}" if reason else text
+
+
+def _size(desk: Desk, market: str, steps: int) -> str:
+    ladder = desk.get(LadderView, market)
+    return f" {show.ticks(steps, ladder.step)} {ladder.base}" if ladder and steps else ""
+
+
+def _price(desk: Desk, market: str, price: int) -> str:
+    ladder = desk.get(LadderView, market)
+    return show.ticks(price, ladder.tick) if ladder else f"{Decimal(price)} ticks"

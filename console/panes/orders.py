@@ -1,0 +1,82 @@
+"""Orders in, a line each out: those at work first, the newest finished ones after them, with the reason of each end."""
+
+from typing import ClassVar
+
+from console import format as show
+from console.desk import Desk
+from console.panes.lines import Row, Run
+from console.panes.rows import RowsPane
+from console.panes.table import Column, table
+from engine.events import OrderState, Side
+from engine.views import OrderRow, OrdersView, Picture, StatusView
+
+COLUMNS = (
+    Column("age", 7),
+    Column("market", 8, right=False, least=5),
+    Column("purpose", 4, right=False),
+    Column("side", 1, right=False),
+    Column("kind", 9, right=False),
+    Column("size", 2),
+    Column("filled", 6),
+    Column("price", 3),
+    Column("state", 5, right=False),
+    Column("reason", 10, right=False, least=8),
+)
+WORDS = {OrderState.PARTLY_FILLED.value: "partly"}
+LOOKS = {
+    **{OrderState.UNKNOWN.value: "stop bold", OrderState.REJECTED.value: "down bold", OrderState.CANCELLING.value: "stop"},
+    **{OrderState.FILLED.value: "up", OrderState.WORKING.value: "entry", OrderState.PARTLY_FILLED.value: "entry"},
+}
+MARKS = {
+    **{OrderState.UNKNOWN.value: "? ", OrderState.REJECTED.value: "x ", OrderState.FILLED.value: "= "},
+    **{OrderState.CANCELLED.value: "- ", OrderState.EXPIRED.value: "- "},
+}
+
+
+class OrdersPane(RowsPane):
+    title: ClassVar[str] = "Orders"
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((OrdersView, ""),)
+
+    def versions(self) -> tuple[object, ...]:
+        status = self.desk.get(StatusView, "")
+        second = status.at // 1_000_000_000 if status and self._all() else 0
+        return (*super().versions(), second, self.cursor, self.has_focus)
+
+    def _all(self) -> tuple[OrderRow, ...]:
+        view = self.desk.get(OrdersView, "")
+        return view.open + view.finished if view else ()
+
+    def keys_of_rows(self) -> list[str]:
+        return [row.client_id for row in self._all()]
+
+    def selected(self) -> OrderRow | None:
+        """The order under the cursor, if it still works: what `cancel` would cancel."""
+        view = self.desk.get(OrdersView, "")
+        return next((row for row in view.open if row.client_id == self.at_cursor()), None) if view else None
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        rows = self._all()
+        if not rows:
+            return [(("no orders" if desk.get(OrdersView, "") else "waiting for the account", "muted"),)]
+        status = desk.get(StatusView, "")
+        at = status.at if status else 0
+        view = desk.get(OrdersView, "")
+        working = len(view.open) if view else 0
+        cells = [self._cells(row, at, place >= working) for place, row in enumerate(rows)]
+        return self.framed(table(COLUMNS, cells, width - 2), height)
+
+    def _cells(self, row: OrderRow, at: int, over: bool) -> list[Run]:
+        side = "bid" if row.side is Side.BUY else "ask"
+        plain = "muted" if over else "text"
+        return [
+            (show.duration(max(0, at - row.created_at) // 1_000_000) if at else show.NONE, "muted"),
+            (show.market_name(row.market, short=True), plain),
+            (row.purpose, plain),
+            (row.side.name, "muted" if over else f"{side} bold"),
+            (row.kind, plain),
+            (row.quantity, plain),
+            (row.filled, plain),
+            (row.price or "market", plain),
+            (MARKS.get(row.state, "") + WORDS.get(row.state, row.state), LOOKS.get(row.state, plain)),
+            (row.reason, "muted"),
+        ]

@@ -1,0 +1,102 @@
+"""The newest opinion: what it allows, how sure and how old it is, when it ends, why, and what was done with it."""
+
+import math
+from typing import ClassVar
+
+from console import format as show
+from console.desk import Desk
+from console.panes.lines import LinePane, Row, Run, bar, fitted, wrap
+from engine.events import Bias, Stance
+from engine.views import JudgmentView, LadderView, StatusView
+
+SECOND_NS = 1_000_000_000
+WORDS = {Bias.LONG: ("▲ LONG", "up bold"), Bias.SHORT: ("▼ SHORT", "down bold"), Bias.HOLD: ("■ HOLD", "muted bold")}
+GAUGE = 12  # cells
+
+
+class RationalePane(LinePane):
+    """The clock is the engine's: it stands still when the engine does."""
+
+    title: ClassVar[str] = "Rationale"
+    shows = ((JudgmentView, None),)
+
+    def versions(self) -> tuple[object, ...]:
+        return (*super().versions(), self._now() // SECOND_NS)
+
+    def _now(self) -> int:
+        status = self.desk.get(StatusView, "")
+        return status.at if status is not None else 0
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        view = desk.get(JudgmentView)
+        if view is None or view.stance is None:
+            said = view.outcome if view is not None and view.outcome else "no judgment yet"
+            return [((line, "muted"),) for line in wrap(said, width)]
+        stance, now = view.stance, self._now()
+        facts = [self._verdict(view, stance, now, width), self._times(stance, now, width)]
+        if height >= 6:
+            facts.append(self._risk(stance, width))
+        outcome: list[Row] = [((text, "text bold"),) for text in wrap(f"→ {view.outcome}", width, most=max(1, height // 4))]
+        if not view.outcome:
+            outcome = []
+        gap: list[Row] = [()] if height >= 10 else []
+        room = max(height - len(facts) - len(outcome) - 2 * len(gap), 0)
+        reasons = wrap(stance.rationale or "no reason was given", width)
+        if len(reasons) > room:
+            reasons = reasons[:room]
+            if reasons:
+                reasons[-1] = (
+                    show.fit(f"{reasons[-1]} …", width).rstrip() if len(reasons[-1]) + 2 <= width else reasons[-1][:-1] + "…"
+                )
+        over = view.vetoed or not stance.valid(now)
+        text: list[Row] = [((line, "muted" if over else "text"),) for line in reasons]
+        return [*facts, *gap, *text, *gap, *outcome]
+
+    def _verdict(self, view: JudgmentView, stance: Stance, now: int, width: int) -> Row:
+        word, look = WORDS[stance.bias]
+        over = view.vetoed or not stance.valid(now)
+        runs: list[Run] = [(word, "stale" if over else look)]
+        if not self.desk.connected:
+            runs.append(("! old", "halt bold"))
+        if view.vetoed:
+            runs.append(("! VETOED", "halt bold"))
+        elif now >= stance.expires_at:
+            runs.append(("! EXPIRED", "halt bold"))
+        if math.isfinite(stance.confidence):
+            cells = f"confidence {stance.confidence:.2f}"
+            runs += [(cells, "text"), (gauge(stance.confidence), "stale" if over else look.split()[0])]
+        return fitted(runs, width)
+
+    def _times(self, stance: Stance, now: int, width: int) -> Row:
+        age = show.duration(max(now - stance.made_at, 0) // SECOND_NS * 1_000) if now else show.NONE
+        left = (stance.expires_at - now) // SECOND_NS * 1_000
+        life = stance.expires_at - stance.made_at
+        ends = f"ends in {whole(left)}" if left > 0 else f"ended {whole(-left)} ago"
+        runs: list[Run] = [(ends, "text" if left > 0 else "stale"), (f"age {whole_text(age)}", "muted")]
+        if life > 0 and left > 0:
+            runs.append((gauge((stance.expires_at - now) / life), "faint"))
+        return fitted(runs, width)
+
+    def _risk(self, stance: Stance, width: int) -> Row:
+        price = self.desk.get(LadderView)
+        made_at = f"{stance.price:.{show.decimals(price.tick)}f}" if price is not None else f"{stance.price:g}"
+        runs: list[Run] = []
+        if math.isfinite(stance.risk_score):
+            word = "calm" if stance.risk_score < 0.34 else "uneasy" if stance.risk_score < 0.67 else "dangerous"
+            look = "stop" if stance.risk_score >= 0.67 else "text"
+            runs += [(f"risk {stance.risk_score:.2f} {word}", look), (gauge(stance.risk_score), "stop")]
+        return fitted([*runs, (f"by {stance.source} at {made_at}", "muted")], width)
+
+
+def gauge(fraction: float) -> str:
+    return bar(fraction, GAUGE).replace(" ", "·") if math.isfinite(fraction) else ""
+
+
+def whole(ms: int) -> str:
+    """A time in whole seconds."""
+    return f"{ms // 1_000}s" if ms < 60_000 else show.duration(ms)
+
+
+def whole_text(text: str) -> str:
+    """`2.0s` as `2s`."""
+    return text.replace(".0s", "s")

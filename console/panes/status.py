@@ -1,0 +1,155 @@
+"""The engine's state in, one line out that is always there: what is real, what may trade, and how fresh and fast it is."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+from typing import ClassVar, NamedTuple
+
+from rich.cells import cell_len
+
+from console import format as show
+from console.desk import Desk
+from console.panes.lines import LinePane, Row, Run
+from engine.events import Trading, Trust
+from engine.views import AccountView, LadderView, Picture, StatusView
+
+OLD_AFTER_MS = 3_000  # book.stale_after_ms of the default settings; the book's own trust decides before it
+RATE_OVER_NS = 2_000_000_000
+TRADING_LOOKS = {Trading.OFF: "muted bold", Trading.ARMED: "up bold", Trading.HALTED: "halt bold reverse"}
+
+
+class Part(NamedTuple):
+    """One fact, long and short. `rank` 1 stays longest."""
+
+    rank: int
+    long: tuple[Run, ...]
+    short: tuple[Run, ...]
+    end: bool = False  # stands at the right edge
+
+
+class StatusPane(LinePane, can_focus=False):
+    """`now` is monotonic seconds: between frames the data's age goes on growing."""
+
+    title: ClassVar[str] = "Status"
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""), (AccountView, ""), (LadderView, None))
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane--{mode}" for mode in ("demo", "paper", "testnet", "live")}
+    DEFAULT_CSS = """
+    StatusPane {
+        height: 1; width: 1fr; background: $panel;
+        .pane--demo { color: $demo; }
+        .pane--paper { color: $paper; }
+        .pane--testnet { color: $testnet; }
+        .pane--live { color: $live; }
+    }
+    """
+
+    def __init__(self, desk: Desk, *, id: str | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(desk, id=id)
+        self._now = now
+        self._version = -1
+        self._came_at = 0.0
+        self._rates: deque[tuple[int, int]] = deque(maxlen=64)  # engine time, events
+
+    def versions(self) -> tuple[object, ...]:
+        return (*super().versions(), self._waited_ms() // 200)
+
+    def _waited_ms(self) -> int:
+        """How long ago the newest status came; 0 while they come as they should."""
+        version = self.desk.version(StatusView, "")
+        if version != self._version:
+            self._version, self._came_at = version, self._now()
+        waited = int((self._now() - self._came_at) * 1000) if version else 0
+        return waited if waited > 500 else 0
+
+    def age_ms(self) -> float:
+        """Of the traded book, by now; -1 before its first update."""
+        status = self.desk.get(StatusView, "")
+        return -1 if status is None or status.data_age_ms < 0 else status.data_age_ms + self._waited_ms()
+
+    def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
+        status = desk.get(StatusView, "")
+        if status is None:
+            word = "connecting" if not desk.lost_reason else "no engine"
+            return [((f" {word} ", "muted bold"), (show.market_name(desk.market), "text"))]
+        return [compose(self.parts(desk, status), width)]
+
+    def parts(self, desk: Desk, status: StatusView) -> list[Part]:
+        ladder, account = desk.get(LadderView), desk.get(AccountView, "")
+        age = self.age_ms()
+        old = age < 0 or age > OLD_AFTER_MS or not desk.connected or (ladder is not None and ladder.trust is not Trust.TRUSTED)
+        age_run = (f"{'!' if old else ''}{show.duration(age)}", "stale bold" if old else "text")
+        mode = (f" {status.mode.value.upper()} ", f"{status.mode.value} bold reverse")
+        gone = not desk.connected
+        word = "NO LINK" if gone else "FLATTENING" if status.flattening else status.trading.value.upper()
+        look = "halt bold reverse" if gone or status.flattening else TRADING_LOOKS[status.trading]
+        state = (f" {word} " if "reverse" in look else word, look)
+        drops = (str(status.dropped), "stop bold" if status.dropped else "text")
+        name, short = show.market_name(desk.market), show.market_name(desk.market, short=True)
+        return [
+            Part(1, (mode,), (mode,)),
+            Part(4, ((name, "text bold"),), ((short, "text bold"),)),
+            Part(2, (state,), (state,)),
+            Part(3, (("data ", "muted"), age_run), (age_run,)),
+            fact(8, "round trip", "rt", show.micros(status.round_trip_us)),
+            fact(7, "tick-to-wire p99", "p99", show.micros(status.tick_to_wire_p99_us)),
+            fact(9, "events", "", f"{show.count(self._rate(status))}/s"),
+            Part(10, (("drops ", "muted"), drops), (("d", "muted"), drops)),
+            Part(5, (("PnL ", "muted"), pnl(account)), (pnl(account),), end=True),
+            Part(6, ((show.clock(status.at), "text"), ("Z ", "muted")), ((show.clock(status.at), "text"),), end=True),
+        ]
+
+    def _rate(self, status: StatusView) -> float:
+        """Events a second over the last two seconds of engine time."""
+        rates = self._rates
+        if rates and (status.at < rates[-1][0] or status.events < rates[-1][1]):
+            rates.clear()
+        if not rates or status.at > rates[-1][0]:
+            rates.append((status.at, status.events))
+        while len(rates) > 2 and rates[-1][0] - rates[1][0] >= RATE_OVER_NS:
+            rates.popleft()
+        (first_at, first), (last_at, last) = rates[0], rates[-1]
+        return (last - first) * 1e9 / (last_at - first_at) if last_at > first_at else 0.0
+
+
+def fact(rank: int, name: str, short: str, value: str) -> Part:
+    return Part(rank, ((f"{name} ", "muted"), (value, "text")), ((f"{short} ".lstrip(), "muted"), (value, "text")))
+
+
+def pnl(account: AccountView | None) -> Run:
+    """Of the session: realised + unrealised - fees + funding."""
+    if account is None:
+        return ("-", "muted")
+    total = str(Decimal(account.realised) + Decimal(account.unrealised) - Decimal(account.fees) + Decimal(account.funding))
+    return (show.money(total, sign=True), f"{('down', 'text', 'up')[show.trend(total) + 1]} bold")
+
+
+def compose(parts: list[Part], width: int) -> Row:
+    """The most important ones that fit, the first of them in their long form; clock and PnL at the right edge."""
+    ranked = sorted(parts, key=lambda part: part.rank)
+    while len(ranked) > 1 and _needs([part.short for part in ranked], 1) > width:
+        ranked.pop()
+    chosen = {part.rank: part.short for part in ranked}
+    gap = next((gap for gap in (2, 1) if _needs(list(chosen.values()), gap) <= width), 1)
+    for part in ranked:
+        if _needs([*(runs for rank, runs in chosen.items() if rank != part.rank), part.long], gap) <= width:
+            chosen[part.rank] = part.long
+    gap = 3 if _needs(list(chosen.values()), 3) <= width else gap
+    return _joined([(part, chosen[part.rank]) for part in parts if part.rank in chosen], gap, width)
+
+
+def _needs(chosen: list[tuple[Run, ...]], gap: int) -> int:
+    return sum(cell_len(text) for runs in chosen for text, _ in runs) + gap * (len(chosen) - 1)
+
+
+def _joined(chosen: list[tuple[Part, tuple[Run, ...]]], gap: int, width: int) -> Row:
+    room = width - _needs([runs for _, runs in chosen], gap)
+    row: list[Run] = []
+    pushed = False
+    for part, runs in chosen:
+        if row:
+            more = room if part.end and not pushed else 0
+            row.append((" " * (gap + more), "text"))
+        pushed = pushed or part.end
+        row.extend(runs)
+    return tuple(row)

@@ -1,0 +1,53 @@
+"""Every key and what it does, from the table of keys."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from console.keys import KEYS, shown
+
+NOTES = (
+    "Dangerous keys (!) ask before they act; stopping never does. Words beside colours always say the same: "
+    "+ and -, BUY and SELL, ! for what is old. In lists: arrows or j and k, Home, End, page up and down. "
+    "In another shell, `barter-tui release` clears a latched halt."
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "close", "Close")]
+
+    def __init__(self, remapped: Mapping[str, str]) -> None:
+        super().__init__()
+        self._remapped = remapped
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog", classes="-help") as box:
+            box.border_title = "Keys"
+            box.border_subtitle = "Esc closes"
+            with VerticalScroll():
+                for group, rows in groupby(KEYS, key=lambda key: key.group):
+                    table = Table.grid(padding=(0, 2, 0, 0))
+                    table.add_column(justify="right", min_width=9, no_wrap=True)
+                    table.add_column(width=17, no_wrap=True)
+                    table.add_column()
+                    for key in rows:
+                        name = shown(self._remapped.get(key.id, key.key))
+                        label = f"{'!' if key.danger else ' '} {key.label}"
+                        table.add_row(Text(name, "bold"), Text(label), Text(key.help))
+                    yield Static(group, classes="group")
+                    yield Static(table)
+                yield Static(NOTES, classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    def action_close(self) -> None:
+        self.dismiss(None)

@@ -1,0 +1,252 @@
+"""The trading screen: panes laid out for the terminal's size, and what each key of the table does on it."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+
+from console import format as show
+from console import keys
+from console.desk import Desk
+from console.dialogs import Phrase, ask_quit, confirm
+from console.panes.account import AccountPane
+from console.panes.bars import Banner, KeyBar, TabStrip
+from console.panes.chart import ChartPane
+from console.panes.indicators import IndicatorsPane
+from console.panes.ladder import LadderPane
+from console.panes.lines import LinePane
+from console.panes.log import LogPane
+from console.panes.orders import OrdersPane
+from console.panes.positions import PositionsPane
+from console.panes.rationale import RationalePane
+from console.panes.status import StatusPane
+from console.screens.help import HelpScreen
+from engine.events import Action, Mode, Trading
+from engine.views import PositionsView, StatusView
+
+if TYPE_CHECKING:
+    from console.app import Console
+
+log = logging.getLogger(__name__)
+ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
+LIVE_PHRASE = "trade live"
+
+
+class TradingScreen(Screen[None]):
+    """`here` is the place (1 to 8) of the pane that has the focus, or the whole screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(anywhere=False)]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (8, "-short"), (28, "-mid"), (45, "-tall")]  # noqa: RUF012
+
+    def __init__(self, desk: Desk, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.desk = desk
+        self.status = StatusPane(desk, id="status", now=now)
+        self.banner = Banner(desk, id="banner")
+        self.ladder = LadderPane(desk, id="ladder")
+        self.positions = PositionsPane(desk, id="positions")
+        self.orders = OrdersPane(desk, id="orders")
+        self.news = LogPane(desk, id="log")
+        self.panes: tuple[LinePane, ...] = (
+            *(self.ladder, ChartPane(desk, id="chart"), IndicatorsPane(desk, id="indicators")),
+            *(RationalePane(desk, id="rationale"), self.positions, self.orders, self.news, AccountPane(desk, id="account")),
+        )
+        self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
+        self.key_bar = KeyBar(desk, id="keys")
+        self.here = 1
+        self.maximised = False
+        self._broken: dict[LinePane, str] = {}
+
+    @property
+    def program(self) -> "Console":
+        return cast("Console", self.app)
+
+    def compose(self) -> ComposeResult:
+        _, chart, indicators, rationale, _, _, _, account = self.panes
+        yield self.status
+        yield self.banner
+        yield self.tabs
+        with Vertical(id="desk"):
+            with Horizontal(id="top"):
+                yield self.ladder
+                yield chart
+                with Vertical(id="side"):
+                    yield indicators
+                    yield rationale
+            with Horizontal(id="bottom"):
+                with Vertical(id="money"):
+                    yield self.positions
+                    yield self.orders
+                with Vertical(id="notes"):
+                    yield account
+                    yield self.news
+        yield self.key_bar
+
+    def on_mount(self) -> None:
+        for place, pane in enumerate(self.panes, start=1):
+            pane.border_title = f"{place} {pane.title.lower()}"
+        self._arrange()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._arrange(event.size.width, event.size.height)
+
+    # --- painting ------------------------------------------------------------------------------------------------------
+
+    def paint(self) -> None:
+        """Whatever changed and can be seen. A pane that fails says so in its own place and the others go on."""
+        with self.app.batch_update():
+            self.banner.settle()
+            for pane in (self.status, self.banner, self.tabs, *self.panes, self.key_bar):
+                try:
+                    pane.paint_if_changed()
+                except Exception as error:
+                    self._fail(pane, error)
+
+    def _fail(self, pane: LinePane, error: Exception) -> None:
+        sentence = f"{type(error).__name__}: {error}"
+        if self._broken.get(pane) != sentence:
+            self._broken[pane] = sentence
+            log.error("%s could not be painted", pane.id, exc_info=error)
+        pane.show_problem(sentence)
+
+    def _arrange(self, width: int = 0, height: int = 0) -> None:
+        """One pane at a time where the screen is small or one is maximised; else all of them."""
+        width, height = width or self.size.width, height or self.size.height
+        one = self.maximised or width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1]
+        pane = self.panes[self.here - 1]
+        holders = {node for node in pane.ancestors if isinstance(node, Widget)}
+        with self.app.batch_update():
+            self.set_class(one, "-one")
+            for other in self.panes:
+                other.set_class(other is pane, "-here")
+            for holder in self.query("#desk Horizontal, #desk Vertical"):
+                holder.set_class(holder in holders, "-holds")
+            self.tabs.here = self.here
+            pane.focus(scroll_visible=False)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        if event.widget in self.panes:
+            self.here = self.panes.index(event.widget) + 1
+
+    def on_tab_strip_chosen(self, message: TabStrip.Chosen) -> None:
+        self.action_pane(message.place)
+
+    # --- keys: looking -------------------------------------------------------------------------------------------------
+
+    def action_pane(self, place: int) -> None:
+        self.here = place
+        self._arrange()
+        self.paint()
+
+    def action_pane_step(self, step: int) -> None:
+        self.action_pane((self.here - 1 + step) % len(self.panes) + 1)
+
+    def action_maximise(self) -> None:
+        self.maximised = not self.maximised
+        self.action_pane(self.here)
+
+    async def action_symbol(self, step: int) -> None:
+        await self.program.look(symbol_step=step)
+
+    async def action_timeframe(self) -> None:
+        await self.program.look(timeframe_step=1)
+
+    def action_recentre(self) -> None:
+        recentre = getattr(self.ladder, "recentre", None)
+        if callable(recentre):
+            recentre()
+
+    def action_theme(self) -> None:
+        self.program.next_theme()
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen(self.program.user_keys))
+
+    def action_palette(self) -> None:
+        self.app.action_command_palette()
+
+    def action_quit(self) -> None:
+        self.app.push_screen(ask_quit(), self.program.part)
+
+    # --- keys: steering ------------------------------------------------------------------------------------------------
+
+    def _trading(self) -> Trading | None:
+        status = self.desk.get(StatusView, "")
+        return status.trading if status else None
+
+    async def action_arm(self) -> None:
+        program, status = self.program, self.desk.get(StatusView, "")
+        if program.bounced("arm"):
+            return
+        if status is not None and status.trading is Trading.HALTED:
+            program.say(f"Halted: release first ({keys.BY_ID['release'].shown}).", "warning")
+        elif status is not None and status.mode is Mode.LIVE:
+            ask = program.prepare(Action.ARM)
+
+            def typed(done: bool | None) -> None:
+                if done:
+                    program.send_soon(ask)
+                else:
+                    program.say("Not armed.")
+
+            text = f"This trades real money. Type the phrase to allow entries: {LIVE_PHRASE}"
+            self.app.push_screen(Phrase("Arm live trading", text, LIVE_PHRASE), typed)
+        elif program.second("arm", "allow entries"):
+            await program.ask(Action.ARM)
+
+    async def action_disarm(self) -> None:
+        if not self.program.bounced("disarm"):
+            await self.program.ask(Action.DISARM)
+
+    async def action_veto(self) -> None:
+        if not self.program.bounced("veto"):
+            await self.program.ask(Action.VETO, self.desk.market)
+
+    def action_release(self) -> None:
+        if self.program.bounced("release"):
+            return
+        if self._trading() is Trading.HALTED:
+            text = "Trading is off after it, until you arm it again. Have you found out why it was halted?"
+            self._confirm("Release the halt", text, "Release", Action.RELEASE)
+        else:
+            self.program.say("There is no halt to release.")
+
+    def action_close(self) -> None:
+        if self.program.bounced("close"):
+            return
+        chosen = self.positions.selected() if self.focused is self.positions else None
+        view = self.desk.get(PositionsView, "")
+        row = chosen or next((row for row in view.rows if row.market == self.desk.market), None) if view else None
+        if row is None or not show.trend(row.quantity):
+            self.program.say(f"No open position in {show.market_name(self.desk.market)}.")
+            return
+        side = "long" if show.trend(row.quantity) >= 0 else "short"
+        what = f"Close {side} {row.quantity.lstrip('+-')} {show.market_name(row.market)} at the market, reduce-only"
+        text = f"{what}. Unrealised now: {show.money(row.unrealised, sign=True)}."
+        self._confirm("Close the position", text, "Close it", Action.CLOSE, row.market)
+
+    async def action_cancel(self) -> None:
+        if self.program.bounced("cancel"):
+            return
+        row = self.orders.selected()
+        if row is None:
+            self.program.say("No working order is selected: go to orders and choose one.")
+        elif self.program.second("cancel", f"cancel {row.purpose} {row.side.name} {row.quantity}", row.client_id):
+            await self.program.ask(Action.CANCEL, row.client_id)
+
+    def _confirm(self, title: str, text: str, yes: str, action: Action, target: str = "") -> None:
+        ask = self.program.prepare(action, target)  # one id for one question: a doubled Enter acts once
+
+        def answered(answer: str | None) -> None:
+            if answer == "yes":
+                self.program.send_soon(ask)
+
+        self.app.push_screen(confirm(title, text, yes), answered)

@@ -1,0 +1,393 @@
+"""The table of keys is what is bound, shown, searched and written; each key does what it says."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.command import CommandPalette
+from textual.pilot import Pilot
+
+from console import keys
+from console.app import Console, Parting
+from console.commands import BOUNCE_S, Presses
+from console.dialogs import Phrase, Question
+from console.panes.bars import KeyBar
+from console.screens.help import HelpScreen
+from console.screens.trading import TradingScreen
+from engine.events import Action, Mode, Trading
+from engine.views import Leave, OrdersView, StatusView, Watch
+from tests import pictures
+from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
+
+IDS = [key.id for key in keys.KEYS]
+
+
+async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
+    """The first frame is on the screen."""
+    for _ in range(50):
+        await pilot.pause(0.02)
+        if pilot.app.desk.frames:  # type: ignore[attr-defined]
+            break
+    await pilot.pause(0.1)
+
+
+async def until(pilot: Pilot[Parting], holds: Callable[[], bool], within_s: float = 3.0) -> None:
+    """Waits as long as a busy machine needs."""
+    end = time.monotonic() + within_s
+    while not holds() and time.monotonic() < end:
+        await pilot.pause(0.02)
+    assert holds()
+
+
+# --- the table ---------------------------------------------------------------------------------------------------------
+
+
+def test_ids_are_unique_and_no_two_keys_are_the_same() -> None:
+    assert len(set(IDS)) == len(IDS)
+    assert keys.problems({}) == []
+
+
+def test_every_key_is_bound_once_and_only_the_kill_key_everywhere() -> None:
+    screen = {binding.id: binding for binding in TradingScreen.BINDINGS if binding.id}  # type: ignore[union-attr]
+    anywhere = {binding.id: binding for binding in Console.BINDINGS if binding.id}  # type: ignore[union-attr]
+    assert set(screen) | set(anywhere) == set(IDS)
+    assert set(anywhere) == {"halt"}
+    assert anywhere["halt"].priority and not any(binding.priority for binding in screen.values())
+
+
+def test_every_key_has_an_action_that_exists() -> None:
+    for key in keys.KEYS:
+        owner = Console if key.anywhere else TradingScreen
+        assert callable(getattr(owner, f"action_{key.action.partition('(')[0]}", None)), key.id
+
+
+@pytest.mark.parametrize("key", ["f1", "f10", "f11", "ctrl+b", "ctrl+s", "ctrl+q", "escape"])
+def test_keys_of_terminals_and_multiplexers_are_left_alone(key: str) -> None:
+    assert key not in {name for row in keys.KEYS for name in row.key.split(",")}
+
+
+def test_the_readmes_table_of_keys_is_the_generated_one(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    assert (text.count("<!-- keys -->\n"), text.count("<!-- /keys -->\n")) == (1, 1)
+    assert text.partition("<!-- keys -->\n")[2].partition("<!-- /keys -->\n")[0].strip() == keys.render_table()
+
+
+def test_palette_entries_read_area_and_verb() -> None:
+    titles = [title for title, _ in keys.palette()]
+    assert len(set(titles)) == len(titles) == len(keys.KEYS) - 1
+    assert all(re.fullmatch(r"[a-z]+: [a-z ]+", title) for title in titles)
+
+
+@pytest.mark.parametrize(
+    ("remapped", "names"),
+    [({"hlat": "f9"}, "hlat"), ({"halt": "k"}, "letter"), ({"arm": "d"}, "disarm"), ({"halt": ""}, "letter")],
+)
+def test_a_remapping_that_cannot_be_is_a_sentence(remapped: dict[str, str], names: str) -> None:
+    found = keys.problems(remapped)
+    assert found and names in found[0]
+
+
+async def test_a_remapped_key_acts_and_is_shown() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link, user_keys={"halt": "f9", "disarm": "D"})
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("d", "f12")
+        assert link.asks() == []
+        await pilot.press("D", "f9")
+        assert link.asks() == [(Action.DISARM, ""), (Action.HALT, "")]
+        assert "F9" in "".join(strip.text for strip in [app.trading.query_one(KeyBar).render_line(0)])
+
+
+# --- presses -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_held_key_is_one_press_however_long() -> None:
+    presses = Presses()
+    assert [presses.bounced("halt", at * 0.05) for at in range(40)] == [False] + [True] * 39
+    assert not presses.bounced("halt", 39 * 0.05 + BOUNCE_S + 0.01)
+
+
+def test_a_second_press_counts_in_time_and_about_the_same_thing_only() -> None:
+    presses = Presses()
+    assert not presses.second("cancel", 0.0, "one")
+    assert not presses.second("cancel", 1.0, "other")
+    assert presses.second("cancel", 2.0, "other")
+    assert not presses.second("cancel", 2.5, "other")
+    assert not presses.second("cancel", 6.0, "other")
+
+
+def test_the_kill_key_halts_first_even_when_a_halt_came_in_that_moment() -> None:
+    presses = Presses()
+    presses.shown(True, 10.0)
+    assert not presses.kill_flattens(10.2)
+    assert presses.kill_flattens(10.6)
+
+
+def test_the_kill_key_flattens_a_halt_that_was_there_to_be_read_and_halts_again_after_a_release() -> None:
+    presses = Presses()
+    presses.shown(True, 10.0)
+    assert presses.kill_flattens(11.5)
+    presses.released()
+    presses.shown(False, 12.0)
+    assert not presses.kill_flattens(13.0)
+
+
+# --- each key ----------------------------------------------------------------------------------------------------------
+
+
+STOPS = {"d": (Action.DISARM, ""), "v": (Action.VETO, pictures.MARKET), "f12": (Action.HALT, "")}
+
+
+@pytest.mark.parametrize("key", STOPS)
+async def test_what_stops_takes_one_press_and_a_bounce_acts_once(key: str) -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press(key)
+        clock.at += 0.1
+        await pilot.press(key)
+        assert link.asks() == [STOPS[key]]
+
+
+async def test_f12_twice_flattens_and_each_command_has_its_own_id() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("f12")
+        clock.at += 0.4
+        await pilot.press("f12")
+        assert link.asks() == [(Action.HALT, ""), (Action.FLATTEN, "")]
+        assert len({message.id for message in link.sent if hasattr(message, "id")}) == 2
+
+
+async def test_f12_works_over_a_question_an_input_help_and_the_palette() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        for opening, screen in (("q", Question), ("question_mark", HelpScreen), ("ctrl+p", CommandPalette)):
+            clock.at += 5
+            await pilot.press(opening)
+            await pilot.pause(0.1)
+            assert isinstance(app.screen, screen)
+            before = len(link.asks())
+            await pilot.press("f12")
+            assert len(link.asks()) == before + 1
+            await pilot.press("escape")
+            await pilot.pause(0.1)
+        app.push_screen(Phrase("Title", "Text", "trade live"))
+        await pilot.pause(0.1)
+        clock.at += 5
+        await pilot.press("a", "f12", "d")
+        assert len(link.asks()) == 4
+        assert {action for action, _ in link.asks()} == {Action.HALT, Action.FLATTEN}
+
+
+async def test_typing_a_letter_into_an_input_trades_nothing() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        app.push_screen(Phrase("Title", "Text", "trade live"))
+        await pilot.pause(0.1)
+        await pilot.press(*"advcxrnptmyq12", "space")
+        assert link.asks() == []
+        await pilot.press("escape")
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.1)
+        await pilot.press(*"advcx")
+        assert link.asks() == []
+
+
+async def test_arming_takes_two_presses() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("a")
+        assert link.asks() == []
+        clock.at += 0.5
+        await pilot.press("a")
+        assert link.asks() == [(Action.ARM, "")]
+
+
+async def test_arming_while_halted_says_what_comes_first() -> None:
+    link = FakeLink(frames_of(pictures.halted()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("a")
+        assert link.asks() == []
+        assert any("release first" in note.message for note in app._notifications)
+
+
+@pytest.mark.parametrize(("typed", "asked"), [("trade live", [(Action.ARM, "")]), ("yes", [])])
+async def test_arming_live_takes_a_typed_phrase(typed: str, asked: list[tuple[Action, str]]) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        status = app.desk.get(StatusView, "")
+        assert status is not None
+        changed = {name: getattr(status, name) for name in status.__struct_fields__} | {"mode": Mode.LIVE, "trading": Trading.OFF}
+        link.show(StatusView(**changed))
+        await pilot.pause(0.1)
+        await pilot.press("a")
+        await pilot.pause(0.1)
+        await pilot.press(*(letter if letter != " " else "space" for letter in typed), "enter")
+        await pilot.pause(0.1)
+        assert link.asks() == asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"), [("y", [(Action.CLOSE, pictures.MARKET)]), ("n", []), ("escape", []), ("enter", [])]
+)
+async def test_closing_a_position_asks(answer: str, asked: list[tuple[Action, str]]) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("c")
+        await pilot.pause(0.1)
+        assert isinstance(app.screen, Question)
+        await pilot.press(answer)
+        await pilot.pause(0.1)
+        assert link.asks() == asked
+
+
+async def test_releasing_asks_and_only_where_there_is_a_halt() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("r")
+        assert app.screen is app.trading
+        link.show(pictures.status(Trading.HALTED, "F12"))
+        await pilot.pause(0.2)
+        clock.at += 1
+        await pilot.press("r")
+        await pilot.pause(0.1)
+        await pilot.press("y")
+        await pilot.pause(0.1)
+        assert link.asks() == [(Action.RELEASE, "")]
+
+
+async def test_cancelling_takes_two_presses_on_the_selected_order() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("6", "down")
+        view = app.desk.get(OrdersView, "")
+        assert view is not None
+        second = view.open[1].client_id
+        await pilot.press("x")
+        clock.at += 0.4
+        await pilot.press("x")
+        assert link.asks() == [(Action.CANCEL, second)]
+        clock.at += 0.4
+        await pilot.press("x", "up")
+        clock.at += 0.4
+        await pilot.press("x")
+        assert len(link.asks()) == 1, "another order: the first press again"
+        await pilot.press("end")
+        clock.at += 0.4
+        await pilot.press("x")
+        assert len(link.asks()) == 1, "a finished order cannot be cancelled"
+
+
+async def test_symbol_and_timeframe_keys_watch_something_else() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("n", "n", "p", "t")
+        watched = [(message.market, message.timeframe_ms) for message in link.sent if isinstance(message, Watch)]
+        one, other = MARKETS
+        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000)]
+
+
+@pytest.mark.parametrize("size", [(160, 50), (80, 24)])
+async def test_pane_keys_focus_and_maximise(size: tuple[int, int]) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot, link)
+        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"]
+        for place, name in enumerate(names, start=1):
+            await pilot.press(str(place))
+            await pilot.pause()
+            assert app.focused is not None and app.focused.id == name
+        await pilot.press("tab")
+        assert app.focused is not None and app.focused.id == "ladder"
+        await pilot.press("shift+tab", "shift+tab")
+        assert app.focused is not None and app.focused.id == "log"
+        await pilot.press("2", "m")
+        await pilot.pause(0.1)
+        chart = app.trading.panes[1]
+        assert chart.size.width >= size[0] - 2
+        await pilot.press("m")
+        await pilot.pause(0.1)
+        assert (chart.size.width >= size[0] - 2) is (size == (80, 24))
+
+
+async def test_space_recentres_the_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    link, done = FakeLink(frames_of(pictures.busy())), []
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        assert callable(getattr(app.trading.ladder, "recentre", None))
+        monkeypatch.setattr(app.trading.ladder, "recentre", lambda: done.append(1))
+        await pilot.press("3", "space")
+        assert done == [1]
+
+
+async def test_help_shows_every_key() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 60)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("question_mark")
+        await pilot.pause(0.2)
+        drawn = "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+        assert all(key.label in drawn and key.shown in drawn for key in keys.KEYS)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is app.trading
+
+
+async def test_the_palette_runs_a_command_of_the_table() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.1)
+        await pilot.press(*"disarm")
+        await pilot.pause(0.5)
+        await pilot.press("down", "enter")
+        await pilot.pause(0.3)
+        assert link.asks() == [(Action.DISARM, "")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "parting"), [("l", Leave(True), Parting.LEFT), ("s", Leave(False), Parting.STOPPED), ("n", None, None)]
+)
+async def test_q_asks_stop_leave_or_stay(answer: str, said: Leave | None, parting: Parting | None) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("q")
+        await pilot.pause(0.1)
+        assert not any(isinstance(message, Leave) for message in link.sent)
+        await pilot.press(answer)
+        await pilot.pause(0.2)
+        assert [message for message in link.sent if isinstance(message, Leave)] == ([said] if said else [])
+        assert app.return_value == parting
+        assert app.is_running is (parting is None)
