@@ -7,13 +7,14 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from console.exits import Exit
+from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
 from engine.config import Settings, load, state_dir
@@ -33,11 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     _log_to_stderr(arguments.verbose)
-    try:
+
+    def work() -> int:
         settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
-        if arguments.command == "release":
-            return _release(settings)
-        return _run(arguments, settings)
+        return _release(settings) if arguments.command == "release" else _run(arguments, settings)
+
+    return _told(work)
+
+
+def _told(work: Callable[[], int]) -> int:
+    """The exit code of `work`; what stops it is told as a sentence."""
+    try:
+        return work()
     except ConfigError as problem:
         return _sentence(problem, Exit.USAGE)
     except StateError as problem:
@@ -143,7 +151,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
         raise CaptureError(str(arguments.capture), "there is no such file")
     if arguments.no_ui:
         return asyncio.run(_headless(arguments, settings))
-    return asyncio.run(_screen(arguments, settings))
+    return guarded(lambda: _told(lambda: asyncio.run(_screen(arguments, settings))))
 
 
 def _check_screen(arguments: argparse.Namespace) -> None:

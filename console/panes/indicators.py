@@ -49,7 +49,7 @@ class IndicatorsPane(LinePane):
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         view = desk.get(IndicatorsView)
         if view is None or view.features is None:
-            return [((line, "muted"),) for line in wrap("warming up: no bar has closed yet", width)]
+            return [((text, "muted"),) for text in wrap("warming up: no bar has closed yet", width)]
         self._remember(view, view.features)
         two = width >= TWO_COLUMNS
         column = (width - 3) // 2 if two else width
