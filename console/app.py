@@ -74,9 +74,11 @@ class Console(App[Parting], inherit_bindings=False):
         wear: str = theme.DEFAULT,
         user_keys: Mapping[str, str] | None = None,
         themes: Path | None = None,
+        log_file: Path | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
+        self.log_file = log_file
         self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
         self.desk = Desk()
         self.presses = Presses()
@@ -384,7 +386,7 @@ class Console(App[Parting], inherit_bindings=False):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: from the table of keys, then the themes and markets by name."""
         for title, key in keys.palette():
-            space = self if key.anywhere else self.trading
+            space = self if key.anywhere else self.trading.query_one(f"#{key.pane}") if key.pane else self.trading
             yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
         for name in self.theme_names:
             yield SystemCommand(f"theme: {name}", "Wear this theme", partial(setattr, self, "theme", name))

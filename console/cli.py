@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, metavar="N", help="seed of the simulated order flow")
     add("--config", type=Path, metavar="FILE", help="settings file")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change one setting for this run")
-    add("--verbose", action="store_true", help="log what the engine does to stderr")
+    add("--verbose", action="store_true", help="log more: to stderr, with a screen to the logs in the state folder")
     return parser
 
 
@@ -164,6 +164,7 @@ def _check_screen(arguments: argparse.Namespace) -> None:
 
 async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     """The console, on an engine that starts behind its first frame, or on one that runs already."""
+    from console import logs
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
 
@@ -178,8 +179,9 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     else:
         launch = Siblings(_venue_order(arguments, settings), settings, fit, verbose=arguments.verbose)
     link = launch.link()
+    log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
-    console = Console(link, restart=None if arguments.command == "attach" else lambda: None)
+    console = Console(link, restart=None if arguments.command == "attach" else lambda: None, log_file=log_file)
     try:
         parted = await console.run_async()
     finally:
@@ -191,17 +193,22 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Venue and engine for one run without a screen."""
+    """Venue and engine for one run without a screen; `barter-tui attach` finds it by the folder's socket."""
     from console.headless import Headless
     from console.venue_process import VenueProcess
+    from engine.door import Door
     from engine.runtime import Engine, latch
+    from engine.serve import Service, listening
 
-    latch.prepare(state_dir(settings))
+    folder = state_dir(settings)
+    latch.prepare(folder)
     order = _venue_order(arguments, settings)
-    async with VenueProcess(order) as venue:
-        settings = _for_capture(arguments, settings, venue.said.symbols)
-        async with Engine(settings, order.clock, venue.endpoints, venue.credentials) as engine:
-            return await Headless(engine, venue, arguments.seconds, arguments.json, sys.stdout).run()
+    with Door(folder) as door:  # before anything is started: one engine a folder
+        async with VenueProcess(order) as venue:
+            settings = _for_capture(arguments, settings, venue.said.symbols)
+            service = Service(Engine(settings, order.clock, venue.endpoints, venue.credentials), minds_loss=False)
+            async with listening(door, service.consoles):
+                return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout).run()
 
 
 def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":

@@ -5,11 +5,13 @@ counted.
 """
 
 from collections import deque
+from decimal import Decimal
 from typing import TypeVar
 
-from engine.views import AnyNews, AnyPicture, ChartView, Frame, Picture
+from engine.views import AnyNews, AnyPicture, ChartLiveView, ChartView, Frame, Picture, PositionsView
 
 NEWS_KEPT = 2_000
+TIMED = (ChartView, ChartLiveView)  # one a timeframe
 P = TypeVar("P", bound=Picture)
 
 
@@ -57,4 +59,10 @@ class Desk:
 
     def key(self, kind: type[Picture], market: str | None = None) -> tuple[str, str]:
         name = self.market if market is None else market
-        return kind.__name__, f"{name}@{self.timeframe_ms}" if kind is ChartView else name
+        return kind.__name__, f"{name}@{self.timeframe_ms}" if kind in TIMED else name
+
+    @property
+    def flat(self) -> bool:
+        """The engine said that no position is open; False as long as it said nothing."""
+        view = self.get(PositionsView, "")
+        return view is not None and not any(Decimal(row.quantity) for row in view.rows)

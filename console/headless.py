@@ -1,4 +1,8 @@
-"""The engine without a screen: one line a second on stdout, alerts on stderr, the summary last."""
+"""The engine without a screen: one line a second on stdout, alerts on stderr, the summary last.
+
+Consoles may come and go: its owner is whoever started it, who steers by signals, so that a console that is lost is no loss
+and `on_console_loss` does not apply. One that stops the engine ends the run in good order.
+"""
 
 import asyncio
 import contextlib
@@ -15,33 +19,46 @@ from console.exits import Exit
 from console.venue_process import Said, VenueProcess
 from engine.errors import VenueStartError
 from engine.events import Action
-from engine.runtime import Engine
 from engine.runtime.summary import Summary
+from engine.serve import Ending, Service
 
 LINE_EVERY_S = 1.0
-DRAIN_S = 0.5  # after a capture's last frame: what is still under way comes in
+DRAIN_S, DRAIN_AT_MOST_S = 0.5, 15.0  # after a capture's last frame: what is still under way comes in
 SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class Headless:
-    """One run. `seconds` is engine time, None until the capture ends or a signal comes."""
+    """One run. `seconds` is engine time, None until the capture ends, a console stops the engine or a signal comes."""
 
-    def __init__(self, engine: Engine, venue: VenueProcess | None, seconds: float | None, as_json: bool, out: TextIO) -> None:
-        self.engine, self.venue, self.seconds, self.as_json, self.out = engine, venue, seconds, as_json, out
+    def __init__(self, service: Service, venue: VenueProcess | None, seconds: float | None, as_json: bool, out: TextIO) -> None:
+        self.service, self.engine = service, service.engine
+        self.venue, self.seconds, self.as_json, self.out = venue, seconds, as_json, out
         self.stopping: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._alerts_told = 0
         self._last = (0, time.monotonic())  # events, when
-        self._closed = False
+        self._closed = self._settling = False
 
     async def run(self) -> Exit:
-        """Until something ends it; returns the exit code after the summary was written."""
-        with _signals(self._signalled):
-            async with _beside(self._lines()):
-                ended = await self._ended()
-            halted = ended in SIGNALS.values()
-            action = Action.HALT if halted else Action.SHUTDOWN
-            summary = await self.engine.settle(action, ended.name.lower() if halted else "the end of the run")
-        self._alerts()
+        """Until something ends it; returns the exit code after the summary was written. Raises BarterError."""
+        serving = asyncio.create_task(self.service.run())
+        try:
+            await _first(serving, self.service.entered)
+            with _signals(self._signalled):
+                async with _beside(self._lines()):
+                    ended = await self._ended(serving)
+                self._settling = True
+                halted = ended in SIGNALS.values()
+                who = ended.name.lower() if halted else "the end of the run"
+                self.service.stop(Ending(Action.HALT if halted else Action.SHUTDOWN, who, f"it was {who}" if halted else who))
+                await _first(serving, self.service.settled)
+                self._alerts()  # not what is said while it is taken apart
+                await serving
+                if ended is Exit.OK and self.stopping.done():
+                    ended = self.stopping.result()
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        summary = self.service.summary or self.engine.summary()
         self._summary(summary)
         if ended is not Exit.OK:
             return ended
@@ -49,17 +66,24 @@ class Headless:
             return Exit.FAULT
         return Exit.DISAGREE if summary.agreement.compared and not summary.agreement.equal else Exit.OK
 
-    async def _ended(self) -> Exit:
-        """The time is up, the capture was played, the venue died, or a signal came: whichever is first."""
-        waits: list[asyncio.Future[Exit]] = [self.stopping]
+    async def _ended(self, serving: "asyncio.Task[Ending]") -> Exit:
+        """The time is up, the capture was played, the venue died, a console stopped it, or a signal came: the first of them."""
+        waits: list[asyncio.Future[Exit]] = [self.stopping, asyncio.ensure_future(self._stopped(serving))]
         if self.seconds is not None:
             waits.append(asyncio.ensure_future(self._time_up(self.seconds)))
         if self.venue is not None and self.venue.ended is not None:
             waits.append(asyncio.ensure_future(self._venue_ended(self.venue.ended)))
         done, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in rest:
-            wait.cancel()
+            if wait is not self.stopping:
+                wait.cancel()
         return next(iter(done)).result()
+
+    async def _stopped(self, serving: "asyncio.Task[Ending]") -> Exit:
+        stopped = asyncio.ensure_future(self.service.until_stopped())
+        await asyncio.wait((stopped, serving), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        return Exit.OK
 
     async def _time_up(self, seconds: float) -> Exit:
         await asyncio.sleep(self.engine.clock.real_seconds(seconds))
@@ -71,7 +95,10 @@ class Headless:
         except VenueStartError as problem:
             print(f"barter-tui: {problem}. The engine stops; nothing more can be sent.", file=sys.stderr)
             return Exit.VENUE
-        await asyncio.sleep(DRAIN_S)
+        frames, waited = -1, 0.0
+        while frames != (now := sum(feed.frames for feed in self.engine.feeds)) and waited < DRAIN_AT_MOST_S:
+            frames, waited = now, waited + DRAIN_S
+            await asyncio.sleep(DRAIN_S)
         return Exit.OK
 
     def _signalled(self, number: signal.Signals) -> None:
@@ -80,6 +107,8 @@ class Headless:
             os._exit(SIGNALS[number])
         print(f"barter-tui: {number.name}: halting. Press again to leave at once.", file=sys.stderr)
         self.stopping.set_result(SIGNALS[number])
+        if self._settling:  # the run was over: what is left of it halts too
+            self.engine.command(Action.HALT, SIGNALS[number].name.lower())
 
     # --- lines -----------------------------------------------------------------------------------------------------------
 
@@ -168,6 +197,15 @@ class Headless:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.fileno())
             if not self.stopping.done():
                 self.stopping.set_result(Exit.OK)
+
+
+async def _first(serving: "asyncio.Task[Ending]", event: asyncio.Event) -> None:
+    """Wait for the event, or for the end of serving without it: that raises what it failed of."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if serving.done():
+        serving.result()
 
 
 @contextlib.asynccontextmanager

@@ -7,24 +7,33 @@ from textual.binding import Binding
 from textual.keys import format_key, key_to_character
 
 PANES = 8  # number keys
+LAST = 99  # in the key bar
 
 
 class Key(NamedTuple):
-    """`danger`: it can add exposure or remove protection, so it asks before it acts. `anywhere`: over every dialog too."""
+    """`danger`: it can add exposure or remove protection, so it asks before it acts. `anywhere`: over every dialog too.
+    `pane`: only while the pane of that id has the focus.
+    """
 
     id: str
     key: str  # Textual's name; several separated by commas
-    action: str  # a method `action_...` of the trading screen, or of the program where `anywhere`
+    action: str  # a method `action_...` of the trading screen; of its pane where it has one, of the program where `anywhere`
     label: str  # in the key bar and, after its group, in the palette
     help: str
     group: str
     danger: bool = False
     anywhere: bool = False
     bar: int = 0  # place in the key bar, the first to stay when it is narrow is 1; 0: not in it
+    pane: str = ""
 
     @property
     def shown(self) -> str:
         return shown(self.key)
+
+
+def _of(pane: str, rows: Iterable[tuple[str, str, str, str, str]]) -> list[Key]:
+    """Keys of one pane; they are in the key bar while it has the focus and there is room."""
+    return [Key(f"{pane}_{id}", key, action, label, help, pane, bar=LAST, pane=pane) for id, key, action, label, help in rows]
 
 
 KEYS: tuple[Key, ...] = (
@@ -48,6 +57,23 @@ KEYS: tuple[Key, ...] = (
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
     *(Key(f"pane_{place}", str(place), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
         ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"), start=1)),
+    *_of("ladder", (
+        ("scroll_up", "up,k", "scroll_up", "scroll up", "Look at higher prices"),
+        ("scroll_down", "down,j", "scroll_down", "scroll down", "Look at lower prices"),
+        ("page_up", "pageup", "page_up", "page up", "Half a page of prices higher"),
+        ("page_down", "pagedown", "page_down", "page down", "Half a page of prices lower"),
+        ("group_more", "right_square_bracket", "group_more", "coarser", "More ticks a row"),
+        ("group_less", "left_square_bracket", "group_less", "finer", "Fewer ticks a row"),
+    )),
+    *_of("chart", (
+        ("zoom_in", "plus,equals_sign", "zoom_in", "zoom in", "Fewer, wider bars"),
+        ("zoom_out", "minus", "zoom_out", "zoom out", "More bars, several a column"),
+        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars"),
+        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars"),
+        ("page_left", "pageup", "page_left", "page older", "Half a page of bars older"),
+        ("page_right", "pagedown", "page_right", "page newer", "Half a page of bars newer"),
+        ("newest", "end", "newest", "newest", "Back to the newest bar, and follow it"),
+    )),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),
     Key("quit", "q,ctrl+c", "quit", "quit", "Leave: asks whether the engine stops, runs on, or you stay", "program", bar=2),
@@ -66,12 +92,12 @@ def _shown(key: str) -> str:
     return "+".join([*(word.capitalize() for word in modifiers), last if len(last) == 1 else last.capitalize()])
 
 
-def bindings(*, anywhere: bool) -> list[Binding]:
-    """For the program (`anywhere`, before everything else) or for the trading screen."""
+def bindings(*, anywhere: bool = False, pane: str = "") -> list[Binding]:
+    """For the program (`anywhere`, before everything else), for a pane by its id, or for the trading screen."""
     return [
         Binding(key.key, key.action, key.label, id=key.id, tooltip=key.help, priority=anywhere)
         for key in KEYS
-        if key.anywhere is anywhere
+        if key.anywhere is anywhere and key.pane == pane
     ]
 
 
@@ -86,10 +112,10 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
     kill = remapped.get("halt", BY_ID["halt"].key).split(",")
     if any(key_to_character(key.strip()) is not None or not key.strip() for key in kill):
         found.append("keys.halt: the kill switch may not be a key that writes a letter, or typing would halt.")
-    taken: dict[str, str] = {}
-    for key in KEYS:
-        for name in remapped.get(key.id, key.key).split(","):
-            other = taken.setdefault(name.strip(), key.id)
+    taken: dict[tuple[str, str], str] = {}  # by pane: two panes may use the same key, a pane and the screen may not
+    for key in sorted(KEYS, key=lambda key: key.pane):
+        for name in (name.strip() for name in remapped.get(key.id, key.key).split(",")):
+            other = taken.get(("", name)) or taken.setdefault((key.pane, name), key.id)
             if other != key.id:
                 found.append(f"keys.{key.id}: {shown(name)} is already the key of {other}.")
     return found

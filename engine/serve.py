@@ -17,6 +17,7 @@ from engine.door import Door, peer_uid
 from engine.errors import BarterError
 from engine.events import Action
 from engine.runtime import Engine
+from engine.runtime.summary import Summary
 from engine.server import Consoles
 from engine.signal.binance.decode import VENUE
 from engine.views import Watch
@@ -45,11 +46,14 @@ class Service:
     """`await Service(engine).run()`: an engine that was not entered yet, its consoles, and its orderly end.
 
     Consoles are served before the engine is entered, so that the first one sees what it waits for. When the last console
-    that steers is lost, `[engine] on_console_loss` says what follows.
+    that steers is lost, `[engine] on_console_loss` says what follows; with `minds_loss` False nothing does: an engine that
+    was started without a console has its owner elsewhere, and who looks in may go again.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, *, minds_loss: bool = True) -> None:
+        self.engine, self.minds_loss = engine, minds_loss
+        self.summary: Summary | None = None  # once settled
+        self.entered, self.settled = asyncio.Event(), asyncio.Event()
         settings = engine.settings
         markets = tuple(f"{VENUE}:{symbol}" for symbol in settings.engine.symbols)
         self.consoles = Consoles(engine, engine.session, markets, Watch(markets[0], timeframe_ms(settings), FIRST_DEPTH))
@@ -63,9 +67,13 @@ class Service:
         self._ending.set_result(ending)
         return True
 
+    async def until_stopped(self) -> Ending:
+        """Who asked for the end, as soon as somebody does."""
+        return await asyncio.shield(self._ending)
+
     async def run(self) -> Ending:
         """Enter the engine, serve until `stop`, settle, say goodbye. Raises BarterError when the engine cannot start."""
-        minding = asyncio.create_task(self._mind_loss())
+        minding = asyncio.create_task(self._mind_loss() if self.minds_loss else asyncio.sleep(0))
         entering = asyncio.create_task(self._enter())
         try:
             await asyncio.wait((entering, self._ending), return_when=asyncio.FIRST_COMPLETED)
@@ -73,7 +81,8 @@ class Service:
                 entering.result()
             ending = await self._ending
             if entering.done() and entering.exception() is None:
-                await self.engine.settle(ending.action, ending.source)
+                self.summary = await self.engine.settle(ending.action, ending.source)
+                self.settled.set()
             else:
                 self.engine.command(ending.action, ending.source)
             await self.consoles.close(f"The engine ended: {ending.reason}.")
@@ -90,6 +99,7 @@ class Service:
 
     async def _enter(self) -> None:
         await self.engine.__aenter__()
+        self.entered.set()
 
     def _stop_asked(self) -> None:
         self.stop(Ending(Action.SHUTDOWN, "the console", "a console stopped it"))

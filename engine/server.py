@@ -7,27 +7,26 @@ pictures are made when they can be sent, so the newest wins, and news pile up in
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, get_args
+from typing import Protocol
 
 import msgspec
 
 from engine import __version__
-from engine.events import Alert, Event, Filled, OrderChanged, TradingChanged
+from engine.events import Event
+from engine.frames import NEWS_KEPT, URGENT, News, Sent, frame
 from engine.views import (
     PROTOCOL,
     Answer,
-    AnyNews,
     AnyPicture,
     Ask,
     Goodbye,
     Hello,
     Leave,
-    Picture,
+    StatusView,
     Watch,
     Welcome,
     decode_to_engine,
@@ -37,8 +36,6 @@ from engine.wire import LINGER_S, Wire
 
 log = logging.getLogger("barter.server")
 
-NEWS_KEPT = 10_000  # a console that is further behind is dropped
-NEWS_A_FRAME = 500
 ANSWERS_KEPT = 10_000
 ANSWERS_WAITING = 1_000  # of one console that asks and does not read
 CONSOLES = 8
@@ -46,9 +43,6 @@ DEEPEST = 200  # levels a side
 SLOWEST, FASTEST = 1.0, 30.0  # frames a second
 URGENT_EVERY_S = 0.01
 HELLO_WITHIN_S = 5.0
-
-NEWS: frozenset[type] = frozenset(get_args(AnyNews))
-URGENT: frozenset[type] = frozenset((Alert, Filled, OrderChanged, TradingChanged))
 
 LAGGED = "This console lagged too far behind the engine, which let it go: open it again."
 UNREADABLE = "The engine could not read what this console said ({}): their versions may differ."
@@ -74,13 +68,10 @@ class Counts(msgspec.Struct):
     frames: int = 0
     bytes: int = 0
 
-
-class _Frame(msgspec.Struct, frozen=True, tag="Frame"):
-    """`views.Frame`, whose pictures are encoded already: they were compared that way."""
-
-    first: int
-    pictures: tuple[msgspec.Raw, ...]
-    news: tuple[AnyNews, ...]
+    @property
+    def troubles(self) -> int:
+        """What a trader should hear of: a console that could not follow, or somebody who had no business here."""
+        return self.lagged + self.unreadable + self.other_users
 
 
 class _Parting(Exception):
@@ -100,8 +91,7 @@ class Consoles:
         self._present: set[_Console] = set()
         self._attending: set[asyncio.Task[None]] = set()
         self._closed = ""
-        self._ring: deque[AnyNews] = deque(maxlen=NEWS_KEPT)
-        self.news = 0  # number of the next news
+        self.said = News()
         self._answers: dict[str, Answer] = {}
         self._end_listening = source.listen(self._hear)
 
@@ -128,6 +118,11 @@ class Consoles:
             await asyncio.wait(self._attending, timeout=3 * LINGER_S)
 
     # --- who is there -----------------------------------------------------------------------------------------------------
+
+    @property
+    def news(self) -> int:
+        """The number of the next news."""
+        return self.said.count
 
     @property
     def steered(self) -> bool:
@@ -237,22 +232,18 @@ class Consoles:
 
     def _hear(self, event: Event) -> None:
         """An output of the core. Called within the engine's path: it stores and wakes, no more."""
-        kind = type(event)
-        if kind not in NEWS:
-            return
-        self._ring.append(event)  # type: ignore[arg-type]
-        self.news += 1
-        urgent = kind in URGENT
-        for console in self._present:
-            console.hear(urgent, self.news)
+        if self.said.take(event):
+            urgent = type(event) in URGENT
+            for console in self._present:
+                console.hear(urgent, self.news)
 
-    def since(self, number: int) -> tuple[AnyNews, ...]:
-        """The news from `number` on, at most a frame's worth. A console never falls behind the ring: it is dropped first."""
-        behind = self.news - number
-        if not behind:
-            return ()
-        start = len(self._ring) - behind
-        return tuple(itertools.islice(self._ring, start, start + NEWS_A_FRAME))
+    def pictures(self, watch: Watch) -> list[AnyPicture]:
+        """The engine's, with what became of its consoles."""
+        troubles, replace = self.counts.troubles, msgspec.structs.replace
+        shown = self.source.pictures(watch)
+        if not troubles:
+            return shown
+        return [replace(view, link_troubles=troubles) if isinstance(view, StatusView) else view for view in shown]
 
     def ask(self, ask: Ask, control: bool) -> Answer:
         """A command is carried out once, whichever connection repeats it."""
@@ -281,7 +272,7 @@ class _Console:
         wanted = hello.frames_per_s if hello.frames_per_s >= SLOWEST else SLOWEST  # NaN too
         self._period = 1 / min(wanted, FASTEST)
         self._watch = consoles.watch
-        self._sent: dict[tuple[str, str], bytes] = {}
+        self._sent = Sent()
         self._answers: deque[Answer] = deque()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -364,24 +355,16 @@ class _Console:
             await self.wire.send(encode(self._answers.popleft()))
 
     async def _send_frame(self, drawing: bool) -> None:
-        pictures = self._changed() if drawing else ()
-        news = self.consoles.since(self.news)
+        consoles = self.consoles
+        pictures = self._sent.changed(consoles.pictures(self._watch)) if drawing else ()
+        news = consoles.said.since(self.news)
         if not pictures and not news:
             return
-        first, self.news = self.news, self.news + len(news)
-        message = encode(_Frame(first, pictures, news))
-        self.consoles.counts.frames += 1
-        self.consoles.counts.bytes += len(message)
+        message = frame(self.news, pictures, news)
+        self.news += len(news)
+        consoles.counts.frames += 1
+        consoles.counts.bytes += len(message)
         await self.wire.send(message)
-
-    def _changed(self) -> tuple[msgspec.Raw, ...]:
-        changed = []
-        for picture in self.consoles.source.pictures(self._watch):
-            key, drawn = _key(picture), encode(picture)
-            if self._sent.get(key) != drawn:
-                self._sent[key] = drawn
-                changed.append(msgspec.Raw(drawn))
-        return tuple(changed)
 
     async def _send_rest(self) -> None:
         """What happened up to the end, as far as the console reads it in time."""
@@ -391,10 +374,6 @@ class _Console:
                 await self._send_frame(True)
                 while self.consoles.news > self.news:
                     await self._send_frame(False)
-
-
-def _key(picture: Picture) -> tuple[str, str]:
-    return picture.key
 
 
 def _goodbye(end: str | BaseException) -> str:

@@ -27,7 +27,7 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 1  # raised by any change that an older console could misread
+PROTOCOL = 2  # raised by any change that an older console could misread
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -60,6 +60,7 @@ class StatusView(Picture, frozen=True, array_like=True):
     events: int  # since the session began; consoles make rates of it
     dropped: int
     alerts: int
+    link_troubles: int = 0  # consoles that lagged too far, could not be read or were another user's
 
 
 class AccountView(Picture, frozen=True, array_like=True):
@@ -94,13 +95,23 @@ class LadderView(Picture, frozen=True, array_like=True):
 
 
 class ChartView(Picture, frozen=True, array_like=True):
-    """Closed bars, oldest first, then the unfinished one; one overlay value a closed bar, NaN while warming up."""
+    """Closed bars, oldest first, with one overlay value each, NaN while warming up: another picture when a bar closes."""
 
     timeframe_ms: int
     tick: Decimal
     bars: tuple[Bar, ...]
-    unfinished: Bar | None
     overlays: dict[str, tuple[float, ...]]  # sma_20, sma_50, bollinger_upper, bollinger_lower: quote units
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return type(self).__name__, f"{self.market}@{self.timeframe_ms}"
+
+
+class ChartLiveView(Picture, frozen=True, array_like=True):
+    """What moves on a chart between two closes, or belongs to us."""
+
+    timeframe_ms: int
+    unfinished: Bar | None
     marks: tuple[tuple[int, int, Side, str], ...]  # our fills: (venue ms, price, side, entry | exit | stop | target)
     lines: tuple[tuple[str, float], ...]  # entry, stop, target: quote units
 
@@ -166,7 +177,7 @@ class OrdersView(Picture, frozen=True, array_like=True):
 
 
 AnyPicture = (
-    StatusView | AccountView | LadderView | ChartView | IndicatorsView | JudgmentView | PositionsView | OrdersView
+    StatusView | AccountView | LadderView | ChartView | ChartLiveView | IndicatorsView | JudgmentView | PositionsView | OrdersView
 )
 AnyNews = Alert | Decided | Filled | FundingPaid | Judged | OrderChanged | TradingChanged | TrustChanged
 

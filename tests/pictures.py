@@ -11,6 +11,7 @@ from engine.views import (
     AccountView,
     AnyNews,
     AnyPicture,
+    ChartLiveView,
     ChartView,
     Frame,
     IndicatorsView,
@@ -138,6 +139,10 @@ def working(closed: tuple[Bar, ...]) -> tuple[tuple[int, int, Side, str], ...]:
 
 
 def chart(closed: tuple[Bar, ...]) -> ChartView:
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed))
+
+
+def chart_live(closed: tuple[Bar, ...]) -> ChartLiveView:
     entry, price = closed[ENTRY_BAR], float(TICK)
     old, out = closed[-88], closed[-61]
     lines = tuple(zip(("entry", "stop", "target"), (level * price for level in levels(closed)), strict=True))
@@ -146,7 +151,7 @@ def chart(closed: tuple[Bar, ...]) -> ChartView:
         (out.open_ms + 9_000, out.close, Side.BUY, "target"),
         (entry.open_ms + 41_000, entry.close, Side.BUY, "entry"),
     )
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, forming(closed), overlays(closed), marks, lines)
+    return ChartLiveView(MARKET, TIMEFRAME_MS, forming(closed), marks, lines)
 
 
 def features(closed: tuple[Bar, ...]) -> Features:
@@ -213,8 +218,12 @@ def status(trading: Trading = Trading.ARMED, reason: str = "", at: int = NOW, da
     )
 
 
-def account() -> AccountView:
-    return AccountView("", "10042.18", "10051.30", "58.11", "9.12", "-15.93", "0.00", "9998.40", 0.03)
+def account(closed: tuple[Bar, ...]) -> AccountView:
+    """From 10,000.00: PnL = realised + unrealised - fees + funding, wallet = start + PnL - unrealised."""
+    (row,) = positions(closed).rows
+    realised, fees, funding, wallet = Decimal("58.11"), Decimal("15.93"), Decimal("-0.42"), Decimal("10041.76")
+    equity = wallet + Decimal(row.unrealised)
+    return AccountView("", str(wallet), str(equity), str(realised), row.unrealised, str(fees), str(funding), "10006.40", 0.03)
 
 
 def text(ticks: int) -> str:
@@ -298,9 +307,10 @@ def busy() -> Desk:
     closed = bars()
     return desk_of(
         status(),
-        account(),
+        account(closed),
         ladder(forming(closed).close, own=working(closed)),
         chart(closed),
+        chart_live(closed),
         IndicatorsView(MARKET, TIMEFRAME_MS, closed[-1].open_ms, features(closed)),
         JudgmentView(MARKET, stance(), False, f"entered: 8,200 ASTER long at {text(closed[ENTRY_BAR].close)}"),
         positions(closed),
@@ -352,7 +362,8 @@ def empty() -> Desk:
             0,
             (),
         ),
-        ChartView(MARKET, TIMEFRAME_MS, TICK, (), None, {}, (), ()),
+        ChartView(MARKET, TIMEFRAME_MS, TICK, (), {}),
+        ChartLiveView(MARKET, TIMEFRAME_MS, None, (), ()),
         IndicatorsView(MARKET, TIMEFRAME_MS, 0, None),
         JudgmentView(MARKET, None, False, ""),
         PositionsView("", ()),
@@ -404,7 +415,7 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
 
 
 def random_pictures(dice: random.Random) -> tuple[AnyPicture, ...]:
-    made = (_random_ladder(dice), _random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
+    made = (_random_ladder(dice), *_random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
     return tuple(picture for picture in made if dice.random() < 0.9)
 
 
@@ -447,7 +458,7 @@ def _random_ladder(dice: random.Random) -> LadderView:
     )
 
 
-def _random_chart(dice: random.Random) -> ChartView:
+def _random_chart(dice: random.Random) -> tuple[ChartView, ChartLiveView]:
     closed = bars(dice.choice((1, 2, 30, 200)), seed=dice.randrange(9), start=dice.choice((3, 12_240, 10**8)))
     closed = tuple(bar for bar in closed if dice.random() < dice.choice((1.0, 0.7)))
     if dice.random() < 0.1:
@@ -481,9 +492,9 @@ def _random_chart(dice: random.Random) -> ChartView:
         )
         for _ in range(dice.choice((0, 3, 20)))
     )
-    return ChartView(
-        MARKET, TIMEFRAME_MS, TICK, closed, forming, overlays(closed) if closed and dice.random() < 0.8 else {}, marks, lines
-    )
+    lined = overlays(closed) if closed and dice.random() < 0.8 else {}
+    live = ChartLiveView(MARKET, TIMEFRAME_MS, forming, marks, lines)
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined), live
 
 
 def _random_indicators(dice: random.Random) -> IndicatorsView:

@@ -61,6 +61,16 @@ async def until(reached: Callable[[], object]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def played(process: VenueProcess, engine: Engine) -> None:
+    """The capture is at its end and its last frames have come in."""
+    assert process.ended is not None
+    await asyncio.wait_for(process.ended, PATIENCE_S)
+    frames = -1
+    while frames != (now := sum(feed.frames for feed in engine.feeds)):
+        frames = now
+        await asyncio.sleep(0.5)
+
+
 async def fault(process: VenueProcess, **body: object) -> None:
     async with aiohttp.ClientSession() as session, session.post(process.said.rest + "/sim/fault", json=body) as reply:
         assert reply.status == 200, await reply.text()
@@ -269,9 +279,7 @@ async def test_a_capture_of_any_symbol_runs_the_whole_pipeline(tmp_path: Path) -
         assert process.said.symbols == ("SOL/USDT:USDT",)
         chosen = desk(tmp_path, **EAGER, engine={"symbols": list(process.said.symbols)})
         async with engine_on(process, chosen) as engine:
-            assert process.ended is not None
-            await asyncio.wait_for(process.ended, PATIENCE_S)
-            await asyncio.sleep(0.3)
+            await played(process, engine)
             summary = await engine.settle(Action.SHUTDOWN, "the test")
     counts = summary.counts
     assert counts["deltas"] + counts["quotes"] + counts["trades"] + counts["snapshots"] == count
@@ -286,9 +294,7 @@ async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data
     capture = shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz"
     chosen = desk(tmp_path, engine={"symbols": ["BTC/USDT:USDT"]})
     async with venue(speed=30.0, capture=str(capture)) as process, engine_on(process, chosen) as engine:
-        assert process.ended is not None
-        await asyncio.wait_for(process.ended, PATIENCE_S)
-        await asyncio.sleep(0.5)
+        await played(process, engine)
         summary = await engine.settle(Action.SHUTDOWN, "the test")
     counts = summary.counts
     assert (counts["deltas"], counts["quotes"], counts["trades"], counts["snapshots"]) == (6551, 66089, 21313, 1)

@@ -1,5 +1,6 @@
 """The command without a screen, as its user runs it: a process, its output, its exit code."""
 
+import asyncio
 import json
 import os
 import re
@@ -8,10 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from console.exits import Exit
+from console.headless import Headless
+from console.link import socket_link
+from engine.door import SOCKET, find
+from engine.events import Action
+from engine.runtime import latch
+from engine.views import Answer, Ask, Frame, Leave
 
 PATIENCE_S = 60
 
@@ -76,6 +84,84 @@ def test_a_signal_halts_latches_and_a_release_is_needed(tmp_path: Path, number: 
     assert released == Exit.OK and lines[0].startswith("Released")
     assert "Nothing to release" in run(tmp_path, "release")[1][0]
     assert json.loads(run(tmp_path, "--no-ui", "--json", "--for", "2s")[1][-2])["trading"] == "armed"
+
+
+async def test_a_console_can_attach_halt_and_go_and_the_run_ends_with_its_own_summary(tmp_path: Path) -> None:
+    process = await asyncio.to_thread(begun, tmp_path, "--set", "engine.console_loss_after_s=0.1")
+    try:
+        folder = tmp_path / "state" / "demo"
+
+        async def where() -> Path:
+            return find(folder)
+
+        link = socket_link(where)
+        assert (await link.open()).pid == process.pid
+        async with asyncio.timeout(PATIENCE_S):
+            assert isinstance(await link.receive(), Frame)
+            await link.send(Ask("halt-1", Action.HALT))
+            while not isinstance(answer := await link.receive(), Answer):
+                pass
+        assert answer.id == "halt-1" and answer.accepted
+        await link.close()  # without a word: no loss, the run's owner is its terminal
+        await asyncio.sleep(1.0)
+        assert process.poll() is None and "the console" in latch.read(folder)
+        process.send_signal(signal.SIGTERM)
+        out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == Exit.TERMINATED and "Traceback" not in err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["type"], summary["trading"]) == ("summary", "halted")
+    assert "halted by the console" in summary["trading_reason"]
+
+
+async def test_a_console_that_stops_the_engine_ends_the_run_in_good_order(tmp_path: Path) -> None:
+    process = await asyncio.to_thread(begun, tmp_path)
+    try:
+
+        async def where() -> Path:
+            return find(tmp_path / "state" / "demo")
+
+        link = socket_link(where)
+        await link.open()
+        await link.send(Leave(keep_running=False))
+        out, err = await asyncio.to_thread(process.communicate, timeout=PATIENCE_S)
+        await link.close()
+    finally:
+        process.kill()
+    assert process.returncode == Exit.OK, err
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["type"] == "summary" and summary["trading"] == "off"
+
+
+def test_two_engines_never_share_a_state_folder(tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    try:
+        code, lines, err = run(tmp_path, "--no-ui", "--for", "5s")
+        assert code == Exit.STATE and lines == []
+        assert f"process {process.pid}" in err and "barter-tui attach" in err
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+    assert run(tmp_path, "release")[0] == Exit.OK
+    assert not (tmp_path / "state" / "demo" / SOCKET).exists()
+
+
+async def test_a_signal_while_the_run_settles_halts_too() -> None:
+    commands: list[tuple[Action, str]] = []
+    engine = SimpleNamespace(command=lambda action, source: commands.append((action, source)))
+    headless = Headless(SimpleNamespace(engine=engine), None, None, True, sys.stdout)  # type: ignore[arg-type]
+    headless._settling = True
+    headless._signalled(signal.SIGTERM)
+    assert commands == [(Action.HALT, "terminated")] and headless.stopping.result() is Exit.TERMINATED
+
+
+def begun(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A run that has written its first line."""
+    process = start(folder, "--no-ui", "--json", *arguments)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    return process
 
 
 def test_a_venue_that_dies_ends_the_run_with_a_sentence(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from engine.config import state_dir
 from engine.door import POINTER, SOCKET, Door, find, peer_uid
 from engine.errors import LinkError, StateError, VenueError
 from engine.events import Action, Alert, Event, FeaturesReady, Level, Trading, TradingChanged
+from engine.frames import NEWS_A_FRAME, NEWS_KEPT, Sent, frame
 from engine.serve import Ending, Service, serve
-from engine.server import NEWS_A_FRAME, NEWS_KEPT
 from engine.views import (
     PROTOCOL,
     AccountView,
@@ -31,10 +31,12 @@ from engine.views import (
     Hello,
     Leave,
     OrdersView,
+    StatusView,
     Watch,
     Welcome,
     encode,
 )
+from tests import pictures
 from tests.factory import MARKET, settings
 from tests.simulated import until
 
@@ -232,6 +234,40 @@ async def test_the_first_frame_has_everything_and_later_ones_only_what_changed(w
     second = await heard(link)
     assert isinstance(second, Frame) and second.pictures == (account("2"),)
     assert served.service.consoles.counts.frames == 2
+
+
+async def test_troubles_of_consoles_are_on_the_status_of_all(world) -> None:  # type: ignore[no-untyped-def]
+    served = await world()
+    served.engine.shown.append(pictures.status())
+    link, other = await served.opened(), await served.opened(control=False)
+    await heard(link)
+    await other._wire.send(b"nonsense")
+    await goodbye(other)
+    shown = await read_until(link, lambda message: any(isinstance(view, StatusView) for view in message.pictures))  # type: ignore[union-attr]
+    assert [view.link_troubles for view in shown[-1].pictures if isinstance(view, StatusView)] == [1]  # type: ignore[union-attr]
+
+
+async def test_without_minding_losses_a_console_that_is_lost_changes_nothing_and_one_that_stops_the_engine_does(
+    tmp_path: Path,
+) -> None:
+    engine = FakeEngine(tmp_path, console_loss_after_s=0.01, console_return_s=0.01)
+    service = Service(engine, minds_loss=False)  # type: ignore[arg-type]
+    running = asyncio.create_task(service.run())
+
+    async def consoles() -> object:
+        return service.consoles
+
+    lost, stopping = memory_link(consoles), memory_link(consoles)  # type: ignore[arg-type]
+    await lost.open()
+    await lost.close()
+    await until(lambda: service.consoles.lost)
+    await asyncio.sleep(0.2)
+    assert engine.commands == [] and not running.done()
+    await stopping.open()
+    await stopping.send(Leave(keep_running=False))
+    assert (await service.until_stopped()).source == "the console"
+    assert (await running).code == 0 and engine.settled == [(Action.SHUTDOWN, "the console")]
+    await stopping.close()
 
 
 async def test_what_a_console_watches_is_what_it_is_shown_within_limits(world) -> None:  # type: ignore[no-untyped-def]
@@ -559,8 +595,15 @@ def test_the_other_end_of_a_local_socket_is_known_by_its_user() -> None:
 
 
 def test_an_encoded_frame_is_the_contracts() -> None:
-    from engine.server import _Frame
     from engine.views import decode_to_console
 
-    raw = encode(_Frame(3, (msgspec.Raw(encode(account("5"))),), (alert(3),)))
+    raw = frame(3, (msgspec.Raw(encode(account("5"))),), (alert(3),))
     assert decode_to_console(raw) == Frame(3, (account("5"),), (alert(3),))
+
+
+def test_a_picture_that_is_the_same_or_reads_the_same_is_not_sent_again() -> None:
+    sent, first = Sent(), account("5")
+    assert len(sent.changed([first])) == 1
+    assert sent.changed([first]) == sent.changed([account("5")]) == ()
+    assert sent.changed([account("6")]) == (msgspec.Raw(encode(account("6"))),)
+    assert len(sent.changed([first])) == 1

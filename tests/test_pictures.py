@@ -3,10 +3,12 @@
 import math
 from decimal import Decimal
 
-from engine.core.pictures import pictures
+from engine.core.pictures import chart, pictures
 from engine.events import OrderAccepted, Purpose
+from engine.runtime.charts import Charts
 from engine.views import (
     AccountView,
+    ChartLiveView,
     ChartView,
     Frame,
     IndicatorsView,
@@ -49,14 +51,17 @@ def test_the_ladder_is_the_book_best_first_with_our_orders() -> None:
 
 
 def test_the_chart_has_a_value_of_each_overlay_for_each_bar_and_marks_our_fills() -> None:
-    view = shown(a_desk_with_a_position())[ChartView]
+    views = shown(a_desk_with_a_position())
+    view = views[ChartView]
     assert isinstance(view, ChartView)
     assert len(view.bars) > 60
     assert all(len(values) == len(view.bars) for values in view.overlays.values())
     assert math.isnan(view.overlays["sma_20"][0]) and not math.isnan(view.overlays["sma_20"][-1])
-    assert [name for _, _, _, name in view.marks] == ["entry"]
-    assert [name for name, _ in view.lines] == ["entry", "stop", "target"]
-    lines = dict(view.lines)
+    live = views[ChartLiveView]
+    assert isinstance(live, ChartLiveView)
+    assert [name for _, _, _, name in live.marks] == ["entry"]
+    assert [name for name, _ in live.lines] == ["entry", "stop", "target"]
+    lines = dict(live.lines)
     assert lines["stop"] < lines["entry"] < lines["target"]
 
 
@@ -94,3 +99,18 @@ def test_looking_does_not_change_the_core() -> None:
         before = desk.core.snapshot()
         shown(desk)
         assert desk.core.snapshot() == before
+
+
+def test_closed_bars_are_drawn_when_one_closes_and_are_the_same_object_until_then() -> None:
+    desk, charts = Desk().open(), Charts()
+    held = desk.core.state.markets[MARKET]
+    drawn, closes = charts.of(held, 1000), 0
+    for _ in range(5):
+        bars = len(held.bars[1000].closed)
+        desk.trend(1, 2)
+        before, drawn = drawn, charts.of(held, 1000)
+        closes += len(held.bars[1000].closed) > bars
+        assert (drawn is before) is (len(held.bars[1000].closed) == bars)
+        assert repr(drawn) == repr(chart(held, 1000))  # NaN is not equal to itself
+    assert closes and charts.made == 1 + closes
+    assert charts.of(held, 60_000) is not drawn

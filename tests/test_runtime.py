@@ -13,7 +13,7 @@ from simulated import until
 
 from engine.clock import Clock
 from engine.errors import DecodeError, StateError, VenueError
-from engine.events import Action, Mode, Started, Trading
+from engine.events import Action, Alert, Event, Mode, Started, Trading
 from engine.runtime import Endpoints, Engine, latch, stats, supervise
 from engine.runtime.stats import Durations, Latencies
 from engine.runtime.supervise import Supervisor, persist
@@ -136,6 +136,34 @@ def test_a_halt_that_cannot_be_removed_is_told_and_breaks_nothing(tmp_path: Path
     engine.command(Action.RELEASE, "the test")
     assert engine.state.trading is not Trading.HALTED
     assert any("a restart would find it" in text for _, _, text in engine.alerts)
+
+
+@pytest.mark.parametrize(("action", "words"), [(Action.HALT, "would not know it"), (Action.RELEASE, "would find it")])
+def test_what_is_told_of_the_latch_reaches_consoles_and_the_journal(tmp_path: Path, action: Action, words: str) -> None:
+    engine = engine_with(tmp_path, halted="" if action is Action.HALT else "an old halt")
+    heard: list[Event] = []
+    journal: list[Event] = []
+    engine.listen(heard.append)
+    engine._journal = lambda event, out: journal.extend((event, *out))
+    before = engine.alerts_seen
+    (engine.folder / latch.NAME).mkdir(parents=True)
+    engine.command(action, "the test")
+    for told in (heard, journal):
+        assert any(isinstance(event, Alert) and words in event.text for event in told)
+    alerts = [event for event in heard if isinstance(event, Alert)]
+    assert engine.alerts_seen - before == len(alerts) == len({event.text for event in alerts})
+
+
+def test_a_latch_and_a_core_that_both_fail_still_halt_and_return(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_with(tmp_path)
+    (engine.folder / latch.NAME).mkdir(parents=True)
+
+    def broken(event: Event) -> list[Event]:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(engine.core, "process", broken)
+    engine.command(Action.ARM, "the test")
+    assert engine.state.trading is Trading.HALTED
 
 
 def test_a_halt_outlives_the_engine_and_a_release_ends_it(tmp_path: Path) -> None:

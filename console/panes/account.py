@@ -8,32 +8,36 @@ from console.desk import Desk
 from console.format import fit, number
 from console.panes.lines import LinePane, Row, Run
 from console.panes.status import pnl
-from engine.views import AccountView, Picture, StatusView
+from engine.events import Trust
+from engine.views import AccountView, LadderView, Picture, StatusView
 
 
 class AccountPane(LinePane):
     title: ClassVar[str] = "Account"
-    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((AccountView, ""), (StatusView, ""))
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((AccountView, ""), (StatusView, ""), (LadderView, None))
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         account, status = desk.get(AccountView, ""), desk.get(StatusView, "")
+        ladder = desk.get(LadderView)
+        old = not desk.connected or (ladder is not None and ladder.trust is not Trust.TRUSTED)
         facts: list[tuple[str, Run]] = []
         if account is not None:
             facts += [
-                ("equity", (show.money(account.equity), "text bold")),
-                ("session PnL", pnl(account)),
-                ("unrealised", signed(account.unrealised)),
+                ("equity", marked(show.money(account.equity), "text bold", old)),
+                ("session PnL", pnl(account, old)),
+                ("day's loss", day_loss(account)),
+                ("unrealised", marked(*signed(account.unrealised), old)),
                 ("realised", signed(account.realised)),
                 ("fees", (show.money(account.fees), "text")),
                 ("funding", signed(account.funding)),
                 ("wallet", (show.money(account.wallet), "text")),
-                ("day's loss", day_loss(account)),
             ]
         if status is not None:
-            facts += [(f"route {name}", ("open", "up") if up else ("! closed", "stale bold")) for name, up in status.routes]
+            facts += [(f"route {name}", route(up, desk.connected)) for name, up in status.routes]
             facts += [
                 ("loop lag p99", (show.micros(status.loop_lag_p99_us), "text")),
                 ("alerts", (str(status.alerts), "stop bold" if status.alerts else "text")),
+                *([("link troubles", (str(status.link_troubles), "stop bold"))] if status.link_troubles else []),
                 ("speed", (f"{status.speed:g}x", "text")),
                 ("session", (status.session, "muted")),
             ]
@@ -63,6 +67,15 @@ def columns(facts: list[tuple[str, Run]], width: int, height: int) -> list[Row]:
             runs += [(fit(f"{name} ", min(cell, len(name) + 1)), "muted"), (tail, look)]
         rows.append(tuple(runs))
     return rows
+
+
+def marked(text: str, look: str, old: bool) -> Run:
+    """What was reckoned with the mark: grey, with `!`, when that is old."""
+    return (f"!{text}", "stale bold") if old else (text, look)
+
+
+def route(up: bool, connected: bool) -> Run:
+    return ("! unknown", "stale bold") if not connected else ("open", "up") if up else ("! closed", "stale bold")
 
 
 def signed(text: str) -> Run:

@@ -11,13 +11,13 @@ from console.desk import Desk
 from console.keys import BY_ID, KEYS, shown
 from console.panes.lines import LinePane, Row, Run, wrap
 from engine.events import Trading
-from engine.views import Picture, StatusView
+from engine.views import Picture, PositionsView, StatusView
 
 
 class Banner(LinePane, can_focus=False):
     """Lost, silent, halted, flattening or starting, in words; no lines at all when there is nothing to say."""
 
-    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""),)
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""), (PositionsView, ""))
     DEFAULT_CSS = """
     Banner {
         height: auto; max-height: 3; width: 1fr; padding: 0 1; display: none; background: $panel; color: $foreground;
@@ -38,13 +38,16 @@ class Banner(LinePane, can_focus=False):
             return f"ENGINE SILENT for {self.silent_s} s: everything shown is old. {_key('halt')} still asks it to halt.", True
         if status is None:
             return "Connecting to the engine ...", False
+        if status.flattening and desk.flat:
+            return f"FLAT. Trading stays halted until released ({_key('release')}). {status.trading_reason}".rstrip(), True
         if status.flattening:
             return f"FLATTENING: closing every position, reduce-only. {status.trading_reason}", True
         if status.trading is Trading.HALTED:
             keys = f"{_key('halt')} again flattens, {_key('release')} releases."
             return f"HALTED: {status.trading_reason or 'no reason given'}. No entries are made. {keys}".replace("..", "."), True
         if status.waits_for:
-            return "Starting: " + "; ".join(sentence.rstrip(".") for sentence in status.waits_for), False
+            word = "Starting" if status.data_age_ms < 0 else "Waiting"
+            return f"{word}: {'; '.join(sentence.rstrip('.') for sentence in status.waits_for)}", False
         return "", False
 
     def settle(self) -> None:
@@ -115,13 +118,19 @@ class KeyBar(LinePane, can_focus=False):
 
     def versions(self) -> tuple[object, ...]:
         status = self.desk.get(StatusView, "")
-        return (status.trading if status else None,)
+        return (status.trading if status else None, self._focused())
+
+    def _focused(self) -> str:
+        """The pane that has the focus; its keys are shown where there is room."""
+        focused = self.screen.focused
+        return focused.id or "" if focused is not None else ""
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         status = desk.get(StatusView, "")
         halted = status is not None and status.trading is Trading.HALTED
         keymap = getattr(self.app, "user_keys", {})
-        ranked = sorted((key for key in KEYS if key.bar), key=lambda key: 1.5 if halted and key.id == "release" else key.bar)
+        there = [key for key in KEYS if key.bar and key.pane in ("", self._focused())]
+        ranked = sorted(there, key=lambda key: 1.5 if halted and key.id == "release" else key.bar)
         row: list[Run] = []
         room = width
         for key in ranked:

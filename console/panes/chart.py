@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from textual import events
+from textual.binding import BindingType
 
 from console import format as show
+from console import keys
 from console.desk import Desk
 from console.panes.candles import DASH, DOT, LINE, Canvas, Column, Scale, columns, nice, scale_of
 from console.panes.ladder import distrust
 from console.panes.lines import LinePane, Row, Run, fitted, short, wrap
 from engine.events import Bar, Side
-from engine.views import ChartView, LadderView
+from engine.views import ChartLiveView, ChartView, LadderView
 
 ZOOMS = ((8, 1), (4, 1), (2, 1), (1, 1), (1, 2), (1, 4))  # bars a column, cells a column
 PLAIN = 3  # the zoom of one bar, one cell
@@ -33,10 +35,11 @@ INTERVALS = (
 
 
 class ChartPane(LinePane):
-    """Candles. Keys: `zoom_in`, `zoom_out`, `scroll_left`, `scroll_right`, `page_left`, `page_right`, `newest`."""
+    """Candles."""
 
     title: ClassVar[str] = "Chart"
-    shows = ((ChartView, None),)
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="chart")]
+    shows = ((ChartView, None), (ChartLiveView, None))
 
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:
         super().__init__(desk, id=id)
@@ -58,8 +61,7 @@ class ChartPane(LinePane):
 
     def scroll_bars(self, columns: int) -> None:
         """Towards older (negative) or newer columns; at the newest the chart follows the market again."""
-        view = self.desk.get(ChartView)
-        bars = every(view)
+        bars = every(self.desk.get(ChartView), self.desk.get(ChartLiveView))
         if not bars:
             return
         end = self._end(bars) + columns * ZOOMS[self._zoom][0]
@@ -114,17 +116,19 @@ class ChartPane(LinePane):
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         if self._watched != (desk.market, desk.timeframe_ms):
             self._watched, self._end_ms = (desk.market, desk.timeframe_ms), None
-        view = desk.get(ChartView)
-        bars = every(view)
+        view, live = desk.get(ChartView), desk.get(ChartLiveView)
+        bars = every(view, live)
         warning = distrust(desk, desk.get(LadderView))
         if view is None or not bars:
             said = f"no {show.timeframe(desk.timeframe_ms)} bars of {show.market_name(desk.market)} yet"
             return [((line, "muted"),) for line in wrap(f"{warning}; {said}" if warning else said, width)]
         end = self._end(bars)
         head = [header(view, bars, end, width, warning, desk.connected)] if height >= 4 else []
-        return [*head, *self._plot(view, bars, end, width, height - len(head), bool(warning))]
+        return [*head, *self._plot(view, live, bars, end, width, height - len(head), bool(warning))]
 
-    def _plot(self, view: ChartView, bars: Sequence[Bar], end: int, width: int, height: int, stale: bool) -> list[Row]:
+    def _plot(
+        self, view: ChartView, live: ChartLiveView | None, bars: Sequence[Bar], end: int, width: int, height: int, stale: bool
+    ) -> list[Row]:
         price_cells = max(len(show.ticks(price, view.tick)) for price in (bars[-1].high, bars[end - 1].high))
         axis_cells = price_cells + 3 if width >= price_cells + 3 + 10 else 0
         time_lines = 1 if height >= 6 else 0
@@ -136,7 +140,7 @@ class ChartPane(LinePane):
         shown = columns(bars, end, self._fit, together, len(view.bars))
         start = max(room - len(shown) * cells, 0) if len(bars) >= self._fit else 0
         price = float(view.tick)
-        levels = [(name, value / price) for name, value in view.lines if value > 0]
+        levels = [(name, value / price) for name, value in (live.lines if live else ()) if value > 0]
         scale = scale_of(shown, lines, [value for _, value in levels])
         canvas = Canvas(room, lines)
         draw_levels(canvas, scale, levels)
@@ -147,7 +151,7 @@ class ChartPane(LinePane):
                     canvas.put(start + place * cells, y, "┊", "faint")
             else:
                 canvas.candle(column, scale, start + place * cells, cells)
-        draw_marks(canvas, scale, view, shown, start, cells, bars[0].timeframe_ms * together)
+        draw_marks(canvas, scale, live.marks if live else (), shown, start, cells, bars[0].timeframe_ms * together)
         rows = [canvas.row(y) for y in range(lines)]
         if axis_cells:
             labels = axis(view, scale, levels, bars[-1].close, stale, price_cells)
@@ -172,11 +176,14 @@ class ChartPane(LinePane):
         return [(*canvas.row(y), (label if y == 0 else "", "muted")) for y in range(lines)]
 
 
-def every(view: ChartView | None) -> tuple[Bar, ...]:
-    """Closed bars and the unfinished one."""
+def every(view: ChartView | None, live: ChartLiveView | None) -> tuple[Bar, ...]:
+    """Closed bars and the unfinished one, which may be older than they are between two pictures."""
     if view is None:
         return ()
-    return view.bars if view.unfinished is None else (*view.bars, view.unfinished)
+    last = live.unfinished if live is not None else None
+    if last is None or (view.bars and last.open_ms <= view.bars[-1].open_ms):
+        return view.bars
+    return (*view.bars, last)
 
 
 def header(view: ChartView, bars: Sequence[Bar], end: int, width: int, warning: str, connected: bool) -> Row:
@@ -224,11 +231,17 @@ def draw_overlays(
 
 
 def draw_marks(
-    canvas: Canvas, scale: Scale, view: ChartView, shown: Sequence[Column | None], start: int, cells: int, column_ms: int
+    canvas: Canvas,
+    scale: Scale,
+    marks: Sequence[tuple[int, int, Side, str]],
+    shown: Sequence[Column | None],
+    start: int,
+    cells: int,
+    column_ms: int,
 ) -> None:
     """Buying entries point up from under their bar, selling ones down from above it; a cross is where we left."""
     found = {column.open_ms // column_ms: (place, column) for place, column in enumerate(shown) if column is not None}
-    for venue_ms, price, side, purpose in view.marks:
+    for venue_ms, price, side, purpose in marks:
         place, column = found.get(venue_ms // column_ms, (0, None))
         if column is None:
             continue

@@ -5,7 +5,9 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from textual import events
+from textual.binding import BindingType
 
+from console import keys
 from console.desk import Desk
 from console.format import decimals
 from console.panes.axis import Axis, Level, grouped
@@ -21,9 +23,10 @@ MINUTE_NS = 60_000_000_000
 
 
 class LadderPane(LinePane):
-    """Prices in the middle. Keys: `recentre`, `group_more`, `group_less`, `scroll_up`, `scroll_down`, `page_up`, `page_down`."""
+    """Prices in the middle."""
 
     title: ClassVar[str] = "Ladder"
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="ladder")]
     shows = ((LadderView, None),)
 
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:

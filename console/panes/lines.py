@@ -1,5 +1,6 @@
 """Rows of styled runs in, cached strips out: what the hot panes share. Only rows that changed are drawn again."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -12,6 +13,8 @@ from textual.strip import Strip
 
 from console.desk import Desk
 from console.panes.base import Pane
+
+log = logging.getLogger(__name__)
 
 Run = tuple[str, str]  # text, and what it is: a name of `NAMES`, with " bold" or " reverse" after it
 Row = tuple[Run, ...]
@@ -88,12 +91,14 @@ class LinePane(Pane):
         try:
             self.update_from(self.desk)
         except Exception as error:
-            self.log.error(error)
+            log.error("%s could not be painted", self.id, exc_info=error)
             self.show_problem(f"{type(error).__name__}: {error}")
 
     def show_problem(self, text: str) -> None:
         """This pane could not be painted: say so in its place."""
-        self._show([(("! this pane could not be drawn", "halt"),), *(((line, "muted"),) for line in wrap(text, self.size.width))])
+        log_file = getattr(self.app, "log_file", None)
+        said = f"{text} (see {log_file})" if log_file is not None else text
+        self._show([(("! this pane could not be drawn", "halt"),), *(((line, "muted"),) for line in wrap(said, self.size.width))])
 
     def on_resize(self) -> None:
         self.repaint()
@@ -114,6 +119,7 @@ class LinePane(Pane):
         if width != self._strip_width:
             before, strips = [], []
             self._strip_width = width
+            self.refresh()  # what Textual drew at this width from the rows before
         most = max(len(rows), len(before))
         changed = [y for y in range(most) if y >= len(rows) or y >= len(before) or rows[y] != before[y]]
         kept: list[Strip | None] = strips[: len(rows)] + [None] * (len(rows) - len(strips))

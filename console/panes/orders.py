@@ -4,23 +4,23 @@ from typing import ClassVar
 
 from console import format as show
 from console.desk import Desk
-from console.panes.lines import Row, Run
+from console.panes.lines import Row, Run, wrap
 from console.panes.rows import RowsPane
 from console.panes.table import Column, table
 from engine.events import OrderState, Side
 from engine.views import OrderRow, OrdersView, Picture, StatusView
 
 COLUMNS = (
-    Column("age", 7),
-    Column("market", 8, right=False, least=5),
-    Column("purpose", 4, right=False),
+    Column("age", 8),
+    Column("market", 7, right=False, least=5),
+    Column("purpose", 5, right=False, least=5),
     Column("side", 1, right=False),
-    Column("kind", 9, right=False),
+    Column("kind", 10, right=False),
     Column("size", 2),
     Column("filled", 6),
     Column("price", 3),
-    Column("state", 5, right=False),
-    Column("reason", 10, right=False, least=8),
+    Column("state", 4, right=False),
+    Column("reason", 9, right=False, least=16),
 )
 WORDS = {OrderState.PARTLY_FILLED.value: "partly"}
 LOOKS = {
@@ -40,7 +40,7 @@ class OrdersPane(RowsPane):
     def versions(self) -> tuple[object, ...]:
         status = self.desk.get(StatusView, "")
         second = status.at // 1_000_000_000 if status and self._all() else 0
-        return (*super().versions(), second, self.cursor, self.has_focus)
+        return (*super().versions(), second, status.waits_for if status else (), self.cursor, self.has_focus)
 
     def _all(self) -> tuple[OrderRow, ...]:
         view = self.desk.get(OrdersView, "")
@@ -57,13 +57,24 @@ class OrdersPane(RowsPane):
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         rows = self._all()
         if not rows:
-            return [(("no orders" if desk.get(OrdersView, "") else "waiting for the account", "muted"),)]
+            return self.nothing("no orders", desk.get(OrdersView, "") is not None, width)
         status = desk.get(StatusView, "")
         at = status.at if status else 0
         view = desk.get(OrdersView, "")
         working = len(view.open) if view else 0
         cells = [self._cells(row, at, place >= working) for place, row in enumerate(rows)]
-        return self.framed(table(COLUMNS, cells, width - 2), height)
+        lines = self.framed(table(COLUMNS, cells, width - 2), height)
+        return [*lines, *self._told(lines, width, height)]
+
+    def _told(self, lines: list[Row], width: int, height: int) -> list[Row]:
+        """Under the table, a reason that was cut in it: of the order under the cursor, else of the newest that has one."""
+        told = [row for row in self._all() if row.reason]
+        at = self.at_cursor() if self.has_focus else ""
+        row = next((row for row in told if row.client_id == at), told[0] if told else None)
+        if row is None or any(text.startswith(row.reason) for line in lines for text, _ in line):
+            return []
+        said = wrap(f"{row.purpose} {row.side.name} {row.quantity} {row.state}: {row.reason}", width - 2)
+        return [(("  ", "text"), (line, "muted")) for line in said] if len(lines) + len(said) <= height else []
 
     def _cells(self, row: OrderRow, at: int, over: bool) -> list[Run]:
         side = "bid" if row.side is Side.BUY else "ask"

@@ -8,7 +8,7 @@ from console.panes.lines import Row, Run
 from console.panes.rows import RowsPane
 from console.panes.table import Column, table
 from engine.events import Trust
-from engine.views import LadderView, Picture, PositionRow, PositionsView
+from engine.views import LadderView, Picture, PositionRow, PositionsView, StatusView
 
 COLUMNS = (
     Column("market", 2, right=False, least=5),
@@ -35,7 +35,10 @@ class PositionsPane(RowsPane):
 
     def versions(self) -> tuple[object, ...]:
         desk = self.desk
-        return (desk.market, desk.connected, desk.version(PositionsView, ""), self._old(desk.market), self.cursor, self.has_focus)
+        status = desk.get(StatusView, "")
+        waits = status.waits_for if status else ()
+        seen = (desk.market, desk.connected, desk.version(PositionsView, ""), waits)
+        return (*seen, self._old(desk.market), self.cursor, self.has_focus)
 
     def _old(self, market: str) -> bool:
         ladder = self.desk.get(LadderView, market)
@@ -53,7 +56,7 @@ class PositionsPane(RowsPane):
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         view = desk.get(PositionsView, "")
         if view is None or not view.rows:
-            return [(("no open position" if view else "waiting for the account", "muted"),)]
+            return self.nothing("no open position", view is not None, width)
         return self.framed(table(COLUMNS, [self._cells(row) for row in view.rows], width - 2), height)
 
     def _price(self, row: PositionRow, text: str) -> str:

@@ -5,7 +5,8 @@ from typing import ClassVar
 from textual import events
 
 from console.desk import Desk
-from console.panes.lines import LinePane, Row
+from console.panes.lines import LinePane, Row, wrap
+from engine.views import StatusView
 
 MOVES = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -10, "pagedown": 10, "home": -10_000, "end": 10_000}
 
@@ -53,6 +54,13 @@ class RowsPane(LinePane):
 
     def on_blur(self) -> None:
         self.repaint()
+
+    def nothing(self, what: str, known: bool, width: int) -> list[Row]:
+        """No rows: that is only said for sure when the engine waits for nothing."""
+        status = self.desk.get(StatusView, "")
+        waits = status.waits_for if status is not None else ()
+        said = f"{what} known yet; the engine waits: {'; '.join(waits)}" if known and waits else what if known else ""
+        return [((line, "muted"),) for line in wrap(said or "waiting for the account", width)]
 
     def framed(self, lines: list[Row], height: int) -> list[Row]:
         """The header, then as many rows as there is room for, the cursor's among them."""

@@ -12,7 +12,7 @@ from console import format as show
 from console.desk import Desk
 from console.panes.lines import LinePane, Row, Run
 from engine.events import Trading, Trust
-from engine.views import AccountView, LadderView, Picture, StatusView
+from engine.views import AccountView, LadderView, Picture, PositionsView, StatusView
 
 OLD_AFTER_MS = 3_000  # book.stale_after_ms of the default settings; the book's own trust decides before it
 RATE_OVER_NS = 2_000_000_000
@@ -32,7 +32,9 @@ class StatusPane(LinePane, can_focus=False):
     """`now` is monotonic seconds: between frames the data's age goes on growing."""
 
     title: ClassVar[str] = "Status"
-    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""), (AccountView, ""), (LadderView, None))
+    shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = (
+        *((StatusView, ""), (AccountView, ""), (PositionsView, ""), (LadderView, None)),
+    )
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane--{mode}" for mode in ("demo", "paper", "testnet", "live")}
     DEFAULT_CSS = """
     StatusPane {
@@ -81,9 +83,11 @@ class StatusPane(LinePane, can_focus=False):
         age_run = (f"{'!' if old else ''}{show.duration(age)}", "stale bold" if old else "text")
         mode = (f" {status.mode.value.upper()} ", f"{status.mode.value} bold reverse")
         gone = not desk.connected
-        word = "NO LINK" if gone else "FLATTENING" if status.flattening else status.trading.value.upper()
+        flattening = "FLAT, HALTED" if desk.flat else "FLATTENING"
+        word = "NO LINK" if gone else flattening if status.flattening else status.trading.value.upper()
         look = "halt bold reverse" if gone or status.flattening else TRADING_LOOKS[status.trading]
         state = (f" {word} " if "reverse" in look else word, look)
+        gain = pnl(account, old and age >= 0)
         drops = (str(status.dropped), "stop bold" if status.dropped else "text")
         name, short = show.market_name(desk.market), show.market_name(desk.market, short=True)
         return [
@@ -95,7 +99,7 @@ class StatusPane(LinePane, can_focus=False):
             fact(7, "tick-to-wire p99", "p99", show.micros(status.tick_to_wire_p99_us)),
             fact(9, "events", "", f"{show.count(self._rate(status))}/s"),
             Part(10, (("drops ", "muted"), drops), (("d", "muted"), drops)),
-            Part(5, (("PnL ", "muted"), pnl(account)), (pnl(account),), end=True),
+            Part(5, (("PnL ", "muted"), gain), (gain,), end=True),
             Part(6, ((show.clock(status.at), "text"), ("Z ", "muted")), ((show.clock(status.at), "text"),), end=True),
         ]
 
@@ -116,11 +120,13 @@ def fact(rank: int, name: str, short: str, value: str) -> Part:
     return Part(rank, ((f"{name} ", "muted"), (value, "text")), ((f"{short} ".lstrip(), "muted"), (value, "text")))
 
 
-def pnl(account: AccountView | None) -> Run:
-    """Of the session: realised + unrealised - fees + funding."""
+def pnl(account: AccountView | None, old: bool = False) -> Run:
+    """Of the session: realised + unrealised - fees + funding; `!` where the mark in it is old."""
     if account is None:
         return ("-", "muted")
     total = str(Decimal(account.realised) + Decimal(account.unrealised) - Decimal(account.fees) + Decimal(account.funding))
+    if old:
+        return (f"!{show.money(total, sign=True)}", "stale bold")
     return (show.money(total, sign=True), f"{('down', 'text', 'up')[show.trend(total) + 1]} bold")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import ClassVar
 
 from rich.table import Table
@@ -24,9 +25,9 @@ NOTES = (
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "close", "Close")]
 
-    def __init__(self, remapped: Mapping[str, str]) -> None:
+    def __init__(self, remapped: Mapping[str, str], log_file: Path | None = None) -> None:
         super().__init__()
-        self._remapped = remapped
+        self._remapped, self._log_file = remapped, log_file
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog", classes="-help") as box:
@@ -44,7 +45,8 @@ class HelpScreen(ModalScreen[None]):
                         table.add_row(Text(name, "bold"), Text(label), Text(key.help))
                     yield Static(group, classes="group")
                     yield Static(table)
-                yield Static(NOTES, classes="hint", markup=False)
+                logged = f" What fails here is logged in {self._log_file}." if self._log_file is not None else ""
+                yield Static(NOTES + logged, classes="hint", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

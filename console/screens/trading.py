@@ -168,7 +168,7 @@ class TradingScreen(Screen[None]):
         self.program.next_theme()
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.program.user_keys))
+        self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))
 
     def action_palette(self) -> None:
         self.app.action_command_palette()

@@ -1,6 +1,7 @@
 """The core's state in; the pictures that a console watching one market needs out. Nothing here changes the state."""
 
 import math
+from collections.abc import Callable
 
 from engine.config import Settings
 from engine.core.state import MarketState, State
@@ -11,6 +12,7 @@ from engine.processor.features import imbalance
 from engine.views import (
     AccountView,
     AnyPicture,
+    ChartLiveView,
     ChartView,
     IndicatorsView,
     JudgmentView,
@@ -28,14 +30,16 @@ FINISHED_SHOWN = 50
 OVERLAYS = ("sma_20", "sma_50", "bollinger_upper", "bollinger_lower")
 
 
-def pictures(state: State, settings: Settings, watch: Watch) -> list[AnyPicture]:
-    """Everything but the status line, which the runtime adds."""
+def pictures(
+    state: State, settings: Settings, watch: Watch, charts: Callable[[MarketState, int], ChartView] | None = None
+) -> list[AnyPicture]:
+    """Everything but the status line, which the runtime adds. `charts` stands in for `chart`: one that remembers."""
     found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
     held = state.markets.get(watch.market)
     if held is not None:
         found += [ladder(state, settings, held, watch.depth), judgment(held), indicators(held, watch.timeframe_ms)]
         if watch.timeframe_ms in held.bars:
-            found.append(chart(state, held, watch.timeframe_ms))
+            found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, held, watch.timeframe_ms)]
     return found
 
 
@@ -89,28 +93,32 @@ def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> L
     )
 
 
-def chart(state: State, held: MarketState, timeframe_ms: int) -> ChartView:
-    market, tick = held.instrument.market, float(held.instrument.tick)
-    bars = held.bars[timeframe_ms]
-    closed = tuple(bars.closed[-BARS_SHOWN:])
+def chart(held: MarketState, timeframe_ms: int) -> ChartView:
+    closed = tuple(held.bars[timeframe_ms].closed[-BARS_SHOWN:])
     rows = {row[0]: row[1:] for row in held.overlays.get(timeframe_ms, [])[-BARS_SHOWN - 1 :]}
     blank = (math.nan,) * len(OVERLAYS)
     columns = [rows.get(bar.open_ms, blank) for bar in closed]
+    overlays = {name: tuple(column[n] for column in columns) for n, name in enumerate(OVERLAYS)}
+    return ChartView(held.instrument.market, timeframe_ms, held.instrument.tick, closed, overlays)
+
+
+def chart_version(held: MarketState, timeframe_ms: int) -> tuple[int, ...]:
+    """Differs whenever `chart` would: a bar closed, or its overlays were reckoned. The lists grow and are cut at once."""
+    closed, rows = held.bars[timeframe_ms].closed, held.overlays.get(timeframe_ms, [])
+    return len(closed), closed[-1].open_ms if closed else -1, len(rows), rows[-1][0] if rows else -1
+
+
+def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveView:
+    market, tick = held.instrument.market, float(held.instrument.tick)
+    bars = held.bars[timeframe_ms]
+    since_ms = bars.closed[-min(BARS_SHOWN, len(bars.closed))].open_ms if bars.closed else 0
     position = state.portfolio.positions.get(market, FLAT)
     lines: list[tuple[str, float]] = []
     if position.quantity:
         lines.append(("entry", float(position.entry(held.instrument))))
         lines += [(name, order.trigger * tick) for name, order in guards(state, market).items()]
-    return ChartView(
-        market,
-        timeframe_ms,
-        held.instrument.tick,
-        closed,
-        bars.unfinished,
-        {name: tuple(column[n] for column in columns) for n, name in enumerate(OVERLAYS)},
-        tuple(mark for mark in held.fill_marks if not closed or mark[0] >= closed[0].open_ms),
-        tuple(lines),
-    )
+    marks = tuple(mark for mark in held.fill_marks if mark[0] >= since_ms)
+    return ChartLiveView(market, timeframe_ms, bars.unfinished, marks, tuple(lines))
 
 
 def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:

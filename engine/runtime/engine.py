@@ -42,6 +42,7 @@ from engine.events import (
 )
 from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
 from engine.runtime import latch
+from engine.runtime.charts import Charts
 from engine.runtime.requests import Requests
 from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
@@ -95,6 +96,7 @@ class Engine:
         self.outputs = 0
         self._journal = journal
         self._p99s = (0.0, 0.0)
+        self._charts = Charts()
         self._listeners: list[Callable[[Event], None]] = []
         self._instruments: list[Instrument] = []
         self._tasks = Supervisor(self._crashed, self._failed)
@@ -202,7 +204,7 @@ class Engine:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         """What a console that watches `watch` should see now."""
-        return [self._status(watch), *pictures(self.state, self.settings, watch)]
+        return [self._status(watch), *pictures(self.state, self.settings, watch, self._charts.of)]
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` with each output of the core, at once; the function returned ends that."""
@@ -273,6 +275,7 @@ class Engine:
             return requests is not None and requests.unwritten
         self.outputs += len(out)
         urgent = False
+        troubles: list[str] = []
         for output in out:
             for listener in self._listeners:
                 listener(output)
@@ -281,11 +284,13 @@ class Engine:
                     self.alerts.append((output.at, output.level, output.text))
                     self.alerts_seen += 1
                 case LatchHalt():
-                    self._latch(output)
+                    troubles += self._latch(output)
                 case ReleaseHalt():
-                    self._unlatch(output)
+                    troubles += self._unlatch()
                 case _ if requests is not None:
                     urgent |= requests.carry_out(output, read_ns, before, after)
+        for text in troubles:  # through the core, as every alert goes: listeners and the journal get it too
+            urgent |= self.process(Alert(self.clock.now_ns(), Level.ERROR, text))
         return urgent or (requests is not None and requests.unwritten)
 
     def _emit(self, event: Event, read_ns: int) -> bool:
@@ -301,19 +306,24 @@ class Engine:
             self.first_position_ns = time.monotonic_ns()
         return urgent
 
-    def _unlatch(self, output: ReleaseHalt) -> None:
+    def _unlatch(self) -> list[str]:
+        """Returns what must be said about it."""
         try:
             latch.clear(self.folder)
         except BarterError as problem:
-            text = f"{problem}. The halt is released now, but a restart would find it."
-            self.alerts.append((output.at, Level.ERROR, text))
+            return [f"{problem}. The halt is released now, but a restart would find it."]
+        return []
 
-    def _latch(self, output: LatchHalt) -> None:
+    def _latch(self, output: LatchHalt) -> list[str]:
         try:
             latch.write(self.folder, output.reason)
+            if self._requests is None:  # nothing can wait behind it yet
+                latch.settle(self.folder)
         except BarterError as problem:
-            text = f"{problem}. Trading is halted now, but a restart would not know it."
-            self.alerts.append((output.at, Level.ERROR, text))
+            return [f"{problem}. Trading is halted now, but a restart would not know it."]
+        if self._requests is not None:
+            self._tasks.once("the halt latch", asyncio.to_thread(latch.settle, self.folder))
+        return []
 
     # --- tasks -----------------------------------------------------------------------------------------------------------
 

@@ -45,23 +45,33 @@ def read(folder: Path) -> str:
 
 
 def write(folder: Path, reason: str) -> None:
-    """Durable before it returns: written beside, flushed to the disk, renamed. Raises StateError."""
+    """Survives the end of this process as soon as it returns; a loss of power only after `settle`. Raises StateError.
+
+    Apart, since flushing to the disk takes milliseconds in which the cancels of a halt would wait.
+    """
     path = folder / NAME
     body = msgspec.json.encode(Latched(reason, datetime.now(UTC).isoformat(timespec="seconds")))
     try:
         beside = path.with_suffix(".new")
-        with beside.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
+        beside.write_bytes(body)
         beside.replace(path)
-        place = os.open(folder, os.O_RDONLY)  # the new name is durable only with its folder
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
     except OSError as problem:
         raise StateError(str(path), f"the halt could not be written ({problem.strerror})") from None
+
+
+def settle(folder: Path) -> None:
+    """Flush the latch to the disk, its name included; blocks. One released meanwhile needs nothing. Raises StateError."""
+    try:
+        for path in (folder / NAME, folder):
+            place = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(place)
+            finally:
+                os.close(place)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise StateError(str(folder / NAME), f"the halt could not be flushed to the disk ({problem.strerror})") from None
 
 
 def clear(folder: Path) -> bool:

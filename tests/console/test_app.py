@@ -3,6 +3,7 @@
 import time as real_time
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,35 @@ async def test_the_first_frame_comes_without_an_engine_and_then_says_what_it_wai
         await until(pilot, lambda: "Connecting to the engine" in drawn(app) and "F12 halt" in drawn(app))
         link.give(frames_of(pictures.empty()))
         await until(pilot, lambda: "Starting: " in drawn(app) and "synchronis" in drawn(app))
+
+
+async def test_flattening_is_said_until_flat_and_then_that_trading_stays_halted() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=LARGE) as pilot:
+        await settled(pilot, link)
+        halted = msgspec.structs.replace(pictures.status(Trading.HALTED, "flattened by the console"), flattening=True)
+        link.show(halted)
+        await until(pilot, lambda: "FLATTENING: closing every position" in drawn(app))
+        assert " FLATTENING " in drawn(app).splitlines()[1]
+        view = app.desk.get(PositionsView, "")
+        assert view is not None
+        link.show(PositionsView("", tuple(msgspec.structs.replace(row, quantity="0.000") for row in view.rows)))
+        await until(pilot, lambda: "FLAT. Trading stays halted until released" in drawn(app))
+        assert "FLATTENING" not in drawn(app) and " FLAT, HALTED " in drawn(app).splitlines()[1]
+        assert all(screen.has_class("-halted") for screen in app.screen_stack)
+        link.show(pictures.status(Trading.OFF, "released"))
+        await until(pilot, lambda: "FLAT." not in drawn(app) and " OFF " in drawn(app).splitlines()[0])
+
+
+async def test_troubles_of_the_link_are_among_the_engines_figures() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=LARGE) as pilot:
+        await settled(pilot, link)
+        assert "link troubles" not in drawn(app)
+        link.show(msgspec.structs.replace(pictures.status(), link_troubles=3))
+        await until(pilot, lambda: "link troubles" in drawn(app))
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

@@ -15,7 +15,7 @@ from console.desk import Desk
 from console.panes.candles import Canvas, Column, Scale, columns, nice, scale_of
 from console.panes.chart import ChartPane
 from engine.events import Bar, Side
-from engine.views import ChartView, Frame
+from engine.views import ChartLiveView, ChartView, Frame
 
 MINUTE = 60_000
 START = pictures.NOW_MS - 100 * MINUTE
@@ -31,8 +31,9 @@ def view(
     overlays: dict[str, tuple[float, ...]] | None = None,
     marks: tuple[tuple[int, int, Side, str], ...] = (),
     levels: tuple[tuple[str, float], ...] = (),
-) -> ChartView:
-    return ChartView(pictures.MARKET, MINUTE, Decimal("0.01"), bars, unfinished, overlays or {}, marks, levels)
+) -> tuple[ChartView, ChartLiveView]:
+    closed = ChartView(pictures.MARKET, MINUTE, Decimal("0.01"), bars, overlays or {})
+    return closed, ChartLiveView(pictures.MARKET, MINUTE, unfinished, marks, levels)
 
 
 @asynccontextmanager
@@ -50,8 +51,8 @@ def drawn(column: Column, low: float, high: float, height: int, width: int = 1) 
     return ["".join(text for text, _ in canvas.row(y)) for y in range(height)]
 
 
-def desk_with(picture: ChartView) -> Desk:
-    return pictures.desk_of(pictures.status(), pictures.ladder(105), picture)
+def desk_with(picture: tuple[ChartView, ChartLiveView]) -> Desk:
+    return pictures.desk_of(pictures.status(), pictures.ladder(105), *picture)
 
 
 def column_of(pane: ChartPane, x: int) -> str:
@@ -123,6 +124,16 @@ async def test_the_unfinished_bar_gives_the_last_price() -> None:
         assert "C 1.07" in lines(pane)[0]
 
 
+async def test_an_unfinished_bar_that_closed_meanwhile_is_not_drawn_twice() -> None:
+    desk = desk_with(view(bar(0), bar(1), unfinished=bar(2, close=107)))
+    async with shown(desk) as pane:
+        closed, _ = view(bar(0), bar(1), bar(2, close=103))
+        desk.apply(Frame(desk.next_news, (closed,), ()))
+        frame(pane)
+        assert "C 1.03" in lines(pane)[0]
+        assert sum(glyph in "┃╽╿╻╹" for glyph in column_of(pane, 3)) == 0
+
+
 async def test_newest_bar_stands_at_the_price_axis() -> None:
     bars = tuple(bar(minute) for minute in range(99))
     async with shown(desk_with(view(*bars, bar(99, 100, 200, 10, 150)))) as pane:
@@ -189,7 +200,7 @@ async def test_a_scrolled_chart_stays_while_new_bars_come_and_returns() -> None:
         pane.scroll_bars(-10)
         held = lines(pane)[3:]
         assert "10 newer bars →" in lines(pane)[0]
-        desk.apply(Frame(desk.next_news, (view(*bars, bar(99)),), ()))
+        desk.apply(Frame(desk.next_news, view(*bars, bar(99)), ()))
         frame(pane)
         assert "11 newer bars →" in lines(pane)[0]
         assert lines(pane)[3:][-1] == held[-1]
@@ -229,13 +240,13 @@ async def test_a_moving_last_bar_redraws_few_lines(seed: int) -> None:
         page(pane)
         built = pane.strips_built
         closed = pictures.bars()
-        old = pictures.chart(closed)
+        old = pictures.chart_live(closed)
         last = old.unfinished
         assert last is not None
         moved = Bar(
             last.market, last.timeframe_ms, last.open_ms, last.open, last.high, last.low, last.close - 1 - seed, 5_300, 90
         )
-        changed = ChartView(old.market, old.timeframe_ms, old.tick, old.bars, moved, old.overlays, old.marks, old.lines)
+        changed = ChartLiveView(old.market, old.timeframe_ms, moved, old.marks, old.lines)
         desk.apply(Frame(desk.next_news, (changed,), ()))
         frame(pane)
         page(pane)

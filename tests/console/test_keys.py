@@ -14,14 +14,17 @@ from console.app import Console, Parting
 from console.commands import BOUNCE_S, Presses
 from console.dialogs import Phrase, Question
 from console.panes.bars import KeyBar
+from console.panes.chart import ChartPane, every
+from console.panes.ladder import LadderPane
 from console.screens.help import HelpScreen
 from console.screens.trading import TradingScreen
 from engine.events import Action, Mode, Trading
-from engine.views import Leave, OrdersView, StatusView, Watch
+from engine.views import ChartLiveView, ChartView, Leave, OrdersView, StatusView, Watch
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
 IDS = [key.id for key in keys.KEYS]
+PANES = {"ladder": LadderPane, "chart": ChartPane}
 
 
 async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
@@ -52,14 +55,16 @@ def test_ids_are_unique_and_no_two_keys_are_the_same() -> None:
 def test_every_key_is_bound_once_and_only_the_kill_key_everywhere() -> None:
     screen = {binding.id: binding for binding in TradingScreen.BINDINGS if binding.id}  # type: ignore[union-attr]
     anywhere = {binding.id: binding for binding in Console.BINDINGS if binding.id}  # type: ignore[union-attr]
-    assert set(screen) | set(anywhere) == set(IDS)
+    panes = [binding.id for kind in PANES.values() for binding in kind.BINDINGS]  # type: ignore[union-attr]
+    assert len(set(panes)) == len(panes)
+    assert set(screen) | set(anywhere) | set(panes) == set(IDS)
     assert set(anywhere) == {"halt"}
     assert anywhere["halt"].priority and not any(binding.priority for binding in screen.values())
 
 
 def test_every_key_has_an_action_that_exists() -> None:
     for key in keys.KEYS:
-        owner = Console if key.anywhere else TradingScreen
+        owner = PANES[key.pane] if key.pane else Console if key.anywhere else TradingScreen
         assert callable(getattr(owner, f"action_{key.action.partition('(')[0]}", None)), key.id
 
 
@@ -82,7 +87,14 @@ def test_palette_entries_read_area_and_verb() -> None:
 
 @pytest.mark.parametrize(
     ("remapped", "names"),
-    [({"hlat": "f9"}, "hlat"), ({"halt": "k"}, "letter"), ({"arm": "d"}, "disarm"), ({"halt": ""}, "letter")],
+    [
+        ({"hlat": "f9"}, "hlat"),
+        ({"halt": "k"}, "letter"),
+        ({"arm": "d"}, "disarm"),
+        ({"halt": ""}, "letter"),
+        ({"chart_newest": "q"}, "quit"),
+        ({"quit": "k"}, "quit"),
+    ],
 )
 def test_a_remapping_that_cannot_be_is_a_sentence(remapped: dict[str, str], names: str) -> None:
     found = keys.problems(remapped)
@@ -347,10 +359,73 @@ async def test_space_recentres_the_ladder(monkeypatch: pytest.MonkeyPatch) -> No
         assert done == [1]
 
 
+# what each key of a pane does to it, after what was pressed before: (before, what is looked at)
+MOVES: dict[str, tuple[tuple[str, ...], Callable[[LadderPane | ChartPane], object], Callable[[object, object], bool]]] = {
+    "ladder_scroll_up": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after == before + 1),  # type: ignore
+    "ladder_scroll_down": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after == before - 1),  # type: ignore
+    "ladder_page_up": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after > before + 3),  # type: ignore
+    "ladder_page_down": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after < before - 3),  # type: ignore
+    "ladder_group_more": ((), lambda pane: pane.ticks_a_row, lambda before, after: (before, after) == (1, 2)),  # type: ignore
+    "ladder_group_less": (("]", "]"), lambda pane: pane.ticks_a_row, lambda before, after: (before, after) == (5, 2)),  # type: ignore
+    "chart_zoom_in": ((), lambda pane: pane._zoom, lambda before, after: after == before + 1),  # type: ignore
+    "chart_zoom_out": ((), lambda pane: pane._zoom, lambda before, after: after == before - 1),  # type: ignore
+    "chart_scroll_left": ((), lambda pane: newer(pane), lambda before, after: (before, after) == (0, 1)),  # type: ignore
+    "chart_scroll_right": (("left", "left"), lambda pane: newer(pane), lambda before, after: (before, after) == (2, 1)),  # type: ignore
+    "chart_page_left": ((), lambda pane: newer(pane), lambda before, after: after > before + 3),  # type: ignore
+    "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
+    "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
+}
+
+
+def newer(pane: ChartPane) -> int:
+    """How many bars lie to the right of what is shown."""
+    bars = every(pane.desk.get(ChartView), pane.desk.get(ChartLiveView))
+    return len(bars) - pane._end(bars)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [(row.id, key) for row in keys.KEYS if row.pane for key in row.key.split(",")], ids=lambda value: value
+)
+async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str) -> None:
+    before_it, look, holds = MOVES[name]
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        place = list(PANES).index(keys.BY_ID[name].pane) + 1
+        pane = app.trading.panes[place - 1]
+        assert isinstance(pane, LadderPane | ChartPane)
+        await pilot.press(str(3), key)  # somebody else's
+        untouched = look(pane)
+        await pilot.press(str(place), *before_it)
+        before = look(pane)
+        assert before_it or before == untouched
+        await pilot.press(key)
+        assert holds(before, look(pane)), (before, look(pane))
+        assert link.asks() == []
+
+
+def test_each_key_of_a_pane_is_tried() -> None:
+    assert list(MOVES) == [key.id for key in keys.KEYS if key.pane]
+
+
+async def test_the_palette_reaches_a_panes_key_from_any_pane() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        command = next(command for command in app.get_system_commands(app.screen) if command.title == "chart: zoom in")
+        chart = app.trading.panes[1]
+        assert isinstance(chart, ChartPane)
+        before = chart._zoom
+        await command.callback()
+        assert chart._zoom == before + 1
+
+
 async def test_help_shows_every_key() -> None:
     link = FakeLink(frames_of(pictures.busy()))
     app = program(link)
-    async with app.run_test(size=(160, 60)) as pilot:
+    async with app.run_test(size=(160, 90)) as pilot:
         await settled(pilot, link)
         await pilot.press("question_mark")
         await pilot.pause(0.2)

@@ -1,0 +1,353 @@
+"""What the console costs, itself and the engine, at 160x50, 12 frames and some 5,000 market events a second.
+
+    python -m tests.bench.console [--rounds 4] [--seconds 7] [--rate 5000] [--no-reader] [--smoke]
+
+Venue, engine and console are processes of their own; the console is on a pseudo-terminal and attached to the engine, which
+trades as often as its settings allow. Windows alternate: no console, a link that only reads (the engine makes and sends the
+same frames, and nothing draws them), the console. Facts: no order of unknown fate, the console leaves in good order, the
+engine lives through all of it, and every key that was counted was seen on the screen.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from console.app import DEPTH
+from console.engine_process import EngineProcess
+from console.engine_process import Order as EngineOrder
+from console.link import socket_link
+from console.venue_process import VenueProcess
+from engine.config import create_aster_config
+from engine.views import Goodbye, Leave, Watch
+from tests.bench import venue as bench
+from tests.bench.figures import cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table
+from tests.bench.recording import MARKET, find
+from tests.bench.soak import Load
+from tests.bench.terminal import COLUMNS, ROWS, Terminal
+from tests.bench.watched import Reader, watching
+
+FRAMES_PER_S = 12.0
+WARM_UP_S = 3.0  # of a console: imports, first frames
+KEYS = 40
+KINDS = ("none", "reader", "console")
+WORDS = {"none": "no console", "reader": "a link that reads", "console": "the console"}
+
+
+class Window(NamedTuple):
+    kind: str
+    begin: int  # monotonic ns
+    end: int
+    engine_cpu: float  # seconds
+    console_cpu: float
+    written: int  # bytes to the terminal
+    console_mb: float
+
+
+@contextlib.asynccontextmanager
+async def started(folder: Path, speed: float, capture: Path, **settings: dict[str, object]) -> AsyncIterator["Running"]:
+    """Venue and engine, watched, with the engine trading when entered."""
+    with watching(folder) as (engine_lines, venue_lines):
+        async with VenueProcess(bench.order(speed, capture), folder / "venue.log") as venue:
+            own = {"symbols": [MARKET], "state_dir": str(folder / "state"), "on_console_loss": "run"}
+            chosen = create_aster_config(engine=own, **settings)
+            order, said = venue.order, venue.said
+            wanted = EngineOrder(chosen, order.clock, said.rest, said.ws, True, order.api_key, order.secret)
+            engine = await EngineProcess.start(wanted, log=folder / "engine.log")
+            running = Running(venue, engine, Reader(engine_lines), Reader(venue_lines), folder)
+            try:
+                await running.told(60.0, "order")
+                yield running
+                assert engine.alive, f"the engine died: {engine.problem}"
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(engine.pid, 15)
+                await engine.stopped(20.0)
+                running.take()
+
+
+class Running:
+    """The processes, and the lines that they have written so far."""
+
+    def __init__(
+        self, venue: VenueProcess, engine: EngineProcess, engine_lines: Reader, venue_lines: Reader, folder: Path
+    ) -> None:
+        self.venue, self.engine, self.folder = venue, engine, folder
+        self._readers = (engine_lines, venue_lines)
+        self.lines: list[dict[str, Any]] = []
+
+    def take(self) -> None:
+        for reader in self._readers:
+            self.lines += reader.new()
+
+    async def told(self, within_s: float, what: str, since: int = 0, **facts: object) -> dict[str, Any]:
+        """The first line from number `since` on that says so; AssertionError when none comes in time."""
+        deadline = time.monotonic() + within_s
+        while True:
+            self.take()
+            for line in self.lines[since:]:
+                if line["what"] == what and all(line.get(name) == value for name, value in facts.items()):
+                    return line
+            assert self.engine.alive, f"the engine died: {self.engine.problem}"
+            assert time.monotonic() < deadline, f"no {what} {facts} within {within_s:g} s"
+            await asyncio.sleep(0.005)
+
+    def terminal(self, name: str) -> Terminal:
+        argv = ["attach", "--set", f"engine.state_dir={self.folder / 'state'}"]
+        return Terminal(self.folder / f"{name}.lines", argv)
+
+
+# --- windows ----------------------------------------------------------------------------------------------------------
+
+
+async def window(kind: str, running: Running, seconds: float, terminal: Terminal | None = None) -> Window:
+    def look() -> tuple[int, float, float, int]:
+        own = cpu_seconds(terminal.pid) if terminal else 0.0
+        return time.monotonic_ns(), cpu_seconds(running.engine.pid), own, terminal.written if terminal else 0
+
+    begin = look()
+    await asyncio.sleep(seconds)
+    end = look()
+    memory = resident_mb(terminal.pid) if terminal else 0.0
+    return Window(kind, begin[0], end[0], end[1] - begin[1], end[2] - begin[2], end[3] - begin[3], memory)
+
+
+async def read_only(running: Running, seconds: float) -> Window:
+    link = socket_link(lambda: _path(running), frames_per_s=FRAMES_PER_S)
+    welcome = await link.open()
+    await link.send(Watch(welcome.markets[0], 1_000, DEPTH))
+
+    async def read() -> None:
+        while not isinstance(await link.receive(), Goodbye):
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(1.0)
+    found = await window("reader", running, seconds)
+    await link.send(Leave(True))
+    await reading
+    await link.close()
+    return found
+
+
+async def _path(running: Running) -> Path:
+    return running.engine.socket
+
+
+async def screen(running: Running, seconds: float, number: int, keys: int) -> tuple[Window, list[int], dict[str, Any]]:
+    """A console's life: warm-up, the window, keys, and goodbye; with the console's own figures."""
+    async with running.terminal(f"console{number}") as terminal:
+        began = time.monotonic_ns()
+        await terminal.shows(b"USDT 1s", since=began, within_s=20.0)
+        await asyncio.sleep(WARM_UP_S)
+        found = await window("console", running, seconds, terminal)
+        seen = await timeframe_keys(terminal, keys)
+        terminal.press(b"q")
+        await asyncio.sleep(0.5)
+        terminal.press(b"l")
+        code = await terminal.gone()
+        assert code == 0, f"the console ended with {code}: {terminal.tail()[-2000:]!r}"
+    told = [line for line in Reader(terminal.lines).new() if line["what"] == "figures"]
+    assert len(told) == 1, "the console told no figures"
+    return found, seen, told[0]
+
+
+async def timeframe_keys(terminal: Terminal, number: int) -> list[int]:
+    """From `t` to the first bytes that name the other timeframe on the chart, each at a random phase of the frames."""
+    chance, seen = random.Random(number), []
+    for n in range(number):
+        await asyncio.sleep(0.2 + chance.random() / FRAMES_PER_S)
+        name = b"1m" if n % 2 == 0 else b"1s"
+        at = terminal.press(b"t")
+        words = (b"USDT " + name, b"no " + name + b" bars")
+        seen.append(await terminal.shows(*words, since=at) - at)
+    return seen
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def report(
+    windows: list[Window], running: Running, keys: list[int], consoles: list[dict[str, Any]], rss: list[tuple[float, float]]
+) -> None:
+    figures = next(line for line in running.lines if line["what"] == "figures")
+    lag = np.array(figures["lag"], dtype=np.int64).reshape(-1, 3)
+    drawn = np.array(figures["drawn"], dtype=np.int64).reshape(-1, 3)
+    sent = np.array(figures["sent"], dtype=np.int64).reshape(-1, 2)
+    mine = [one for one in windows if one.kind == "console"]
+    console_facts(mine, keys, consoles, rss)
+    frames = _within(sent, mine)
+    seconds = sum(one.end - one.begin for one in mine) / 1e9
+    kib = frames[:, 1].sum() / seconds / 1024
+    print(f"\nthe engine's side: {len(frames) / seconds:.1f} messages/s, {kib:,.0f} KiB/s over the link;", end=" ")
+    print("in its loop, without a pause:")
+    held, parts = _within(drawn, mine), (("making the pictures", 0), ("comparing and encoding them", 1))
+    rows = [(name, *percentiles_us(held[held[:, 2] == which][:, 1])) for name, which in parts]
+    table(("us a frame", "p50", "p99", "p99.9", "most"), rows)
+    engine_facts(windows, running, lag)
+
+
+def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, Any]], rss: list[tuple[float, float]]) -> None:
+    shares = [one.console_cpu / (one.end - one.begin) * 1e9 for one in mine]
+    rate = sum(one.written for one in mine) / sum(one.end - one.begin for one in mine) * 1e9
+    print(f"\nthe console at {COLUMNS}x{ROWS}: {statistics.mean(shares):.1%} of a core", end=" ")
+    print(f"({', '.join(f'{share:.1%}' for share in shares)}; aim 20%), {rate / 1024:,.0f} KiB/s to the terminal")
+    wall: dict[str, list[int]] = {"paint": [], "screen": [], "decode": [], "whole": []}
+    cpu: dict[str, list[int]] = {"paint": [], "screen": [], "decode": [], "whole": []}
+    ticks = 0
+    for one, figures in zip(mine, consoles, strict=True):
+        inside = [tick for tick in figures["tick"] if one.begin <= tick < one.end]
+        ticks += len(inside)
+        edges = np.array(inside)
+        whole = np.zeros((2, max(len(edges) - 1, 0)), dtype=np.int64)
+        for name in ("paint", "screen", "decode"):
+            rows = _within(np.array(figures[name], dtype=np.int64).reshape(-1, 3), [one])
+            wall[name] += rows[:, 1].tolist()
+            cpu[name] += rows[:, 2].tolist()
+            place = np.searchsorted(edges, rows[:, 0], side="right") - 1
+            for row, n in zip(rows, place, strict=True):
+                if 0 <= n < whole.shape[1]:
+                    whole[:, n] += row[1:]
+        wall["whole"] += whole[0].tolist()
+        cpu["whole"] += whole[1].tolist()
+    seconds = sum(one.end - one.begin for one in mine) / 1e9
+    words = {
+        "whole": "frame: all of these from one tick to the next",
+        "paint": "panes: what changed",
+        "screen": "screen: strips, diff, bytes",
+        "decode": "a message of the link decoded",
+    }
+    print(f"{ticks / seconds:.1f} frames/s; us:")
+    rows = []
+    for name, text in words.items():
+        mean = sum(cpu[name]) / max(len(cpu[name]), 1) / 1000
+        rows.append((text, len(wall[name]), *percentiles_us(wall[name])[:2], *percentiles_us(cpu[name])[:2], mean))
+    table(("", "count", "wall p50", "wall p99", "CPU p50", "CPU p99", "CPU mean"), rows)
+    print("  shares of the console's CPU: ", end="")
+    total = sum(one.console_cpu for one in mine)
+    print(", ".join(f"{name} {sum(cpu[name]) / 1e9 / max(total, 1e-9):.0%}" for name in ("paint", "screen", "decode")), end="")
+    print("; the rest is Textual's messages, timers, the writer thread and the socket")
+    p50, p99, _, most = percentiles_us(keys)
+    print(f"key to screen (`t` until the chart names the other timeframe), {len(keys)} keys: p50 {p50 / 1000:.1f}, ", end="")
+    print(f"p99 {p99 / 1000:.1f}, most {most / 1000:.1f} ms")
+    print(f"memory: console {rss[0][1]:.0f} -> {rss[-1][1]:.0f} MB over {rss[-1][0] - rss[0][0]:.0f} s", end="")
+    print(f", {slope_a_minute([at for at, _ in rss], [mb for _, mb in rss]):+.2f} MB/min (of the console that ran longest)")
+
+
+def engine_facts(windows: list[Window], running: Running, lag: "np.ndarray[Any, Any]") -> None:
+    orders = [line for line in running.lines if line["what"] == "order" and line["socket"] and line["handed"] and line["asked"]]
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    rows: list[tuple[object, ...]] = []
+    for kind in KINDS:
+        mine = [one for one in windows if one.kind == kind]
+        if not mine:
+            continue
+        inside = [line for line in orders if any(one.begin <= line["read"] < one.end for one in mine)]
+        beats = _within(lag, mine)
+        seconds = sum(one.end - one.begin for one in mine) / 1e9
+        events = sum(int(part[-1, 2] - part[0, 2]) for one in mine if len(part := _within(lag, [one])) > 1)
+        share = sum(one.engine_cpu for one in mine) / seconds
+        found[kind] = {
+            "kernel read to transport.write": _percentiles([line["handed"] - line["chunk"] for line in inside]),
+            "the engine's own tick_to_wire": _percentiles([line["marked"] - line["read"] for line in inside]),
+            "loop lag": _percentiles(beats[:, 1].tolist()),
+        }
+        print(f"\n{WORDS[kind]}: {len(mine)} windows, {seconds:.0f} s, {events / seconds:,.0f} events/s", end=", ")
+        print(f"{len(inside)} orders caused by frames, engine {share:.0%} of a core")
+        rows += [(f"{WORDS[kind]}: {name}", *values) for name, values in found[kind].items()]
+    print()
+    table(("us", "p50", "p90", "p95", "p99"), rows)
+    print("  ratios to no console (aim 1.1):")
+    rows = []
+    for kind in KINDS[1:]:
+        if kind in found and "none" in found:
+            for name, values in found[kind].items():
+                pairs = zip(values, found["none"][name], strict=True)
+                rows.append((f"{WORDS[kind]}: {name}", *(ours / max(theirs, 1e-9) for ours, theirs in pairs)))
+    table(("", "p50", "p90", "p95", "p99"), rows)
+
+
+def _percentiles(ns: list[int]) -> tuple[float, ...]:
+    return tuple(float(value) / 1000 for value in np.percentile(ns or [0], (50, 90, 95, 99)))
+
+
+def _within(rows: "np.ndarray[Any, Any]", windows: list[Window]) -> "np.ndarray[Any, Any]":
+    """The rows whose first column lies in one of the windows."""
+    kept = np.zeros(len(rows), dtype=bool)
+    for one in windows:
+        kept |= (rows[:, 0] >= one.begin) & (rows[:, 0] < one.end)
+    return rows[kept]
+
+
+async def run(rounds: int, seconds: float, rate: float, kinds: tuple[str, ...], keys: int, longest: float, folder: Path) -> None:
+    recording = find(folder)
+    load = Load.of(rate, recording)
+    print(f"console: {recording.words}, {MARKET}, looped, clock speed {load.speed:.1f}. {machine()}")
+    windows: list[Window] = []
+    pressed: list[int] = []
+    consoles: list[dict[str, Any]] = []
+    async with started(folder, load.speed, recording.path, **bench.BUSY) as running:
+        await asyncio.sleep(3.0)
+        for number in range(rounds):
+            for kind in kinds if number % 2 == 0 else kinds[::-1]:
+                if kind == "none":
+                    await asyncio.sleep(1.0)
+                    windows.append(await window(kind, running, seconds))
+                elif kind == "reader":
+                    windows.append(await read_only(running, seconds))
+                else:
+                    found, seen, figures = await screen(running, seconds, number, max(keys // rounds, 1))
+                    windows.append(found)
+                    pressed += seen
+                    consoles.append(figures)
+        rss = await memory(running, longest)
+        async with bench.aiohttp.ClientSession() as session:
+            assert (await bench.state(session, running.venue))["counters"]["orders"], "nothing was traded"
+    unknown = [line["id"] for line in running.lines if line["what"] == "order" and not line["answered"]]
+    assert not unknown, f"orders without an answer: {unknown[:5]}"
+    report(windows, running, pressed, consoles, rss)
+
+
+async def memory(running: Running, seconds: float) -> list[tuple[float, float]]:
+    """A console left alone: (seconds, MB) each half second after its warm-up."""
+    async with running.terminal("memory") as terminal:
+        await terminal.shows(b"USDT 1s", since=time.monotonic_ns(), within_s=20.0)
+        await asyncio.sleep(WARM_UP_S)
+        rows, began = [], time.monotonic()
+        while not rows or rows[-1][0] < seconds:
+            rows.append((time.monotonic() - began, resident_mb(terminal.pid)))
+            await asyncio.sleep(0.5)
+        terminal.press(b"q")
+        await asyncio.sleep(0.5)
+        terminal.press(b"l")
+        assert await terminal.gone() == 0
+        return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=4, metavar="N", help="windows of each kind (default 4)")
+    parser.add_argument("--seconds", type=float, default=7.0, metavar="N", help="real seconds of a window (default 7)")
+    parser.add_argument("--rate", type=float, default=5_000.0, metavar="N", help="messages a second (default 5000)")
+    parser.add_argument("--no-reader", action="store_true", help="leave out the windows with a link that only reads")
+    parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
+    arguments = parser.parse_args()
+    rounds, seconds, keys, longest = arguments.rounds, arguments.seconds, KEYS, 20.0
+    if arguments.smoke:
+        rounds, seconds, keys, longest = 1, 3.0, 6, 3.0
+    kinds = tuple(kind for kind in KINDS if not (kind == "reader" and arguments.no_reader))
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(rounds, seconds, arguments.rate, kinds, keys, longest, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
