@@ -34,6 +34,7 @@ from engine.events import (
     TrustChanged,
 )
 from engine.runtime.requests import Requests
+from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor
 from engine.signal.binance import Feed, Rest, feed, rest
 from engine.signal.binance.decode import Decoder, Grid
@@ -58,7 +59,7 @@ class Collector:
         )
         listed = aster(clock.now_ns())
         self.decoder.list(listed)
-        self.requests = Requests(clock, self.rest, None, self.decoder, [listed], self.tasks, self.emit)
+        self.requests = Requests(clock, self.rest, None, self.decoder, [listed], self.tasks, Latencies(), self.emit)
         self.feeds = {route: Feed(route, ws, [listed], self.decoder, clock, FIRST_DATA_S, self.emit) for route in routes}
         self.requests.feeds = self.feeds
         self.emit(Started(clock.now_ns(), "test00", "", Mode.DEMO, "", "0"), 0)

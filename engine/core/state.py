@@ -99,7 +99,6 @@ class State(msgspec.Struct):
     trading: Trading = Trading.OFF
     trading_reason: str = "not started"
     flattening: bool = False
-    stopping: bool = False
     markets: dict[str, MarketState] = {}
     orders: dict[str, Order] = {}  # all that are alive and the newest finished ones
     alive: dict[str, None] = {}  # ids of those that are not final: what ticks and decisions walk over

@@ -104,7 +104,6 @@ class Engine:
         self._account: BinanceAccount | None = None
         self._requests: Requests | None = None
         self._command_number = 0
-        self._collecting = False
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -128,8 +127,16 @@ class Engine:
         if self.credentials is not None:
             settings = self.settings.venue
             self._account = BinanceAccount(self.credentials, self.endpoints.rest, self.clock, settings.recv_window_ms)
-        self._requests = Requests(self.clock, self._rest, self._account, self.decoder, self._instruments, self._tasks, self._emit)
-        self._requests.latencies = self.latencies
+        self._requests = Requests(
+            self.clock,
+            self._rest,
+            self._account,
+            self.decoder,
+            self._instruments,
+            self._tasks,
+            self.latencies,
+            self._emit,
+        )
         self._start_feeds()
         self._tasks.keep("the timer", self._tick, money_path=True)
         self._tasks.keep("the loop's watch", self._watch_lag)

@@ -48,12 +48,13 @@ class Requests:
         decoder: Decoder,
         instruments: list[Instrument],
         tasks: Supervisor,
+        latencies: Latencies,
         emit: Emit,
     ) -> None:
         self.clock, self.rest, self.account, self.decoder, self.tasks, self.emit = clock, rest, account, decoder, tasks, emit
         self._symbols = {instrument.market: instrument.venue_symbol for instrument in instruments}
         self.feeds: dict[str, Feed] = {}
-        self.latencies = Latencies()
+        self.latencies = latencies
         self._wires: dict[int, Wire] = {}  # of orders and cancels whose reply has not come
         self._asked = 0
 
