@@ -8,6 +8,7 @@ import contextlib
 import inspect
 import logging
 import signal
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 
 from console import keys, theme
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
+from console.kill import SWITCH_S, KillKey, reading
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS
 from engine.events import Action, Alert, Filled, Level, OrderChanged, Trading, TradingChanged
@@ -82,6 +85,7 @@ class Console(App[Parting], inherit_bindings=False):
         self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
         self.desk = Desk()
         self.presses = Presses()
+        self.kill = KillKey(self.presses, lambda ask: self.link.send_now(ask), now)
         self.trading = TradingScreen(self.desk, now)
         self.user_keys = dict(user_keys or {})
         self.painted_soon = False  # an urgent paint was made since the last frame
@@ -95,11 +99,15 @@ class Console(App[Parting], inherit_bindings=False):
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
+    def get_driver_class(self) -> type[Driver]:
+        return reading(super().get_driver_class())
+
     def on_mount(self) -> None:
         wrong = keys.problems(self.user_keys)
         if wrong:
             self.user_keys = {}
         self.set_keymap(self.user_keys)
+        self.kill.remap(self.user_keys.get("halt", keys.BY_ID["halt"].key).split(","))
         self.reread_themes()
         if self._wear in self.available_themes:
             self.theme = self._wear
@@ -112,6 +120,7 @@ class Console(App[Parting], inherit_bindings=False):
         self.set_interval(1.0, self.reread_themes)
         self._follow()
         if not self.is_headless:
+            sys.setswitchinterval(SWITCH_S)
             for name in SIGNALS:
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().add_signal_handler(name, self.exit, Parting.SIGNAL)
@@ -271,12 +280,10 @@ class Console(App[Parting], inherit_bindings=False):
     # --- commands ------------------------------------------------------------------------------------------------------
 
     async def action_halt(self) -> None:
-        """The kill key: the command is sent from here, before anything is drawn."""
-        now = self.now()
-        if self.presses.bounced("halt", now):
-            return
-        flatten = self.presses.kill_flattens(now)
-        if await self.ask(Action.FLATTEN if flatten else Action.HALT):
+        """The kill key: the command is sent before anything is drawn, if it was not on its way already."""
+        ask = self.kill.take()
+        if ask is not None and await self.send(ask):
+            flatten = ask.action is Action.FLATTEN
             word = "Flatten asked: every position is closed, reduce-only." if flatten else "Halt asked. Again: flatten."
             self.say(word, "error")
 

@@ -4,6 +4,7 @@ A held key repeats every few tens of milliseconds and an old switch bounces: bot
 """
 
 import secrets
+import threading
 
 BOUNCE_S = 0.3
 AGAIN_WITHIN_S = 3.0
@@ -16,9 +17,13 @@ def fresh_id() -> str:
 
 
 class Presses:
-    """Remembers the newest press of each key. Times are monotonic seconds."""
+    """Remembers the newest press of each key. Times are monotonic seconds.
+
+    The kill key's are told from the thread that reads the terminal, what the screen shows from the loop.
+    """
 
     def __init__(self) -> None:
+        self._one = threading.Lock()
         self._pressed: dict[str, float] = {}
         self._waiting: dict[str, tuple[str, float]] = {}  # key: what it was about, when it was first pressed
         self._halt_asked = False
@@ -40,20 +45,21 @@ class Presses:
 
     def shown(self, halted: bool, now: float) -> None:
         """What the screen says of the halt; told once a frame."""
-        if not halted:
-            if self._halted_since is not None:
-                self._halt_asked = False
-            self._halted_since = None
-        elif self._halted_since is None:
-            self._halted_since = now
+        with self._one:
+            if halted and self._halted_since is None:
+                self._halted_since = now
+            elif not halted and self._halted_since is not None:
+                self._halt_asked, self._halted_since = False, None
 
     def released(self) -> None:
         """A release was asked for: the next press of the kill key halts."""
-        self._halt_asked, self._halted_since = False, None
+        with self._one:
+            self._halt_asked, self._halted_since = False, None
 
     def kill_flattens(self, now: float) -> bool:
         """Whether this press of the kill key is the second one: of ours, or after a halt that was there to be read."""
-        seen = self._halted_since is not None and now - self._halted_since >= HALT_SEEN_S
-        again = self._halt_asked or seen
-        self._halt_asked = True
-        return again
+        with self._one:
+            seen = self._halted_since is not None and now - self._halted_since >= HALT_SEEN_S
+            again = self._halt_asked or seen
+            self._halt_asked = True
+            return again

@@ -11,6 +11,7 @@ from engine.errors import LinkError
 from engine.views import PROTOCOL, Answer, Ask, Frame, Goodbye, Hello, Leave, Watch, Welcome, decode_to_console, encode
 
 if TYPE_CHECKING:
+    from console.hotline import Hotline
     from engine.server import Consoles
     from engine.wire import Wire
 
@@ -38,17 +39,32 @@ class Link(Protocol):
         with its id, over a new link.
         """
 
+    def send_now(self, ask: Ask) -> bool:
+        """From any thread, past everything that the loop does; False where there is no such way or it is broken."""
+
     async def close(self) -> None:
         """End the link; without a `Leave` before it, the engine takes it for the loss of this console."""
 
 
 class WireLink:
-    """The link over whatever wire `connect` makes. `left` is the goodbye that was sent, None without one."""
+    """The link over whatever wire `connect` makes. `left` is the goodbye that was sent, None without one.
 
-    def __init__(self, connect: Connect, *, control: bool = True, frames_per_s: float = 12.0, protocol: int = PROTOCOL) -> None:
+    `direct` makes the connection for `send_now`; it is called in a thread, once the engine has said welcome.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        control: bool = True,
+        frames_per_s: float = 12.0,
+        direct: "Callable[[], Hotline | None] | None" = None,
+    ) -> None:
         self.left: Leave | None = None
         self._connect = connect
-        self._hello = Hello(protocol, __version__, control, frames_per_s)
+        self._direct = direct if control else None
+        self._hotline: Hotline | None = None
+        self._hello = Hello(PROTOCOL, __version__, control, frames_per_s)
         self._wire: Wire | None = None
         self._end = Goodbye("The link is not open.")
 
@@ -64,6 +80,8 @@ class WireLink:
             answer = Goodbye("The engine did not answer this console.")
         if isinstance(answer, Welcome):
             self._wire = wire
+            if self._direct is not None:
+                self._hotline = await asyncio.to_thread(self._direct)
             return answer
         await wire.part()
         raise LinkError(answer.reason if isinstance(answer, Goodbye) else "The engine did not say welcome: versions may differ.")
@@ -89,11 +107,18 @@ class WireLink:
         with contextlib.suppress(ConnectionError):  # what the engine said last is still to be received
             await self._wire.send(encode(message))
 
+    def send_now(self, ask: Ask) -> bool:
+        hotline = self._hotline
+        return hotline is not None and hotline.send(ask)
+
     async def close(self) -> None:
         await self._finish(Goodbye("The link was closed."))
 
     async def _finish(self, end: Goodbye) -> None:
         wire, self._wire = self._wire, None
+        hotline, self._hotline = self._hotline, None
+        if hotline is not None:
+            hotline.close()
         if wire is not None:
             self._end = end
             await wire.part()
@@ -101,8 +126,15 @@ class WireLink:
 
 def socket_link(find: Callable[[], Awaitable[Path]], *, control: bool = True, frames_per_s: float = 12.0) -> WireLink:
     """A link over the socket that `find` names at each opening; it may start the engine that makes it."""
+    path = Path()
+
+    def direct() -> "Hotline | None":
+        from console.hotline import hotline
+
+        return hotline(path)
 
     async def connect() -> "Wire":
+        nonlocal path
         from websockets.asyncio.client import unix_connect
         from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -128,7 +160,7 @@ def socket_link(find: Callable[[], Awaitable[Path]], *, control: bool = True, fr
             raise LinkError(f"No engine answers at {path}.") from None
         return SocketWire(connection)
 
-    return WireLink(connect, control=control, frames_per_s=frames_per_s)
+    return WireLink(connect, control=control, frames_per_s=frames_per_s, direct=direct)
 
 
 def memory_link(find: Callable[[], Awaitable["Consoles"]], *, control: bool = True, frames_per_s: float = 12.0) -> WireLink:

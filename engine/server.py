@@ -40,6 +40,7 @@ ANSWERS_KEPT = 10_000
 ANSWERS_WAITING = 1_000  # of one console that asks and does not read
 CONSOLES = 8
 DEEPEST = 200  # levels a side
+LINES = 2 * CONSOLES  # connections that only command
 SLOWEST, FASTEST = 1.0, 30.0  # frames a second
 URGENT_EVERY_S = 0.01
 HELLO_WITHIN_S = 5.0
@@ -127,7 +128,7 @@ class Consoles:
     @property
     def steered(self) -> bool:
         """A console that may steer is connected."""
-        return any(console.control for console in self._present)
+        return any(console.control and console.shown for console in self._present)
 
     def owner_gone(self) -> None:
         """Whoever started the engine is no more. That is a loss unless a console steers, or one said that all may run on."""
@@ -168,7 +169,7 @@ class Consoles:
         console.left = True
         if console.control and keep_running:
             self._kept_running = True
-            if not any(other.control for other in self._present if other is not console):
+            if not any(other.control and other.shown for other in self._present if other is not console):
                 self._find()
         elif console.control:
             self.stop_asked()
@@ -191,7 +192,7 @@ class Consoles:
             return await console.run()
         finally:
             self._present.discard(console)
-            if console.control and not console.left and not self.steered and not self._closed:
+            if console.control and console.shown and not console.left and not self.steered and not self._closed:
                 self._lose()
 
     def _admit(self, hello: msgspec.Struct, wire: Wire) -> "_Console":
@@ -205,8 +206,13 @@ class Consoles:
             )
         if self._closed:
             raise _Parting(self._closed)
-        if len(self._present) >= CONSOLES:
+        shown = hello.frames_per_s != 0
+        if sum(console.shown == shown for console in self._present) >= (CONSOLES if shown else LINES):
             raise _Parting(f"The engine has {CONSOLES} consoles already: close one of them.")
+        if not shown:
+            console = _Console(self, wire, hello, self.news)
+            self._present.add(console)
+            return console
         first = self.counts.welcomed == 0
         self.counts.welcomed += 1
         # The first console also hears what happened while it was on its way.
@@ -235,7 +241,8 @@ class Consoles:
         if self.said.take(event):
             urgent = type(event) in URGENT
             for console in self._present:
-                console.hear(urgent, self.news)
+                if console.shown:
+                    console.hear(urgent, self.news)
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         """The engine's, with what became of its consoles."""
@@ -264,10 +271,15 @@ class Consoles:
 
 
 class _Console:
-    """One that was welcomed: what it watches, what it was sent last, and the two tasks that serve it."""
+    """One that was welcomed: what it watches, what it was sent last, and the two tasks that serve it.
+
+    One that is not `shown` anything is the line of a console that is here besides: it commands and gets answers, and its
+    end is nobody's loss.
+    """
 
     def __init__(self, consoles: Consoles, wire: Wire, hello: Hello, news: int) -> None:
         self.consoles, self.wire, self.control, self.news = consoles, wire, hello.control, news
+        self.shown = hello.frames_per_s != 0
         self.left = False
         wanted = hello.frames_per_s if hello.frames_per_s >= SLOWEST else SLOWEST  # NaN too
         self._period = 1 / min(wanted, FASTEST)
@@ -336,6 +348,9 @@ class _Console:
         while True:
             self._wake.clear()
             await self._send_answers()
+            if not self.shown:
+                await self._wake.wait()
+                continue
             now = self._loop.time()
             drawing = now >= self._due
             if drawing:
@@ -371,6 +386,8 @@ class _Console:
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(LINGER_S):
                 await self._send_answers()
+                if not self.shown:
+                    return
                 await self._send_frame(True)
                 while self.consoles.news > self.news:
                     await self._send_frame(False)

@@ -27,7 +27,7 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 2  # raised by any change that an older console could misread
+PROTOCOL = 3  # raised by any change that an older console could misread
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -185,7 +185,9 @@ AnyNews = Alert | Decided | Filled | FundingPaid | Judged | OrderChanged | Tradi
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """The console's first word: its protocol, whether it may steer, and the frames a second that it wants."""
+    """The console's first word: its protocol, whether it may steer, and the frames a second that it wants: with 0 it is
+    shown nothing, only commands, and its end is nobody's loss.
+    """
 
     protocol: int
     version: str

@@ -5,6 +5,8 @@ import itertools
 import os
 import socket
 import stat
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from console.hotline import Hotline
 from console.link import WireLink, memory_link, socket_link
 from engine.config import state_dir
 from engine.door import POINTER, SOCKET, Door, find, peer_uid
@@ -607,3 +610,62 @@ def test_a_picture_that_is_the_same_or_reads_the_same_is_not_sent_again() -> Non
     assert sent.changed([first]) == sent.changed([account("5")]) == ()
     assert sent.changed([account("6")]) == (msgspec.Raw(encode(account("6"))),)
     assert len(sent.changed([first])) == 1
+
+
+# --- the kill key's own way -----------------------------------------------------------------------------------------------
+
+
+async def test_a_command_reaches_the_engine_from_another_thread_while_the_loop_of_the_console_is_held_up(tmp_path: Path) -> None:
+    """As in a repaint: the engine has a loop of its own, the console's does nothing."""
+    engine, serving = FakeEngine(tmp_path), asyncio.new_event_loop()
+    made = World("socket", engine)
+    thread = threading.Thread(target=serving.run_forever)
+    thread.start()
+    try:
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_serve(made), serving))
+        link = await made.opened()
+        ask = Ask("k1", Action.HALT)
+        sent: list[bool] = []
+        presser = threading.Thread(target=lambda: sent.append(link.send_now(ask)))
+        presser.start()
+        deadline = time.monotonic() + 10
+        while not engine.asked and time.monotonic() < deadline:
+            time.sleep(0.001)  # noqa: ASYNC251 - this is the repaint
+        presser.join()
+        assert sent == [True] and engine.asked == [ask]
+        await link.send(ask)
+        answer = (await read_until(link, lambda message: isinstance(message, Answer)))[-1]
+        assert answer == Answer("k1", True, "halt number 1") and engine.asked == [ask]
+        await link.send(Leave(False))
+        await goodbye(link)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_ended(made), serving))
+    finally:
+        serving.call_soon_threadsafe(serving.stop)
+        await asyncio.to_thread(thread.join, 10)
+        serving.close()
+
+
+async def _ended(made: World) -> Ending:
+    return await made.serving
+
+
+async def test_the_kill_keys_own_connection_is_no_console_and_its_end_no_loss(tmp_path: Path) -> None:
+    made = World("socket", FakeEngine(tmp_path, console_loss_after_s=0.0, console_return_s=0.0))
+    await _serve(made)
+    consoles = made.service.consoles
+    line = await asyncio.to_thread(Hotline, find(made.engine.folder))
+    assert not consoles.steered and consoles.counts.welcomed == 0
+    link = await made.opened()
+    await asyncio.to_thread(line.close)
+    assert await asyncio.to_thread(line.send, Ask("k2", Action.HALT)) is False
+    await link.send(Ask("k3", Action.VETO))
+    await read_until(link, lambda message: isinstance(message, Answer))
+    assert not consoles.lost and consoles.counts.lost == 0 and [ask.id for ask in made.engine.asked] == ["k3"]
+    await link.close()
+    assert (await asyncio.wait_for(made.serving, 10)).action is Action.HALT  # that one was a console
+
+
+async def test_a_link_within_a_loop_has_no_other_way_and_says_so(world) -> None:  # type: ignore[no-untyped-def]
+    served = await world()
+    link = await served.opened()
+    assert link.send_now(Ask("k4", Action.HALT)) is (served.kind == "socket")

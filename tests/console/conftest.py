@@ -17,6 +17,7 @@ class FakeLink:
 
     def __init__(self, *frames: Frame, markets: tuple[str, ...] = MARKETS, news: int = 0) -> None:
         self.sent: list[Watch | Ask | Leave] = []
+        self.sent_now: list[Ask] = []
         self.closed = 0
         self.opened = 0
         self.stuck = False  # sending never ends
@@ -42,6 +43,10 @@ class FakeLink:
         if self.stuck:
             await asyncio.Event().wait()
         self.sent.append(message)
+
+    def send_now(self, ask: Ask) -> bool:
+        self.sent_now.append(ask)
+        return True
 
     async def close(self) -> None:
         self.closed += 1

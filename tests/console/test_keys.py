@@ -1,25 +1,29 @@
 """The table of keys is what is bound, shown, searched and written; each key does what it says."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.command import CommandPalette
+from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 
 from console import keys
 from console.app import Console, Parting
 from console.commands import BOUNCE_S, Presses
 from console.dialogs import Phrase, Question
+from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
 from console.screens.help import HelpScreen
 from console.screens.trading import TradingScreen
 from engine.events import Action, Mode, Trading
-from engine.views import ChartLiveView, ChartView, Leave, OrdersView, StatusView, Watch
+from engine.views import Ask, ChartLiveView, ChartView, Leave, OrdersView, StatusView, Watch
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
@@ -198,6 +202,33 @@ async def test_f12_works_over_a_question_an_input_help_and_the_palette() -> None
         await pilot.press("a", "f12", "d")
         assert len(link.asks()) == 4
         assert {action for action, _ in link.asks()} == {Action.HALT, Action.FLATTEN}
+
+
+async def test_the_terminals_thread_sends_a_halt_at_once_and_the_loop_the_same_one_again() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        driver = reading(HeadlessDriver)(app, size=(160, 50))
+        for press in range(3):
+            for name in ("j", "f12"):
+                key = events.Key(name, None)
+                await asyncio.to_thread(driver.process_message, key)
+            assert [ask.action for ask in link.sent_now] == [Action.HALT, Action.FLATTEN][: press + 1]
+            await until(pilot, lambda press=press: len(link.asks()) == min(press + 1, 2))  # type: ignore[misc]
+            clock.at += 0.4 if press == 0 else 0.1  # the third is a bounce
+        assert [message for message in link.sent if isinstance(message, Ask)] == link.sent_now
+
+
+async def test_a_remapped_kill_key_is_the_one_that_is_heard() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link, user_keys={"halt": "f9"})
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        app.kill.read("f12")
+        assert not link.sent_now
+        app.kill.read("f9")
+        assert [ask.action for ask in link.sent_now] == [Action.HALT]
 
 
 async def test_typing_a_letter_into_an_input_trades_nothing() -> None:
