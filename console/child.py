@@ -18,12 +18,14 @@ LONGEST_LINE = 1 << 20
 
 class Child:
     """`python -m module`. Its input is a pipe that we hold the writing end of: `input` may be lent to another child, and the
-    process is asked to go once everybody who holds it has closed it or died.
+    process is asked to go once everybody who holds it has closed it or died. The reading end is kept for a successor, which
+    is then held by whoever held the one before it.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", input: int, lines: asyncio.StreamReader) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", input: int, theirs: int) -> None:
         self.input = input
-        self._process, self._lines = process, lines
+        self._process, self._theirs = process, theirs
+        self._lines = asyncio.StreamReader(limit=LONGEST_LINE)
         self._output: asyncio.ReadTransport | None = None
 
     @classmethod
@@ -37,16 +39,25 @@ class Child:
                 process = _spawn(module, theirs, stderr, lend)
         except (OSError, StateError):
             os.close(ours)
-            raise
-        finally:
             os.close(theirs)
-        lines = asyncio.StreamReader(limit=LONGEST_LINE)
-        loop = asyncio.get_running_loop()
-        child = cls(process, ours, lines)
-        assert process.stdout is not None
-        child._output, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), process.stdout)
-        await asyncio.to_thread(_write, ours, msgspec.json.encode(order) + b"\n")
-        return child
+            raise
+        return await cls(process, ours, theirs)._begun(order)
+
+    async def successor(self, module: str, order: msgspec.Struct, *, log: Path | None = None) -> Self:
+        """Another one in its place, after its end, on the same input. Raises as `start` does."""
+        with _stderr(log) as stderr:
+            process = _spawn(module, self._theirs, stderr, ())
+        after = type(self)(process, self.input, self._theirs)
+        self.input = self._theirs = -1
+        self._close_output()
+        return await after._begun(order)
+
+    async def _begun(self, order: msgspec.Struct) -> Self:
+        output, lines = self._process.stdout, self._lines
+        assert output is not None
+        self._output, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), output)
+        await asyncio.to_thread(_write, self.input, msgspec.json.encode(order) + b"\n")
+        return self
 
     @property
     def pid(self) -> int:
@@ -67,8 +78,7 @@ class Child:
     def let_go(self) -> None:
         """Close our end of its input and wait for nothing: it decides what follows."""
         self._close_input()
-        if self._output is not None:
-            self._output.close()
+        self._close_output()
         if self._process.poll() is None:
             self._process.returncode = 0  # it is meant to outlive us: no warning about it
 
@@ -86,8 +96,7 @@ class Child:
         if await self.gone(within_s) is None:
             self._process.kill()
             await self.gone(within_s)
-        if self._output is not None:
-            self._output.close()
+        self._close_output()
 
     def terminate(self) -> None:
         """SIGTERM: an engine halts."""
@@ -96,7 +105,12 @@ class Child:
     def _close_input(self) -> None:
         if self.input >= 0:
             os.close(self.input)
-            self.input = -1
+            os.close(self._theirs)
+            self.input = self._theirs = -1
+
+    def _close_output(self) -> None:
+        if self._output is not None:
+            self._output.close()
 
 
 def _spawn(module: str, input: int, stderr: int | None, lend: tuple[int, ...]) -> "subprocess.Popen[bytes]":

@@ -182,9 +182,12 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
     console = Console(link, restart=None if arguments.command == "attach" else lambda: None, log_file=log_file)
+    minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:
         parted = await console.run_async()
     finally:
+        minding.cancel()
+        await asyncio.gather(minding, return_exceptions=True)
         await link.close()
         if link.left is not None and (arguments.embedded or not link.left.keep_running):
             print("barter-tui: the engine settles and ends.", file=sys.stderr)

@@ -16,7 +16,7 @@ from console.link import WireLink, memory_link, socket_link
 from console.venue_process import Order, VenueProcess
 from engine.config import Settings, state_dir
 from engine.door import SOCKET, find
-from engine.errors import EngineStartError, StateError
+from engine.errors import BarterError, EngineStartError, StateError
 from engine.events import Action
 from engine.views import Leave
 
@@ -25,15 +25,21 @@ if TYPE_CHECKING:
     from engine.server import Consoles
 
 SETTLED_WITHIN_S = 20.0
+LOOK_EVERY_S = 0.5
 NOTICE_S = 0.05  # the link's end may be heard of before the process's
 
 Fit = Callable[[tuple[str, ...]], Settings]
+Tell = Callable[[str], None]
 
 
 class Launch(Protocol):
-    """`link` starts what it needs at `open`; `end` is called once the screen is closed, and returns the exit code."""
+    """`link` starts what it needs at `open`; `end` is called once the screen is closed, and returns the exit code.
+
+    `mind` runs meanwhile: a simulated venue that died is started again under the living engine, and `tell` is told.
+    """
 
     def link(self, frames_per_s: float = 12.0) -> WireLink: ...
+    async def mind(self, tell: Tell) -> None: ...
     async def end(self, left: Leave | None) -> int: ...
 
 
@@ -45,12 +51,17 @@ class Siblings:
         self.venue: VenueProcess | None = None
         self.engine: EngineProcess | None = None
         self._order, self._fit, self._verbose = order, fit, verbose
+        self._one = asyncio.Lock()
 
     def link(self, frames_per_s: float = 12.0) -> WireLink:
         return socket_link(self.start, frames_per_s=frames_per_s)
 
     async def start(self) -> Path:
         """Start what does not run; returns the engine's socket. Raises BarterError."""
+        async with self._one:
+            return await self._start()
+
+    async def _start(self) -> Path:
         if self.venue is not None and not self.venue.alive:
             await self.venue.__aexit__(None, None, None)
             self.venue = None
@@ -69,6 +80,9 @@ class Siblings:
             lend = (self.venue.child.input,)
             self.engine = await EngineProcess.start(wanted, lend=lend, log=self.folder / "engine.log")
         return self.engine.socket
+
+    async def mind(self, tell: Tell) -> None:
+        await _mind(lambda: self.venue if self.engine is not None and self.engine.alive else None, self._one, tell)
 
     async def end(self, left: Leave | None) -> int:
         """A screen that crashed (None) or left the engine running waits for nothing: the engine knows what to do."""
@@ -92,6 +106,7 @@ class Embedded:
     def __init__(self, order: Order, settings: Settings, fit: Fit) -> None:
         self.folder = state_dir(settings)
         self._order, self._fit = order, fit
+        self._one = asyncio.Lock()
         self._venue: VenueProcess | None = None
         self._service: Service | None = None
         self._serving: asyncio.Task[Ending] | None = None
@@ -101,6 +116,10 @@ class Embedded:
 
     async def start(self) -> "Consoles":
         """Start what does not run. Raises BarterError."""
+        async with self._one:
+            return await self._start()
+
+    async def _start(self) -> "Consoles":
         from engine.runtime import Engine
         from engine.serve import serve
 
@@ -120,6 +139,9 @@ class Embedded:
             self._service = ready.result()
         assert self._service is not None
         return self._service.consoles
+
+    async def mind(self, tell: Tell) -> None:
+        await _mind(lambda: self._venue, self._one, tell)
 
     async def end(self, left: Leave | None) -> int:
         """An engine in this loop cannot run on without it: it settles, and halts when the screen crashed."""
@@ -151,8 +173,28 @@ class Attached:
     async def _find(self) -> Path:
         return find(self.folder)
 
+    async def mind(self, tell: Tell) -> None:
+        """Who started the venue minds it."""
+
     async def end(self, left: Leave | None) -> int:
         return Exit.OK
+
+
+async def _mind(running: Callable[[], VenueProcess | None], one: asyncio.Lock, tell: Tell) -> None:
+    """For ever. A venue that cannot be started again is left alone until the link is opened anew, which tries too."""
+    given_up: VenueProcess | None = None
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        async with one:
+            venue = running()
+            if venue is None or venue.alive or venue is given_up:
+                continue
+            tell("The simulated venue died. It is started again; its account begins anew.")
+            try:
+                await venue.start_again()
+            except BarterError as problem:
+                given_up = venue
+                tell(f"The simulated venue could not be started again. {problem}")
 
 
 async def _venue(order: Order, folder: Path) -> VenueProcess:

@@ -1,9 +1,11 @@
 """Starts the simulated venue as a process of its own and reads what it says; leaving it ends the process."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from engine.execution.live import Credentials
     from engine.runtime import Endpoints
 
+MODULE = "engine.venue"
 READY_WITHIN_S = 60.0  # a long capture is read through before it is played
 GONE_WITHIN_S = 3.0
 
@@ -29,6 +32,7 @@ class Order(msgspec.Struct):
     balance: str
     capture: str | None = None
     loop: bool = False
+    port: int = 0  # 0: any
 
 
 class Played(msgspec.Struct):
@@ -61,8 +65,18 @@ class VenueProcess:
         self._reader: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        return await self._start(lambda: Child.start(MODULE, self.order, log=self._log))
+
+    async def start_again(self) -> None:
+        """After its death, at the same address and held by the same owners; its account begins anew. Raises as entering does."""
+        dead = self.child
+        self.order.port = urlsplit(self.said.rest).port or 0
+        await self._stop_reading()
+        await self._start(lambda: dead.successor(MODULE, self.order, log=self._log))
+
+    async def _start(self, start: Callable[[], Awaitable[Child]]) -> Self:
         try:
-            self._child = await Child.start("engine.venue", self.order, log=self._log)
+            self._child = await start()
             self.said = await asyncio.wait_for(self._line(), READY_WITHIN_S)
         except TimeoutError:
             await self._end()
@@ -83,9 +97,13 @@ class VenueProcess:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._stop_reading()
+        await self._end()
+
+    async def _stop_reading(self) -> None:
         if self._reader is not None:
             self._reader.cancel()
-        await self._end()
+            await asyncio.gather(self._reader, return_exceptions=True)
 
     def let_go(self) -> None:
         """Leave it to whoever else holds its input: it ends with the last of them."""

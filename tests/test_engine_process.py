@@ -22,9 +22,9 @@ from engine.clock import Clock
 from engine.config import Settings
 from engine.door import SOCKET
 from engine.errors import EngineStartError, StateError
-from engine.events import Action, Trading
+from engine.events import Action, Trading, Trust
 from engine.runtime import latch
-from engine.views import Ask, Frame, Goodbye, LadderView, Leave, StatusView
+from engine.views import Ask, ChartLiveView, ChartView, Frame, Goodbye, LadderView, Leave, StatusView
 from tests.factory import settings
 
 PATIENCE_S = 30.0
@@ -186,6 +186,33 @@ async def test_a_killed_venue_leaves_an_engine_that_answers_and_can_be_stopped(t
         await read_until(link, lambda message: isinstance(message, Goodbye))
         assert await launch.end(link.left) == 0
         assert launch.engine is not None and not running(launch.engine.pid)
+
+
+async def test_a_killed_venue_is_started_again_and_the_engine_reconnects_and_synchronises(tmp_path: Path) -> None:
+    async with started(tmp_path) as launch:
+        link, told = launch.link(), []
+        await link.open()
+        await read_until(link, prices)
+        assert launch.venue is not None and launch.engine is not None
+        first, engine, address = launch.venue.pid, launch.engine.pid, launch.venue.said.rest
+        minding = asyncio.create_task(launch.mind(told.append))
+        try:
+            await read_until(link, lambda message: any(view.unfinished for view in of(message, ChartLiveView)))
+            os.kill(first, signal.SIGKILL)
+            await read_until(link, lambda message: any(view.trust is not Trust.TRUSTED for view in of(message, LadderView)))
+            await read_until(link, lambda message: any(view.trust is Trust.TRUSTED for view in of(message, LadderView)))
+            await read_until(link, lambda message: any(all(up for _, up in view.routes) for view in of(message, StatusView)))
+            since_ms = time.time() * 1000
+
+            def bars_go_on(message: object) -> bool:
+                bars = [bar for view in of(message, ChartView) for bar in view.bars]  # type: ignore[attr-defined]
+                return sum(1 for bar in bars if bar.trades and bar.open_ms > since_ms) >= 3
+
+            await read_until(link, bars_go_on)
+        finally:
+            minding.cancel()
+        assert launch.venue.pid != first and launch.venue.said.rest == address and launch.engine.pid == engine
+        assert told == ["The simulated venue died. It is started again; its account begins anew."]
 
 
 CONSOLE = """

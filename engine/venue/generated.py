@@ -59,8 +59,8 @@ class GeneratedMarket:
         self._update = self._published = now_ms * 6
         self._first = 0  # id of the first change since the last depth frame, 0 for none
         self._now_ms = start_ms
-        self._trade_id = now_ms // 40
-        self._tape = Tape(listing.symbol, self._prices, self._sizes, now_ms // 100)
+        self._trade_id = now_ms * 2
+        self._tape = Tape(listing.symbol, self._prices, self._sizes, now_ms)
         self._sinks: Sinks | None = None
         self._busy = False
         self._best = (0, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import msgspec
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared/data/market/hftbacktest/usdm_btcusdt_20240808.gz"
 SYMBOL, MARKET = "BTCUSDT", "BTC/USDT:USDT"
+TIMES = re.compile(rb'"([ET])":(\d{13})(?!\d)')  # ms, in frames and snapshots
 TWIN_FRAMES, TWIN_START_MS = 90_000, 1_790_000_000_000
 TWIN_STEP_MS, TWIN_LEVELS, TWIN_CHANGES = 52, 1_000, 40
 QUOTES_A_STEP, TRADES_A_STEP = 10, 3
@@ -60,6 +62,23 @@ def frames(recording: Recording) -> list[Frame]:
                 trade.pop("X")
                 found.append(Frame(int(stamp), "trade", msgspec.json.encode(trade)))
     return found
+
+
+def squeezed(recording: Recording, times: float, folder: Path) -> Recording:
+    """The same frames in less time, the venue's times in them too: a faster market for a clock that is not."""
+    path = folder / "squeezed.gz"
+    with gzip.open(recording.path) as whole, gzip.open(path, "wb", compresslevel=1) as file:
+        first = 0
+        for line in whole:
+            stamp, _, body = line.partition(b" ")
+            first = first or int(stamp)
+            first_ms = first // 1_000_000
+
+            def sooner(found: "re.Match[bytes]", first_ms: int = first_ms) -> bytes:
+                return b'"%b":%d' % (found[1], first_ms + int((int(found[2]) - first_ms) / times))
+
+            file.write(b"%d %b" % (first + int((int(stamp) - first) / times), TIMES.sub(sooner, body)))
+    return recording._replace(path=path)
 
 
 # --- the twin ---------------------------------------------------------------------------------------------------------
