@@ -3,9 +3,11 @@
     python -m tests.bench.console [--rounds 4] [--seconds 7] [--rate 5000] [--no-reader] [--smoke]
 
 Venue, engine and console are processes of their own; the console is on a pseudo-terminal and attached to the engine, which
-trades as often as its settings allow. Windows alternate: no console, a link that only reads (the engine makes and sends the
-same frames, and nothing draws them), the console. Facts: no order of unknown fate, the console leaves in good order, the
-engine lives through all of it, and every key that was counted was seen on the screen.
+trades as often as its settings allow. First, what a console costs: the recording comes faster, the clock is as it always is.
+Then what the engine feels, under a clock as fast as the recording, so that orders are many. There windows alternate: no
+console, a link that only reads (the engine makes and sends the same frames, and nothing draws them), the console. Facts: no
+order of unknown fate, the console leaves in good order, the engine lives through all of it, and every key that was counted
+was seen on the screen.
 """
 
 import argparse
@@ -31,7 +33,7 @@ from engine.config import create_aster_config
 from engine.views import Goodbye, Leave, Watch
 from tests.bench import venue as bench
 from tests.bench.figures import cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table
-from tests.bench.recording import MARKET, find
+from tests.bench.recording import MARKET, find, squeezed
 from tests.bench.soak import Load
 from tests.bench.terminal import COLUMNS, ROWS, Terminal
 from tests.bench.watched import Reader, watching
@@ -176,24 +178,18 @@ async def timeframe_keys(terminal: Terminal, number: int) -> list[int]:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def report(
-    windows: list[Window], running: Running, keys: list[int], consoles: list[dict[str, Any]], rss: list[tuple[float, float]]
-) -> None:
+def link_facts(windows: list[Window], running: Running) -> None:
     figures = next(line for line in running.lines if line["what"] == "figures")
-    lag = np.array(figures["lag"], dtype=np.int64).reshape(-1, 3)
     drawn = np.array(figures["drawn"], dtype=np.int64).reshape(-1, 3)
     sent = np.array(figures["sent"], dtype=np.int64).reshape(-1, 2)
-    mine = [one for one in windows if one.kind == "console"]
-    console_facts(mine, keys, consoles, rss)
-    frames = _within(sent, mine)
-    seconds = sum(one.end - one.begin for one in mine) / 1e9
+    frames = _within(sent, windows)
+    seconds = sum(one.end - one.begin for one in windows) / 1e9
     kib = frames[:, 1].sum() / seconds / 1024
     print(f"\nthe engine's side: {len(frames) / seconds:.1f} messages/s, {kib:,.0f} KiB/s over the link;", end=" ")
     print("in its loop, without a pause:")
-    held, parts = _within(drawn, mine), (("making the pictures", 0), ("comparing and encoding them", 1))
+    held, parts = _within(drawn, windows), (("making the pictures", 0), ("comparing and encoding them", 1))
     rows = [(name, *percentiles_us(held[held[:, 2] == which][:, 1])) for name, which in parts]
     table(("us a frame", "p50", "p99", "p99.9", "most"), rows)
-    engine_facts(windows, running, lag)
 
 
 def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, Any]], rss: list[tuple[float, float]]) -> None:
@@ -243,7 +239,9 @@ def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, 
     print(f", {slope_a_minute([at for at, _ in rss], [mb for _, mb in rss]):+.2f} MB/min (of the console that ran longest)")
 
 
-def engine_facts(windows: list[Window], running: Running, lag: "np.ndarray[Any, Any]") -> None:
+def engine_facts(windows: list[Window], running: Running) -> None:
+    figures = next(line for line in running.lines if line["what"] == "figures")
+    lag = np.array(figures["lag"], dtype=np.int64).reshape(-1, 3)
     orders = [line for line in running.lines if line["what"] == "order" and line["socket"] and line["handed"] and line["asked"]]
     found: dict[str, dict[str, tuple[float, ...]]] = {}
     rows: list[tuple[object, ...]] = []
@@ -291,35 +289,51 @@ def _within(rows: "np.ndarray[Any, Any]", windows: list[Window]) -> "np.ndarray[
 async def run(rounds: int, seconds: float, rate: float, kinds: tuple[str, ...], keys: int, longest: float, folder: Path) -> None:
     recording = find(folder)
     load = Load.of(rate, recording)
-    import os as _os
-    if _os.environ.get("REAL"):
-        from tests.bench.recording import squeezed
-        recording = squeezed(recording, load.speed, folder)
-        load = load._replace(speed=1.0)
-    print(f"console: {recording.words}, {MARKET}, looped, clock speed {load.speed:.1f}. {machine()}")
-    windows: list[Window] = []
-    pressed: list[int] = []
-    consoles: list[dict[str, Any]] = []
-    async with started(folder, load.speed, recording.path, **bench.BUSY) as running:
+    fast = squeezed(recording, load.speed, folder)
+    print(f"console: {recording.words}, {MARKET}, looped. {machine()}")
+    print(f"\n# what a console costs: the recording {load.speed:.1f} times as fast, the clock as it is")
+    (folder / "cost").mkdir()
+    async with started(folder / "cost", 1.0, fast.path, **bench.BUSY) as running:
         await asyncio.sleep(3.0)
-        for number in range(rounds):
-            for kind in kinds if number % 2 == 0 else kinds[::-1]:
-                if kind == "none":
-                    await asyncio.sleep(1.0)
-                    windows.append(await window(kind, running, seconds))
-                elif kind == "reader":
-                    windows.append(await read_only(running, seconds))
-                else:
-                    found, seen, figures = await screen(running, seconds, number, max(keys // rounds, 1))
-                    windows.append(found)
-                    pressed += seen
-                    consoles.append(figures)
+        windows, pressed, consoles = await rounds_of(("console",), rounds, seconds, keys, running)
         rss = await memory(running, longest)
+    console_facts(windows, pressed, consoles, rss)
+    link_facts(windows, running)
+    print(f"\n# what the engine feels: everything {load.speed:.1f} times as fast, the clock too, so that many orders are sent")
+    (folder / "orders").mkdir()
+    async with started(folder / "orders", load.speed, recording.path, **bench.BUSY) as running:
+        await asyncio.sleep(3.0)
+        windows, _, consoles = await rounds_of(kinds, rounds, seconds, 0, running)
         async with bench.aiohttp.ClientSession() as session:
             assert (await bench.state(session, running.venue))["counters"]["orders"], "nothing was traded"
     unknown = [line["id"] for line in running.lines if line["what"] == "order" and not line["answered"]]
     assert not unknown, f"orders without an answer: {unknown[:5]}"
-    report(windows, running, pressed, consoles, rss)
+    mine = [one for one in windows if one.kind == "console"]
+    shares = [one.console_cpu / (one.end - one.begin) * 1e9 for one in mine]
+    print(f"the console, all of whose bars and ages change with that clock: {statistics.mean(shares):.1%} of a core")
+    engine_facts(windows, running)
+
+
+async def rounds_of(
+    kinds: tuple[str, ...], rounds: int, seconds: float, keys: int, running: Running
+) -> tuple[list[Window], list[int], list[dict[str, Any]]]:
+    """The windows, the keys' times, and what each console told of itself."""
+    windows: list[Window] = []
+    pressed: list[int] = []
+    consoles: list[dict[str, Any]] = []
+    for number in range(rounds):
+        for kind in kinds if number % 2 == 0 else kinds[::-1]:
+            if kind == "none":
+                await asyncio.sleep(1.0)
+                windows.append(await window(kind, running, seconds))
+            elif kind == "reader":
+                windows.append(await read_only(running, seconds))
+            else:
+                found, seen, figures = await screen(running, seconds, number, keys // rounds)
+                windows.append(found)
+                pressed += seen
+                consoles.append(figures)
+    return windows, pressed, consoles
 
 
 async def memory(running: Running, seconds: float) -> list[tuple[float, float]]:
@@ -346,7 +360,7 @@ def main() -> None:
     parser.add_argument("--no-reader", action="store_true", help="leave out the windows with a link that only reads")
     parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
     arguments = parser.parse_args()
-    rounds, seconds, keys, longest = arguments.rounds, arguments.seconds, KEYS, 20.0
+    rounds, seconds, keys, longest = arguments.rounds, arguments.seconds, KEYS, 60.0
     if arguments.smoke:
         rounds, seconds, keys, longest = 1, 3.0, 6, 3.0
     kinds = tuple(kind for kind in KINDS if not (kind == "reader" and arguments.no_reader))
