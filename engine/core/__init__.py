@@ -158,6 +158,8 @@ class Core:
         if event.route == "private":
             self.state.private_up = self.state.reconciled = self.state.reconciling = False
             self.state.private_lost_ms = event.at // NS_PER_MS
+            for held in self._of(event.venue):
+                held.leverage_asked = False  # somebody may change it while we do not hear of it
         elif event.route == "public":
             for held in self._of(event.venue):
                 out.extend(held.book.disconnected(event.at, event.reason))

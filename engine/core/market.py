@@ -137,7 +137,7 @@ def feed_lost(held: MarketState) -> None:
 
 
 def ask_leverage(state: State, settings: Settings, held: MarketState, out: Out) -> None:
-    """Once, when the account answers: the venue's leverage setting must cover our own limit."""
+    """Once each time that the account answers again: the venue's leverage setting must cover our own limit."""
     if state.private_up and not held.leverage_asked:
         held.leverage_asked = True
         out.append(SetLeverage(state.now, held.instrument.market, max(1, math.ceil(settings.risk.max_leverage))))
