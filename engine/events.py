@@ -229,7 +229,11 @@ class Quote(Event, frozen=True, array_like=True, gc=False):
 
 
 class Trade(Event, frozen=True, array_like=True, gc=False):
-    """An aggregated trade: `side` is the aggressor's. Ids are consecutive within a market."""
+    """An aggregated trade: `side` is the aggressor's. Ids are consecutive within a market.
+
+    Where a venue counts the trades inside an aggregate, `id` is the last of them and `first_id` the first (OKX: `tradeId` and
+    `tradeId - count + 1`); 0 says that the aggregate has the one id.
+    """
 
     market: str
     id: int
@@ -237,6 +241,7 @@ class Trade(Event, frozen=True, array_like=True, gc=False):
     size: int
     side: Side
     venue_ms: int
+    first_id: int = 0
 
 
 class TradeHistory(Event, frozen=True, array_like=True, gc=False):
@@ -316,9 +321,13 @@ class Unlisted(Event, frozen=True, array_like=True, gc=False):
 
 
 class ClockJumped(Event, frozen=True, array_like=True, gc=False):
-    """Wall clock and monotonic clock parted by `jump_ms` (the machine slept, or the clock was set): nothing known is fresh."""
+    """Wall clock and monotonic clock parted by `jump_ms` (the machine slept, or the clock was set): nothing known is fresh.
+
+    `cause` is what happened in words; a process that stood still for so long counts too.
+    """
 
     jump_ms: int
+    cause: str = ""
 
 
 class IndicatorValues(Event, frozen=True, array_like=True, gc=False):
@@ -576,6 +585,26 @@ class FetchAccount(Event, frozen=True, array_like=True, gc=False):
     fills_since_ms: int = 0
 
 
+class FetchHistory(Event, frozen=True, array_like=True, gc=False):
+    """Ask REST for a market's one-minute bars from `since_ms` on and its trades after `after_id`; 0: the newest page of them.
+
+    The answers are one BarHistory, if there is one, and then one TradeHistory, without trades if none could be had.
+    """
+
+    market: str
+    since_ms: int
+    after_id: int
+
+
+class BarsMissing(Event, frozen=True, array_like=True, gc=False):
+    """No bars open in `[from_ms, to_ms)` and none will: what is reckoned from bars begins anew after it."""
+
+    market: str
+    timeframe_ms: int
+    from_ms: int
+    to_ms: int
+
+
 class BarClosed(Event, frozen=True, array_like=True, gc=False):
     bar: Bar
     derived: bool = False  # closed by the clock without a trade in it
@@ -792,6 +821,8 @@ Output = (
     | FetchSnapshot
     | Resubscribe
     | FetchAccount
+    | FetchHistory
+    | BarsMissing
     | BarClosed
     | FeaturesReady
     | Judged

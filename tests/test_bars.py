@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.events import Bar, Side, Trade, pack_levels
 from engine.signal import bars as module
-from engine.signal.bars import Bars, TradeRow, unpack_trades
+from engine.signal.bars import Bars, Made, Missing, TradeRow, unpack_trades
 
 M = "binance:ASTER/USDT:USDT"
 T0 = 1_700_000_040_000  # a full minute
@@ -110,7 +110,8 @@ def test_missing_trades_are_counted_and_their_bars_marked_partial() -> None:
 def test_a_machine_that_slept_for_days_does_not_make_a_million_bars() -> None:
     bars = started()
     bars.trade(trade(1, T0))
-    assert len(bars.clock(T0 + 86_400_000 * 3)) == 1
+    _, missing = bars.clock(T0 + 86_400_000 * 3)
+    assert missing == Missing(T0 + 1000, T0 + 86_400_000 * 3 - 1000)
     assert bars.counters.holes == 86_400 * 3 - 2, "the bar that has just begun is not one of them"
     assert len(bars.clock(T0 + 86_400_000 * 3 + 1000)) == 1
 
@@ -145,7 +146,7 @@ def test_history_that_does_not_reach_the_live_trades_leaves_a_hole_and_not_inven
     bars = Bars(M, 1000)
     bars.trade(trade(50, T0 + 9000))
     closed = bars.seed([row(1, T0), row(2, T0 + 1000)])
-    assert [(b.open_ms, b.trades) for b in closed] == [(T0, 1), (T0 + 1000, 1)]
+    assert closed == [bar(T0, 100, 100, 100, 100, 1, 1), bar(T0 + 1000, 100, 100, 100, 100, 1, 1), Missing(T0 + 2000, T0 + 9000)]
     assert (bars.counters.holes, bars.counters.missing) == (7, 47)
 
 
@@ -205,7 +206,7 @@ def test_after_an_outage_without_history_the_time_is_a_hole() -> None:
     bars.trade(trade(1, T0))
     bars.pause()
     bars.start()
-    assert [b.open_ms for b in bars.clock(T0 + 9300)] == [T0]
+    assert bars.clock(T0 + 9300) == [bar(T0, 100, 100, 100, 100, 1, 1), Missing(T0 + 1000, T0 + 9000)]
     assert bars.counters.holes == 8 and bars.partial_ms == [T0]
     bars.trade(trade(40, T0 + 9400))
     assert [b.open_ms for b in bars.clock(T0 + 11_300)] == [T0 + 9000, T0 + 10_000], "from the first trade on, none missing"

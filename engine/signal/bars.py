@@ -1,10 +1,12 @@
-"""Trades, history and the venue's clock come in; bars without holes, by the venue's trade time, go out.
+"""Trades, history, the venue's own bars and its clock come in; bars in order go out, and `Missing` where there are none.
 
 Trades are told apart by their consecutive ids, so history and live trades may overlap without being counted twice. A bar
 without trades is flat at the previous close with volume 0. Where trades are known to be missing no bar is invented: the
-bars at both edges count as `partial` and the skipped ones as `holes`.
+bars at both edges count as `partial` and the skipped ones as `holes`. What goes out is each told once and never out of
+order, so whoever reckons over it can trust that neighbours are neighbours.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable
 
 import msgspec
@@ -13,9 +15,20 @@ from engine.events import Bar, Trade, unpack_levels
 
 HISTORY = 500  # closed bars kept for views
 BUFFER_LIMIT = 20_000  # live trades kept until history came; beyond, the oldest half goes
+KLINE_LIMIT = 100  # closed bars of the venue's stream kept meanwhile; beyond, the oldest goes
 FILL_LIMIT = 10_000  # flat bars made at once (a machine that slept); beyond, a hole
 
 TradeRow = tuple[int, int, int, int, int]
+
+
+class Missing(msgspec.Struct, frozen=True, gc=False):
+    """No bars open in `[from_ms, to_ms)`: what was traded there is not known."""
+
+    from_ms: int
+    to_ms: int
+
+
+Made = Bar | Missing
 
 
 def unpack_trades(packed: bytes) -> list[TradeRow]:
@@ -36,14 +49,16 @@ class BarCounters(msgspec.Struct):
     partial: int = 0
     holes: int = 0  # bars that do not exist, because trades are missing or the clock jumped
     buffer_dropped: int = 0
-    history_late: int = 0  # closed bars that came after the trades had begun, of no use to the indicators
+    history_late: int = 0  # closed bars of the venue that came when what follows them was out, of no use
+    differ: int = 0  # our bar had every trade that we know of, was out, and the venue's is another one
+    mended: int = 0  # partial bars that the venue's bar replaced after they were out
 
 
 class Bars(msgspec.Struct):
     """Bars of one market and timeframe, prices in ticks and volumes in steps.
 
     Live trades wait until history came: call `seed_bars` and `seed` in this order, or `start` if none will come. After a
-    lost connection call `pause`, and the same again. Every method returns the bars that it closed, oldest first, each once.
+    lost connection call `pause`, and the same again. Every method returns what it closed and what is missing before it.
     """
 
     market: str
@@ -61,9 +76,12 @@ class Bars(msgspec.Struct):
     paused_id: int = 0  # `last_id` when the feed was lost
     covered_ms: int = 0  # where the closed bars that came from the venue end
     sure: bool = False  # a trade was seen since the feed came (back): time without trades is flat, not unknown
+    told_ms: int = -1  # where the newest bar or hole that is out ends, -1 before the first
+    run_ms: int = 0  # opening of the first bar since the newest hole
     closed: list[Bar] = msgspec.field(default_factory=list)
     partial_ms: list[int] = msgspec.field(default_factory=list)  # openings of closed bars that miss trades
     buffer: list[Trade] = msgspec.field(default_factory=list)
+    klines: list[Bar] = msgspec.field(default_factory=list)  # that came while the trades waited
     counters: BarCounters = msgspec.field(default_factory=BarCounters)
 
     @property
@@ -75,9 +93,20 @@ class Bars(msgspec.Struct):
         """The last `n` closes in ticks, oldest first."""
         return [bar.close for bar in self.closed[-n:]]
 
+    def run(self) -> list[Bar]:
+        """The closed bars since the newest hole, oldest first: neighbours without exception."""
+        if not self.closed:
+            return []
+        length = (self.closed[-1].open_ms - self.run_ms) // self.timeframe_ms + 1
+        return self.closed[-length:] if length > 0 else []
+
+    def breaks(self, event: Trade) -> bool:
+        """Whether trades are missing between those known and this live one."""
+        return self.started and 0 < self.last_id < _first(event) - 1
+
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def trade(self, event: Trade) -> list[Bar]:
+    def trade(self, event: Trade) -> list[Made]:
         """A live trade."""
         if not self.started:
             self.buffer.append(event)
@@ -85,73 +114,90 @@ class Bars(msgspec.Struct):
                 del self.buffer[: BUFFER_LIMIT // 2]
                 self.counters.buffer_dropped += BUFFER_LIMIT // 2
             return []
-        bars: list[Bar] = []
-        self._add(event.id, event.price, event.size, event.venue_ms, True, bars)
-        return bars
+        out: list[Made] = []
+        self._add(_first(event), event.id, event.price, event.size, event.venue_ms, True, out)
+        return out
 
-    def clock(self, venue_now_ms: int, grace_ms: int = 300) -> list[Bar]:
+    def clock(self, venue_now_ms: int, grace_ms: int = 300) -> list[Made]:
         """The venue's time: closes what ended `grace_ms` ago (trades arrive in batches, up to some 150 ms late)."""
-        bars: list[Bar] = []
+        out: list[Made] = []
         if self.started and self.open_ms >= 0 and venue_now_ms >= self.open_ms + self.timeframe_ms + grace_ms:
             ended_ms = venue_now_ms - grace_ms
-            self._advance(ended_ms - ended_ms % self.timeframe_ms, self.sure, bars)
-        return bars
+            self._advance(ended_ms - ended_ms % self.timeframe_ms, self.sure, out)
+        return out
 
-    def seed_bars(self, history: Iterable[Bar]) -> list[Bar]:
+    def kline(self, bar: Bar) -> list[Made]:
+        """A closed bar of the venue's own stream: the truth about its time.
+
+        It takes the place of our unfinished bar. If ours is out already it stays, since something may have been decided on
+        it, and the difference is counted; but one that is known to miss trades is mended (`counters.mended` tells).
+        """
+        out: list[Made] = []
+        if self.started:
+            self._take(bar, out)
+        else:
+            self.klines.append(bar)
+            del self.klines[:-KLINE_LIMIT]
+        return out
+
+    def seed_bars(self, history: Iterable[Bar]) -> list[Made]:
         """Closed bars from the venue, before `seed` or `start`; those newer than ours are taken and returned.
 
-        They replace an unfinished bar of ours that they cover. The bar after the last of them becomes the unfinished one:
-        trades complete it, and it counts as partial if the trades known do not reach back to its opening.
+        They replace an unfinished bar of ours that they cover, and mend partial ones. The bar after the last of them becomes
+        the unfinished one: trades complete it, and it counts as partial if the trades known do not reach back to its opening.
         """
-        bars: list[Bar] = []
+        out: list[Made] = []
         if self.started:
             self.counters.history_late += 1
-            return bars
+            return out
         for bar in history:
-            newest_ms = self.closed[-1].open_ms if self.closed else -1
-            if bar.timeframe_ms != self.timeframe_ms or bar.open_ms <= newest_ms:
+            if bar.timeframe_ms != self.timeframe_ms:
                 continue
-            if self.closed:
-                self.counters.holes += (bar.open_ms - newest_ms) // self.timeframe_ms - 1
-            self._keep(bar)
-            self.covered_ms = bar.open_ms + self.timeframe_ms
-            bars.append(bar)
-        if bars and self.open_ms <= bars[-1].open_ms:
-            self.close = bars[-1].close
-            self._begin(self.covered_ms, False)
-        return bars
+            if bar.open_ms >= self.told_ms:
+                self._keep(bar, out)
+                self.covered_ms = self.told_ms
+            elif self.closed and bar.open_ms >= self.closed[0].open_ms:
+                self._compare(bar)
+        if out and self.open_ms < self.told_ms:
+            self.close = self.closed[-1].close
+            self._begin(self.told_ms, False)
+        return out
 
-    def seed(self, history: Iterable[TradeRow]) -> list[Bar]:
+    def seed(self, history: Iterable[TradeRow]) -> list[Made]:
         """Trades (id, price, size, side, venue_ms) before the live ones, oldest first; live trades flow from now on."""
-        bars: list[Bar] = []
+        out: list[Made] = []
         for id, price, size, _side, venue_ms in history:
-            self._add(id, price, size, venue_ms, False, bars)
-        return bars + self.start()
+            self._add(id, id, price, size, venue_ms, False, out)
+        return out + self.start()
 
-    def start(self) -> list[Bar]:
+    def start(self) -> list[Made]:
         """No (more) history comes: the trades that waited are counted, and live trades flow from now on."""
-        bars: list[Bar] = []
+        out: list[Made] = []
         waiting, self.buffer, self.started = self.buffer, [], True
         for event in waiting:
-            self._add(event.id, event.price, event.size, event.venue_ms, False, bars)
+            self._add(_first(event), event.id, event.price, event.size, event.venue_ms, False, out)
         if self.last_id == self.paused_id:
             self.whole = self.sure = False
-        return bars
+        klines, self.klines = self.klines, []
+        for bar in klines:
+            self._take(bar, out)
+        return out
 
     def pause(self) -> None:
         """The feed was lost: no bars until `seed` or `start`; live trades wait again."""
-        self.started, self.paused_id = False, self.last_id
+        if self.started:
+            self.started, self.paused_id = False, self.last_id
 
     # --- bars --------------------------------------------------------------------------------------------------------
 
-    def _add(self, id: int, price: int, size: int, venue_ms: int, connected: bool, bars: list[Bar]) -> None:
+    def _add(self, first_id: int, id: int, price: int, size: int, venue_ms: int, connected: bool, out: list[Made]) -> None:
         if id <= self.last_id:
             self.counters.overlaps += 1
             return
-        consecutive = id == self.last_id + 1
+        consecutive = first_id <= self.last_id + 1
         if self.last_id and not consecutive:
             self.counters.id_gaps += 1
-            self.counters.missing += id - self.last_id - 1
+            self.counters.missing += first_id - self.last_id - 1
         self.last_id = id
         bucket_ms = venue_ms - venue_ms % self.timeframe_ms
         if self.open_ms < 0:
@@ -168,7 +214,7 @@ class Bars(msgspec.Struct):
             # What is missing may belong to this bar as well as to the next one.
             self.whole = self.whole and consecutive
             if bucket_ms > self.open_ms:
-                self._advance(bucket_ms, consecutive or (connected and self.sure), bars)
+                self._advance(bucket_ms, consecutive or (connected and self.sure), out)
                 self.whole = self.whole and consecutive
         self.sure = True
         if self.trades:
@@ -180,17 +226,17 @@ class Bars(msgspec.Struct):
         self.trades += 1
         self.counters.trades += 1
 
-    def _advance(self, bucket_ms: int, fill: bool, bars: list[Bar]) -> None:
+    def _advance(self, bucket_ms: int, fill: bool, out: list[Made]) -> None:
         """Close the unfinished bar and begin the one at `bucket_ms`, with flat bars or a hole between."""
         steps = (bucket_ms - self.open_ms) // self.timeframe_ms
-        bars.append(self._finish())
+        self._finish(out)
         if steps > 1 and (not fill or steps > FILL_LIMIT):
-            self.counters.holes += steps - 1
+            self._reach(bucket_ms, out)
             self._begin(bucket_ms, False)
             return
         for _ in range(steps - 1):
             self._begin(self.open_ms + self.timeframe_ms, True)
-            bars.append(self._finish())
+            self._finish(out)
         self._begin(bucket_ms, True)
 
     def _begin(self, open_ms: int, whole: bool) -> None:
@@ -203,19 +249,70 @@ class Bars(msgspec.Struct):
             self.market, self.timeframe_ms, self.open_ms, self.open, self.high, self.low, self.close, self.volume, self.trades
         )
 
-    def _finish(self) -> Bar:
+    def _finish(self, out: list[Made]) -> None:
         bar = self._bar()
         if not bar.trades:
             self.counters.flat += 1
         if not self.whole:
             self.counters.partial += 1
             self.partial_ms.append(bar.open_ms)
-        self._keep(bar)
-        return bar
+            del self.partial_ms[:-HISTORY]
+        self._keep(bar, out)
 
-    def _keep(self, bar: Bar) -> None:
+    def _keep(self, bar: Bar, out: list[Made]) -> None:
+        self._reach(bar.open_ms, out)
+        self.told_ms = bar.open_ms + self.timeframe_ms
         self.closed.append(bar)
         if len(self.closed) > HISTORY:
             del self.closed[0]
-        if len(self.partial_ms) > HISTORY:
-            del self.partial_ms[0]
+        out.append(bar)
+
+    def _reach(self, open_ms: int, out: list[Made]) -> None:
+        """Whatever goes out next opens at `open_ms`: say what is missing before it."""
+        if 0 <= self.told_ms < open_ms:
+            self.counters.holes += (open_ms - self.told_ms) // self.timeframe_ms
+            out.append(Missing(self.told_ms, open_ms))
+            self.told_ms = self.run_ms = open_ms
+        elif self.told_ms < 0:
+            self.run_ms = open_ms
+
+    # --- the venue's bars ----------------------------------------------------------------------------------------------
+
+    def _take(self, bar: Bar, out: list[Made]) -> None:
+        """A closed bar of the venue while trades flow."""
+        if bar.open_ms < max(self.told_ms, self.open_ms):
+            self._compare(bar)
+            return
+        if 0 <= self.open_ms < bar.open_ms:
+            self._advance(bar.open_ms, self.sure, out)
+        self._keep(bar if bar.trades else msgspec.structs.replace(bar, trades=self.trades), out)
+        self.covered_ms, self.close = self.told_ms, bar.close
+        self._begin(self.told_ms, self.sure)
+
+    def _compare(self, bar: Bar) -> None:
+        """The venue's bar beside ours, which is out."""
+        index = bisect_left(self.closed, bar.open_ms, key=lambda one: one.open_ms)
+        if index == len(self.closed) or (ours := self.closed[index]).open_ms != bar.open_ms:
+            self.counters.history_late += 1
+            return
+        partial = bar.open_ms in self.partial_ms
+        if partial:
+            self.partial_ms.remove(bar.open_ms)
+        if _figures(ours) == _figures(bar):
+            return
+        if not partial:
+            self.counters.differ += 1
+            return
+        self.counters.mended += 1
+        self.closed[index] = bar if bar.trades else msgspec.structs.replace(bar, trades=ours.trades)
+        if self.open_ms == bar.open_ms + self.timeframe_ms and not self.trades:
+            self.open = self.high = self.low = self.close = bar.close
+
+
+def _first(event: Trade) -> int:
+    return event.first_id or event.id
+
+
+def _figures(bar: Bar) -> tuple[int, int, int, int, int]:
+    """What two bars of the same time must agree in: venues count trades in other ways than ours, or not at all."""
+    return bar.open, bar.high, bar.low, bar.close, bar.volume
