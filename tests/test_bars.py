@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.events import Bar, Side, Trade, pack_levels
 from engine.signal import bars as module
-from engine.signal.bars import Bars, Made, Missing, TradeRow, unpack_trades
+from engine.signal.bars import Bars, Missing, TradeRow, unpack_trades
 
 M = "binance:ASTER/USDT:USDT"
 T0 = 1_700_000_040_000  # a full minute
