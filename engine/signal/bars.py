@@ -74,7 +74,9 @@ class Bars(msgspec.Struct):
     whole: bool = False  # every trade of the unfinished bar is known
     last_id: int = 0
     paused_id: int = 0  # `last_id` when the feed was lost
-    covered_ms: int = 0  # where the closed bars that came from the venue end
+    last_ms: int = 0  # the venue's time of that trade
+    covered_from_ms: int = 0  # where the newest closed bars that came from the venue begin
+    covered_ms: int = 0  # and end
     sure: bool = False  # a trade was seen since the feed came (back): time without trades is flat, not unknown
     told_ms: int = -1  # where the newest bar or hole that is out ends, -1 before the first
     run_ms: int = 0  # opening of the first bar since the newest hole
@@ -154,8 +156,7 @@ class Bars(msgspec.Struct):
             if bar.timeframe_ms != self.timeframe_ms:
                 continue
             if bar.open_ms >= self.told_ms:
-                self._keep(bar, out)
-                self.covered_ms = self.told_ms
+                self._cover(bar, out)
             elif self.closed and bar.open_ms >= self.closed[0].open_ms:
                 self._compare(bar)
         if out and self.open_ms < self.told_ms:
@@ -198,24 +199,25 @@ class Bars(msgspec.Struct):
         if self.last_id and not consecutive:
             self.counters.id_gaps += 1
             self.counters.missing += first_id - self.last_id - 1
-        self.last_id = id
+            self._doubt(self.last_ms - self.last_ms % self.timeframe_ms, False)
+        self.last_id, self.last_ms = id, venue_ms
         bucket_ms = venue_ms - venue_ms % self.timeframe_ms
         if self.open_ms < 0:
             self._begin(bucket_ms, False)
         elif bucket_ms < self.open_ms:
-            if venue_ms < self.covered_ms:
+            if self.covered_from_ms <= venue_ms < self.covered_ms:
                 # Trades are known from before the venue's last closed bar ended: the one after it can be complete.
                 self.counters.overlaps += 1
                 self.whole = self.whole or (self.open_ms == self.covered_ms and not self.trades)
             else:
                 self.counters.late += 1
+                self._doubt(bucket_ms, True)
             return
         else:
             # What is missing may belong to this bar as well as to the next one.
             self.whole = self.whole and consecutive
             if bucket_ms > self.open_ms:
-                self._advance(bucket_ms, consecutive or (connected and self.sure), out)
-                self.whole = self.whole and consecutive
+                self._advance(bucket_ms, consecutive or (connected and self.sure), out, consecutive)
         self.sure = True
         if self.trades:
             self.high, self.low = max(self.high, price), min(self.low, price)
@@ -226,8 +228,8 @@ class Bars(msgspec.Struct):
         self.trades += 1
         self.counters.trades += 1
 
-    def _advance(self, bucket_ms: int, fill: bool, out: list[Made]) -> None:
-        """Close the unfinished bar and begin the one at `bucket_ms`, with flat bars or a hole between."""
+    def _advance(self, bucket_ms: int, fill: bool, out: list[Made], whole: bool = True) -> None:
+        """Close the unfinished bar and begin the one at `bucket_ms`, with flat bars (`fill`) or a hole between."""
         steps = (bucket_ms - self.open_ms) // self.timeframe_ms
         self._finish(out)
         if steps > 1 and (not fill or steps > FILL_LIMIT):
@@ -235,9 +237,25 @@ class Bars(msgspec.Struct):
             self._begin(bucket_ms, False)
             return
         for _ in range(steps - 1):
-            self._begin(self.open_ms + self.timeframe_ms, True)
+            self._begin(self.open_ms + self.timeframe_ms, whole)
             self._finish(out)
-        self._begin(bucket_ms, True)
+        self._begin(bucket_ms, whole)
+
+    def _doubt(self, from_ms: int, flat: bool) -> None:
+        """Trades of the bars that are out from `from_ms` on were not counted: those are partial after all. With `flat` this
+        ends at a later bar with trades of its own.
+        """
+        for bar in self.closed[bisect_left(self.closed, from_ms, key=_opening) :]:
+            if flat and bar.trades and bar.open_ms > from_ms:
+                return
+            if not self.covered_from_ms <= bar.open_ms < self.covered_ms and bar.open_ms not in self.partial_ms:
+                self._partial(bar.open_ms)
+        self.whole = self.whole and self.trades > 0
+
+    def _partial(self, open_ms: int) -> None:
+        self.counters.partial += 1
+        self.partial_ms.append(open_ms)
+        del self.partial_ms[:-HISTORY]
 
     def _begin(self, open_ms: int, whole: bool) -> None:
         self.open_ms, self.whole = open_ms, whole
@@ -254,9 +272,7 @@ class Bars(msgspec.Struct):
         if not bar.trades:
             self.counters.flat += 1
         if not self.whole:
-            self.counters.partial += 1
-            self.partial_ms.append(bar.open_ms)
-            del self.partial_ms[:-HISTORY]
+            self._partial(bar.open_ms)
         self._keep(bar, out)
 
     def _keep(self, bar: Bar, out: list[Made]) -> None:
@@ -285,13 +301,19 @@ class Bars(msgspec.Struct):
             return
         if 0 <= self.open_ms < bar.open_ms:
             self._advance(bar.open_ms, self.sure, out)
-        self._keep(bar if bar.trades else msgspec.structs.replace(bar, trades=self.trades), out)
-        self.covered_ms, self.close = self.told_ms, bar.close
+        self._cover(bar if bar.trades else msgspec.structs.replace(bar, trades=self.trades), out)
+        self.close = bar.close
         self._begin(self.told_ms, self.sure)
+
+    def _cover(self, bar: Bar, out: list[Made]) -> None:
+        if bar.open_ms != self.covered_ms:
+            self.covered_from_ms = bar.open_ms
+        self._keep(bar, out)
+        self.covered_ms = self.told_ms
 
     def _compare(self, bar: Bar) -> None:
         """The venue's bar beside ours, which is out."""
-        index = bisect_left(self.closed, bar.open_ms, key=lambda one: one.open_ms)
+        index = bisect_left(self.closed, bar.open_ms, key=_opening)
         if index == len(self.closed) or (ours := self.closed[index]).open_ms != bar.open_ms:
             self.counters.history_late += 1
             return
@@ -307,6 +329,10 @@ class Bars(msgspec.Struct):
         self.closed[index] = bar if bar.trades else msgspec.structs.replace(bar, trades=ours.trades)
         if self.open_ms == bar.open_ms + self.timeframe_ms and not self.trades:
             self.open = self.high = self.low = self.close = bar.close
+
+
+def _opening(bar: Bar) -> int:
+    return bar.open_ms
 
 
 def _first(event: Trade) -> int:
