@@ -59,7 +59,7 @@ from engine.events import (
     pack_levels,
 )
 from engine.processor.indicators import Indicators
-from tests.factory import MARKET, MS, SECOND, TAKER, Desk, of, sent, settings
+from tests.factory import MARKET, MS, SECOND, TAKER, Desk, aster, of, sent, settings
 
 
 def fill(
@@ -597,6 +597,32 @@ def test_a_hole_that_cannot_be_filled_is_told_and_nothing_is_reckoned_over_it() 
     assert len(held.bars[1000].closed) > len(held.bars[1000].run()), "charts show the time before the hole too"
 
 
+def test_minutes_that_neither_bars_nor_trades_bring_back_are_a_hole_too() -> None:
+    desk = Desk().open()
+    desk.trend(130, 1)
+    cut(desk, 300)
+    missing = [event for event in without_history(desk) if isinstance(event, BarsMissing)]
+    assert [event.timeframe_ms for event in missing] == [1000, 60_000]
+    held = desk.core.state.markets[MARKET]
+    assert held.indicators[60_000].bars == 0 and 60_000 not in held.features
+    desk.pass_ms(61_000)
+    assert held.indicators[60_000].bars == len(held.bars[60_000].run()) == 1
+
+
+def test_the_venues_minutes_fill_what_its_trades_do_not_reach() -> None:
+    desk = Desk().open()
+    desk.trend(130, 1)
+    asked = cut(desk, 300)
+    minutes = desk.core.state.markets[MARKET].bars[60_000]
+    now_ms = desk.at // MS
+    bars = tuple(Bar(MARKET, 60_000, ms, 62, 63, 61, 62, 9, 3) for ms in range(asked.since_ms, now_ms - 60_000, 60_000))
+    before = len(minutes.closed)
+    desk.feed(BarHistory(desk.at, MARKET, 60_000, bars))
+    out = without_history(desk)
+    assert [event.timeframe_ms for event in out if isinstance(event, BarsMissing)] == [1000]
+    assert len(minutes.closed) >= before + 4 and minutes.run() == minutes.closed
+
+
 def test_holes_that_follow_each_other_are_counted_and_told_once_a_minute() -> None:
     desk = Desk().open()
     desk.trend(5, 1)
@@ -644,6 +670,20 @@ def test_a_venue_whose_history_lacks_the_trades_too_is_not_asked_for_ever() -> N
             desk.feed(TradeHistory(desk.at, MARKET, b""))
     assert asked == 3
     assert desk.core.state.markets[MARKET].bars[1000].started
+
+
+def test_okx_brings_trades_and_books_on_one_route_and_its_candles_are_no_matter_of_trades() -> None:
+    desk = Desk()
+    okx = "okx:ASTER/USDT:USDT"
+    desk.feed(msgspec.structs.replace(aster(), market=okx))
+    (asked,) = of(desk.feed(Connected(desk.at, "okx", "public")), FetchHistory)
+    assert isinstance(asked, FetchHistory) and asked.market == okx
+    assert of(desk.feed(Connected(desk.at, "okx", "business")), FetchHistory) == []
+    held = desk.core.state.markets[okx]
+    desk.feed(Disconnected(desk.at, "okx", "business", "cut"))
+    assert not held.feed_lost
+    desk.feed(Disconnected(desk.at, "okx", "public", "cut"))
+    assert held.feed_lost and held.book.trust is Trust.OFF
 
 
 # --- the venue's own bars -----------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ __all__ = ["Core", "State"]
 
 NS_PER_MS = 1_000_000
 COMMANDS_REMEMBERED = 1_000
+TRADE_ROUTES = {"okx": "public"}  # `market` elsewhere; books come on `public` everywhere
 
 
 class Core:
@@ -159,7 +160,7 @@ class Core:
         for held in self._of(event.venue):
             if event.route == "public":
                 out.extend(held.book.connected(event.at))
-            else:
+            if event.route == TRADE_ROUTES.get(event.venue, "market"):
                 market.feed_up(self.state, held, out)
 
     def _disconnected(self, event: e.Disconnected, out: Out) -> None:
@@ -168,11 +169,10 @@ class Core:
         if event.route == "private":
             self.state.private_up = self.state.reconciled = self.state.reconciling = False
             self.state.private_lost_ms = event.at // NS_PER_MS
-        elif event.route == "public":
-            for held in self._of(event.venue):
+        for held in self._of(event.venue):
+            if event.route == "public":
                 out.extend(held.book.disconnected(event.at, event.reason))
-        else:
-            for held in self._of(event.venue):
+            if event.route == TRADE_ROUTES.get(event.venue, "market"):
                 market.feed_lost(held)
         out.append(Alert(event.at, Level.WARNING, f"{event.venue} {event.route}: {event.reason}. Reconnecting."))
 

@@ -84,9 +84,7 @@ class Requests:
             case FetchSnapshot():
                 self.tasks.once("the book's snapshot", self._fetch_snapshot(output))
             case FetchHistory():
-                symbol = self._symbols[output.market]
-                past = _Past(self.rest, symbol, self.decoder.grids[symbol])
-                self.tasks.once(f"the history of {output.market}", self._histories.fetch(output, past))
+                self.tasks.once(f"the history of {output.market}", self._fetch_history(output))
             case Resubscribe():
                 self.feeds[output.route].reconnect()
             case _:
@@ -161,6 +159,10 @@ class Requests:
             self._tell(await self.rest.book(symbol, self.decoder.grids[symbol]))
         except BarterError as problem:
             self._tell(SnapshotFailed(self.clock.now_ns(), wish.market, str(problem)))
+
+    async def _fetch_history(self, wish: FetchHistory) -> None:
+        symbol = self._symbols[wish.market]
+        await self._histories.fetch(wish, _Past(self.rest, symbol, self.decoder.grids[symbol]))
 
 
 class _Past:
