@@ -6,7 +6,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.core import Core
-from engine.core.pictures import chart_version
+from engine.core.pictures import chart, chart_version
 from engine.core.view import market_view
 from engine.events import (
     Action,
@@ -594,7 +594,21 @@ def test_a_hole_that_cannot_be_filled_is_told_and_nothing_is_reckoned_over_it() 
     assert math.isnan(held.features[1000].ema_12) and math.isnan(held.features[1000].momentum_bps)
     desk.trend(60, 1, 6500)
     assert not math.isnan(held.features[1000].sma_50)
-    assert len(held.bars[1000].closed) > len(held.bars[1000].run()), "charts show the time before the hole too"
+    shown = chart(held, 1000)
+    after = next(n for n, bar in enumerate(shown.bars) if bar.open_ms == missing.to_ms)
+    assert shown.bars[after - 1].open_ms + 1000 == missing.from_ms, "the chart draws a gap where the time jumps"
+    assert not math.isnan(shown.overlays["sma_20"][after - 1]) and math.isnan(shown.overlays["sma_20"][after + 18])
+
+
+def test_nothing_is_decided_on_the_bar_in_which_the_feed_was_lost() -> None:
+    desk = Desk().open()
+    desk.trend(60, 2)
+    desk.trade(6330)
+    cut(desk, 30)
+    desk.arm()
+    desk.feed(TradeHistory(desk.at, MARKET, b""))
+    out = desk.pass_ms(200)
+    assert of(out, BarsMissing) and not of(out, BarClosed) and not of(out, Judged) and not sent(out)
 
 
 def test_minutes_that_neither_bars_nor_trades_bring_back_are_a_hole_too() -> None:

@@ -58,7 +58,7 @@ def listed(state: State, settings: Settings, event: Instrument) -> None:
 
 
 def heard(held: MarketState, at: int, venue_ms: int) -> None:
-    """A message that the venue stamped when it sent it: how old was it, and how late is the venue's newest time?"""
+    """A message that the venue stamped as it sent it: its newest time, and how long the message was under way."""
     held.received_at = at
     if venue_ms > held.newest_ms:
         held.newest_ms = venue_ms
@@ -78,7 +78,8 @@ def traded(state: State, settings: Settings, held: MarketState, event: Trade, ju
     elif not first.started and state.now - held.history_asked_at > ASK_AGAIN_NS:
         ask_history(state, held, out)
     for bars in held.bars.values():
-        _made(state, settings, held, bars, bars.trade(event), judge, out)
+        if made := bars.trade(event):
+            _made(state, settings, held, bars, made, judge, out)
 
 
 def kline(state: State, settings: Settings, held: MarketState, event: Kline, judge: Judge, out: Out) -> None:
@@ -100,17 +101,22 @@ def clock(state: State, settings: Settings, held: MarketState, at: int, judge: J
     clock_ms = at // NS_PER_MS + held.clock_offset_ms
     venue_ms = min(clock_ms, max(held.newest_ms, clock_ms - state.quiet_ms))
     for bars in held.bars.values():
-        _made(state, settings, held, bars, bars.clock(venue_ms, state.bar_grace_ms), judge, out)
+        if made := bars.clock(venue_ms, state.bar_grace_ms):
+            _made(state, settings, held, bars, made, judge, out)
 
 
 def _made(
     state: State, settings: Settings, held: MarketState, bars: Bars, made: list[Made], judge: Judge | None, out: Out
 ) -> None:
-    """What became of the bars, in order; without a judge they are of the past: they warm the indicators and decide nothing."""
+    """What became of the bars, in order. Those before a hole are of the past, and all are without a judge: they warm the
+    indicators and decide nothing.
+    """
+    holes = sum(isinstance(one, Missing) for one in made)
     for one in made:
         if isinstance(one, Missing):
+            holes -= 1
             _missing(state, held, bars, one, out)
-        elif judge is not None:
+        elif judge is not None and not holes:
             _closed(state, settings, held, one, judge, out)
         else:
             _update(held, one)

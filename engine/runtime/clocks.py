@@ -78,7 +78,6 @@ class Clocks:
 
     def __init__(self, clock: Clock, emit: Emit, shared: bool, read: Callable[[], Readings] = Readings.now) -> None:
         self.clock, self.shared = clock, shared
-        self.jumps = 0
         self._emit = emit
         self._read = read
         self._watched: Jumps | None = None
@@ -101,7 +100,6 @@ class Clocks:
         jump = self._watched.look() if self._watched is not None else None
         if jump is None:
             return
-        self.jumps += 1
         self._offsets.clear()
         if not self.shared:
             self.clock.step(jump.behind_ns)

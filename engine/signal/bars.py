@@ -73,8 +73,8 @@ class Bars(msgspec.Struct):
     trades: int = 0  # in the unfinished bar; 0: its prices are the previous close
     whole: bool = False  # every trade of the unfinished bar is known
     last_id: int = 0
-    paused_id: int = 0  # `last_id` when the feed was lost
     last_ms: int = 0  # the venue's time of that trade
+    paused_id: int = 0  # `last_id` when the feed was lost
     covered_from_ms: int = 0  # where the newest closed bars that came from the venue begin
     covered_ms: int = 0  # and end
     sure: bool = False  # a trade was seen since the feed came (back): time without trades is flat, not unknown
@@ -104,7 +104,7 @@ class Bars(msgspec.Struct):
 
     def breaks(self, event: Trade) -> bool:
         """Whether trades are missing between those known and this live one."""
-        return self.started and 0 < self.last_id < _first(event) - 1
+        return self.started and 0 < self.last_id < (event.first_id or event.id) - 1
 
     # --- events ------------------------------------------------------------------------------------------------------
 
@@ -117,7 +117,7 @@ class Bars(msgspec.Struct):
                 self.counters.buffer_dropped += BUFFER_LIMIT // 2
             return []
         out: list[Made] = []
-        self._add(_first(event), event.id, event.price, event.size, event.venue_ms, True, out)
+        self._add(event.first_id or event.id, event.id, event.price, event.size, event.venue_ms, True, out)
         return out
 
     def clock(self, venue_now_ms: int, grace_ms: int = 300) -> list[Made]:
@@ -176,7 +176,7 @@ class Bars(msgspec.Struct):
         out: list[Made] = []
         waiting, self.buffer, self.started = self.buffer, [], True
         for event in waiting:
-            self._add(_first(event), event.id, event.price, event.size, event.venue_ms, False, out)
+            self._add(event.first_id or event.id, event.id, event.price, event.size, event.venue_ms, False, out)
         if self.last_id == self.paused_id:
             self.whole = self.sure = False
         klines, self.klines = self.klines, []
@@ -333,10 +333,6 @@ class Bars(msgspec.Struct):
 
 def _opening(bar: Bar) -> int:
     return bar.open_ms
-
-
-def _first(event: Trade) -> int:
-    return event.first_id or event.id
 
 
 def _figures(bar: Bar) -> tuple[int, int, int, int, int]:
