@@ -713,6 +713,19 @@ def test_the_venues_closed_bar_closes_ours_and_an_unfinished_one_says_nothing() 
     assert of(desk.feed(kline(open_ms, 6207)), BarClosed) == []
 
 
+def test_trades_that_stay_away_while_the_venues_bar_tells_of_them_are_fetched() -> None:
+    desk = Desk().open()
+    desk.trend(10, 1)
+    open_ms = (desk.at // MS // 60_000 + 1) * 60_000
+    desk.pass_ms(open_ms + 60_000 - desk.at // MS)
+    assert of(desk.feed(kline(open_ms, 6210, volume=0, timeframe_ms=60_000)), FetchHistory) == [], "nobody traded"
+    (asked,) = of(desk.feed(kline(open_ms, 6210, timeframe_ms=60_000)), FetchHistory)
+    assert isinstance(asked, FetchHistory) and asked.after_id == desk.trade_id
+    rows = [desk.trade_id + 1, 6250, 9, 1, open_ms + 5_500]
+    desk.feed(TradeHistory(desk.at, MARKET, pack_levels(rows)))
+    assert open_ms + 5_000 in desk.core.state.markets[MARKET].bars[1000].partial_ms, "it was out as a flat one"
+
+
 def test_a_bar_that_was_decided_upon_stays_and_the_difference_is_counted() -> None:
     desk = Desk().open()
     desk.trend(30, 1)

@@ -71,10 +71,8 @@ def traded(state: State, settings: Settings, held: MarketState, event: Trade, ju
     held.intensity.trade(event.venue_ms)
     held.feed_lost = False
     first = next(iter(held.bars.values()))
-    if first.breaks(event) and held.mends_failed < MENDS_TRIED and state.now - held.mended_at > MEND_EVERY_NS:
-        # Lost inside a connection: the venue still has them.
-        held.mended_at = state.now
-        ask_history(state, held, out)
+    if first.breaks(event):
+        _mend(state, held, out)
     elif not first.started and state.now - held.history_asked_at > ASK_AGAIN_NS:
         ask_history(state, held, out)
     for bars in held.bars.values():
@@ -90,6 +88,15 @@ def kline(state: State, settings: Settings, held: MarketState, event: Kline, jud
     differ, mended = bars.counters.differ, bars.counters.mended
     _made(state, settings, held, bars, bars.kline(event.bar), judge, out)
     _compared(state, settings, held, bars, differ, mended)
+    if next(iter(held.bars.values())).misses(event.bar):
+        _mend(state, held, out)
+
+
+def _mend(state: State, held: MarketState, out: Out) -> None:
+    """Trades were lost inside a connection: the venue still has them."""
+    if held.mends_failed < MENDS_TRIED and state.now - held.mended_at > MEND_EVERY_NS:
+        held.mended_at = state.now
+        ask_history(state, held, out)
 
 
 def clock(state: State, settings: Settings, held: MarketState, at: int, judge: Judge, out: Out) -> None:

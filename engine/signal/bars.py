@@ -106,6 +106,10 @@ class Bars(msgspec.Struct):
         """Whether trades are missing between those known and this live one."""
         return self.started and 0 < self.last_id < (event.first_id or event.id) - 1
 
+    def misses(self, bar: Bar) -> bool:
+        """Whether the venue's closed bar tells of trades while none came since before it opened."""
+        return self.started and bar.volume > 0 and 0 < self.last_ms < bar.open_ms
+
     # --- events ------------------------------------------------------------------------------------------------------
 
     def trade(self, event: Trade) -> list[Made]:
