@@ -386,17 +386,17 @@ class Venue:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["live"] * 8 + ["lose", "cut", "back", "back", "clock", "early clock", "kline", "kline", "old kline"]),
+        st.sampled_from(["live"] * 16 + ["lose", "cut", "back", "back", "clock", "early clock", "kline", "kline", "old kline"]),
         st.integers(0, 12),
         st.booleans(),
     ),
-    min_size=1,
-    max_size=90,
+    min_size=30,
+    max_size=120,
 )
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1700), st.integers(90, 110), st.integers(1, 9)), min_size=2, max_size=60), STEPS)
+@given(st.lists(st.tuples(st.integers(0, 1700), st.integers(90, 110), st.integers(1, 9)), min_size=20, max_size=80), STEPS)
 def test_whatever_is_lost_late_or_told_twice_a_bar_equals_the_venues_or_is_known_to_be_partial_or_missing(
     parts: list[tuple[int, int, int]], steps: list[tuple[str, int, bool]]
 ) -> None:
