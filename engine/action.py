@@ -49,7 +49,9 @@ def decide(features: Features, stance: Stance | None, position: int, at: int, ju
         return _nothing(f"risk {stance.risk_score:.2f} is above {judge.max_risk_score:g}")
     if cooling:
         return _nothing("a position was closed a moment ago")
-    if math.isnan(features.ema_12) or (features.close - features.ema_12) * side < 0:
+    if math.isnan(features.ema_12) or math.isnan(features.atr_14):
+        return _nothing("the indicators are still warming up")
+    if (features.close - features.ema_12) * side < 0:
         return _nothing("the bar does not agree yet")
     return Wish(side, False, f"the stance is {stance.bias.value} with confidence {stance.confidence:.2f} and the bar agrees")
 

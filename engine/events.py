@@ -186,13 +186,17 @@ class Disconnected(Event, frozen=True, array_like=True, gc=False):
 
 
 class BookSnapshot(Event, frozen=True, array_like=True, gc=False):
-    """A REST picture of the book: levels are packed (`pack_levels`)."""
+    """A picture of the whole book: levels are packed (`pack_levels`).
+
+    `in_band`: the stream itself pushed it, so it begins a chain of updates (OKX); else REST gave it, and it joins one.
+    """
 
     market: str
     last_id: int
     bids: bytes
     asks: bytes
     venue_ms: int
+    in_band: bool = False
 
 
 class SnapshotFailed(Event, frozen=True, array_like=True, gc=False):
@@ -225,7 +229,11 @@ class Quote(Event, frozen=True, array_like=True, gc=False):
 
 
 class Trade(Event, frozen=True, array_like=True, gc=False):
-    """An aggregated trade: `side` is the aggressor's. Ids are consecutive within a market."""
+    """An aggregated trade: `side` is the aggressor's. Ids are consecutive within a market.
+
+    Where a venue counts the trades inside an aggregate, `id` is the last of them and `first_id` the first (OKX: `tradeId` and
+    `tradeId - count + 1`); 0 says that the aggregate has the one id.
+    """
 
     market: str
     id: int
@@ -233,6 +241,7 @@ class Trade(Event, frozen=True, array_like=True, gc=False):
     size: int
     side: Side
     venue_ms: int
+    first_id: int = 0
 
 
 class TradeHistory(Event, frozen=True, array_like=True, gc=False):
@@ -264,8 +273,18 @@ class BarHistory(Event, frozen=True, array_like=True, gc=False):
     bars: tuple[Bar, ...]
 
 
+class Kline(Event, frozen=True, array_like=True, gc=False):
+    """A bar as the venue's own stream has it, unfinished until `closed`. `bar.trades` is 0 where the venue counts none."""
+
+    bar: Bar
+    closed: bool
+    venue_ms: int
+
+
 class Mark(Event, frozen=True, array_like=True, gc=False):
-    """Mark price and funding: `funding_rate` is the rate of the settlement at `next_funding_ms`."""
+    """Mark price and funding: `funding_rate` is the rate of the settlement at `next_funding_ms`. Where a venue tells funding
+    apart (OKX: `Funding`), `next_funding_ms` is 0 and says nothing of it.
+    """
 
     market: str
     mark: Decimal
@@ -273,6 +292,51 @@ class Mark(Event, frozen=True, array_like=True, gc=False):
     funding_rate: Decimal
     next_funding_ms: int
     venue_ms: int
+
+
+class Funding(Event, frozen=True, array_like=True, gc=False):
+    """The rate of the settlement at `next_ms`; `interval_ms` between settlements, 0 where the venue does not say."""
+
+    market: str
+    rate: Decimal
+    next_ms: int
+    interval_ms: int
+    venue_ms: int
+
+
+class Liquidation(Event, frozen=True, array_like=True, gc=False):
+    """A forced order: `side` is its own (SELL: a long was liquidated). A sample of them, never a whole tape."""
+
+    market: str
+    side: Side
+    price: int
+    size: int
+    venue_ms: int
+
+
+class Unlisted(Event, frozen=True, array_like=True, gc=False):
+    """A market is not collected any more."""
+
+    market: str
+
+
+class ClockJumped(Event, frozen=True, array_like=True, gc=False):
+    """Wall clock and monotonic clock parted by `jump_ms` (the machine slept, or the clock was set): nothing known is fresh.
+
+    `cause` is what happened in words; a process that stood still for so long counts too.
+    """
+
+    jump_ms: int
+    cause: str = ""
+
+
+class IndicatorValues(Event, frozen=True, array_like=True, gc=False):
+    """What a worker reckoned at a bar's close, by column name; NaN while a figure warms up."""
+
+    market: str
+    timeframe_ms: int
+    bar_open_ms: int
+    values: dict[str, float]
 
 
 class ClockOffset(Event, frozen=True, array_like=True, gc=False):
@@ -502,11 +566,15 @@ class FetchSnapshot(Event, frozen=True, array_like=True, gc=False):
 
 
 class Resubscribe(Event, frozen=True, array_like=True, gc=False):
-    """Reconnect a venue's route: its books failed to synchronise several times."""
+    """Reconnect a venue's route, because its books failed to synchronise several times; with `market`, leave the connection
+    and subscribe to that market's book anew after `delay_ms` (OKX, whose snapshots come only in reply to that).
+    """
 
     venue: str
     route: str
     reason: str
+    market: str = ""
+    delay_ms: int = 0
 
 
 class FetchAccount(Event, frozen=True, array_like=True, gc=False):
@@ -515,6 +583,26 @@ class FetchAccount(Event, frozen=True, array_like=True, gc=False):
     venue: str
     reason: str
     fills_since_ms: int = 0
+
+
+class FetchHistory(Event, frozen=True, array_like=True, gc=False):
+    """Ask REST for a market's one-minute bars from `since_ms` on and its trades after `after_id`; 0: the newest page of them.
+
+    The answers are one BarHistory, if there is one, and then one TradeHistory, without trades if none could be had.
+    """
+
+    market: str
+    since_ms: int
+    after_id: int
+
+
+class BarsMissing(Event, frozen=True, array_like=True, gc=False):
+    """No bars open in `[from_ms, to_ms)` and none will: what is reckoned from bars begins anew after it."""
+
+    market: str
+    timeframe_ms: int
+    from_ms: int
+    to_ms: int
 
 
 class BarClosed(Event, frozen=True, array_like=True, gc=False):
@@ -703,7 +791,13 @@ Input = (
     | Trade
     | TradeHistory
     | BarHistory
+    | Kline
     | Mark
+    | Funding
+    | Liquidation
+    | Unlisted
+    | ClockJumped
+    | IndicatorValues
     | ClockOffset
     | DecodeFailed
     | Fees
@@ -727,6 +821,8 @@ Output = (
     | FetchSnapshot
     | Resubscribe
     | FetchAccount
+    | FetchHistory
+    | BarsMissing
     | BarClosed
     | FeaturesReady
     | Judged

@@ -61,6 +61,7 @@ class StatusView(Picture, frozen=True, array_like=True):
     dropped: int
     alerts: int
     link_troubles: int = 0  # consoles that lagged too far, could not be read or were another user's
+    lag_ms: int | None = None  # mean time from the watched market's venue stamping a message to us, None before one
 
 
 class AccountView(Picture, frozen=True, array_like=True):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.events import Bar, Side, Trade, pack_levels
 from engine.signal import bars as module
-from engine.signal.bars import Bars, TradeRow, unpack_trades
+from engine.signal.bars import Bars, Missing, TradeRow, unpack_trades
 
 M = "binance:ASTER/USDT:USDT"
 T0 = 1_700_000_040_000  # a full minute
@@ -110,7 +110,8 @@ def test_missing_trades_are_counted_and_their_bars_marked_partial() -> None:
 def test_a_machine_that_slept_for_days_does_not_make_a_million_bars() -> None:
     bars = started()
     bars.trade(trade(1, T0))
-    assert len(bars.clock(T0 + 86_400_000 * 3)) == 1
+    _, missing = bars.clock(T0 + 86_400_000 * 3)
+    assert missing == Missing(T0 + 1000, T0 + 86_400_000 * 3 - 1000)
     assert bars.counters.holes == 86_400 * 3 - 2, "the bar that has just begun is not one of them"
     assert len(bars.clock(T0 + 86_400_000 * 3 + 1000)) == 1
 
@@ -145,7 +146,7 @@ def test_history_that_does_not_reach_the_live_trades_leaves_a_hole_and_not_inven
     bars = Bars(M, 1000)
     bars.trade(trade(50, T0 + 9000))
     closed = bars.seed([row(1, T0), row(2, T0 + 1000)])
-    assert [(b.open_ms, b.trades) for b in closed] == [(T0, 1), (T0 + 1000, 1)]
+    assert closed == [bar(T0, 100, 100, 100, 100, 1, 1), bar(T0 + 1000, 100, 100, 100, 100, 1, 1), Missing(T0 + 2000, T0 + 9000)]
     assert (bars.counters.holes, bars.counters.missing) == (7, 47)
 
 
@@ -205,7 +206,7 @@ def test_after_an_outage_without_history_the_time_is_a_hole() -> None:
     bars.trade(trade(1, T0))
     bars.pause()
     bars.start()
-    assert [b.open_ms for b in bars.clock(T0 + 9300)] == [T0]
+    assert bars.clock(T0 + 9300) == [bar(T0, 100, 100, 100, 100, 1, 1), Missing(T0 + 1000, T0 + 9000)]
     assert bars.counters.holes == 8 and bars.partial_ms == [T0]
     bars.trade(trade(40, T0 + 9400))
     assert [b.open_ms for b in bars.clock(T0 + 11_300)] == [T0 + 9000, T0 + 10_000], "from the first trade on, none missing"
@@ -217,6 +218,110 @@ def test_decoded_bars_go_on_where_the_encoded_ones_stopped() -> None:
         bars.trade(trade(id, T0 + id * 333))
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(bars), type=Bars)
     assert again == bars and again.clock(T0 + 9000) == bars.clock(T0 + 9000)
+
+
+# --- the venue's own bars --------------------------------------------------------------------------------------------------
+
+
+def test_the_venues_closed_bar_ends_ours_at_once_and_is_the_truth() -> None:
+    bars = started()
+    bars.trade(trade(1, T0 + 100, 100, 5))
+    bars.trade(trade(2, T0 + 300, 101, 5))
+    theirs = bar(T0, 100, 107, 100, 101, 12, 3)
+    assert bars.kline(theirs) == [theirs]
+    assert bars.trade(trade(3, T0 + 400, 107, 2)) == [], "one that the venue's bar holds already"
+    assert bars.trade(trade(4, T0 + 1500, 102, 1)) == []
+    assert bars.clock(T0 + 2300) == [bar(T0 + 1000, 102, 102, 102, 102, 1, 1)]
+    assert (bars.counters.overlaps, bars.counters.late, bars.counters.partial, bars.counters.differ) == (1, 0, 0, 0)
+
+
+def test_a_venue_that_counts_no_trades_gets_our_count() -> None:
+    bars = started()
+    bars.trade(trade(1, T0 + 100, 100, 5))
+    assert bars.kline(bar(T0, 100, 100, 100, 100, 5, 0)) == [bar(T0, 100, 100, 100, 100, 5, 1)]
+
+
+def test_bars_come_from_the_venue_alone_where_no_trades_do() -> None:
+    bars = started()
+    theirs = [bar(T0 + 1000 * i, 100 + i, 101 + i, 99 + i, 100 + i, 7, 2) for i in range(3)]
+    assert [one for each in theirs for one in bars.kline(each)] == theirs
+    assert bars.counters.holes == bars.counters.partial == 0
+
+
+def test_a_bar_that_was_out_whole_is_not_rewritten_and_the_difference_is_counted() -> None:
+    bars = started()
+    for id, ms in ((1, 0), (2, 1000), (3, 2000)):
+        bars.trade(trade(id, T0 + ms))
+    ours = bars.closed[1]
+    assert bars.kline(bar(T0 + 1000, 100, 140, 100, 100, 1, 1)) == []
+    assert bars.closed[1] == ours and (bars.counters.differ, bars.counters.mended) == (1, 0)
+    assert bars.kline(bar(T0 + 1000, 100, 100, 100, 100, 1, 44)) == [] and bars.counters.differ == 1, "counted in another way"
+
+
+def test_a_bar_that_misses_trades_is_mended_by_the_venues() -> None:
+    bars = started()
+    bars.trade(trade(1, T0))
+    bars.trade(trade(2, T0 + 1000))
+    bars.trade(trade(9, T0 + 2000))
+    theirs = bar(T0 + 1000, 100, 130, 70, 90, 80, 7)
+    assert bars.kline(theirs) == []
+    assert bars.closed[1] == theirs and bars.partial_ms == [T0]
+    assert (bars.counters.differ, bars.counters.mended) == (0, 1)
+
+
+def test_flat_bars_that_the_clock_made_are_doubted_when_trades_turn_out_to_be_missing() -> None:
+    bars = started()
+    bars.trade(trade(1, T0))
+    bars.trade(trade(2, T0 + 1000))
+    bars.clock(T0 + 4300)
+    bars.trade(trade(5, T0 + 4500))
+    assert bars.partial_ms == [T0, T0 + 1000, T0 + 2000, T0 + 3000]
+    assert bars.clock(T0 + 5300) and bars.partial_ms[-1] == T0 + 4000
+
+
+def test_a_late_trade_makes_its_bar_partial_and_the_flat_ones_behind_it() -> None:
+    bars = started()
+    bars.trade(trade(1, T0))
+    bars.trade(trade(2, T0 + 1000))
+    bars.clock(T0 + 4300)
+    bars.trade(trade(3, T0 + 1900, 120))
+    assert bars.partial_ms == [T0, T0 + 1000, T0 + 2000, T0 + 3000]
+
+
+def test_the_venues_bars_of_a_pause_wait_for_history_and_mend_what_it_left_partial() -> None:
+    bars = started()
+    bars.trade(trade(1, T0, 100))
+    bars.trade(trade(2, T0 + 1000, 100))
+    bars.pause()
+    theirs = bar(T0 + 1000, 100, 109, 100, 104, 9, 4)
+    assert bars.kline(theirs) == []
+    bars.trade(trade(7, T0 + 2100, 105))
+    closed = bars.seed([row(6, T0 + 1900, 104)])
+    assert [one.open_ms for one in closed if isinstance(one, Bar)] == [T0 + 1000]
+    assert bars.closed[-1] == theirs and bars.counters.mended == 1
+
+
+def test_the_venues_bars_that_wait_are_bounded() -> None:
+    bars = Bars(M, 1000)
+    for i in range(3 * module.KLINE_LIMIT):
+        bars.kline(flat(T0 + 1000 * i, 100))
+    assert len(bars.klines) == module.KLINE_LIMIT
+
+
+def test_an_aggregate_that_joins_the_one_before_is_no_gap() -> None:
+    bars = started()
+    bars.trade(trade(4, T0))
+    joined = msgspec.structs.replace(trade(9, T0 + 10), first_id=5)
+    assert not bars.breaks(joined) and bars.breaks(trade(9, T0 + 10))
+    bars.trade(joined)
+    assert (bars.counters.id_gaps, bars.counters.missing) == (0, 0)
+
+
+def test_history_with_a_hole_of_its_own_tells_it_and_the_run_begins_behind_it() -> None:
+    bars = Bars(M, 60_000)
+    history = [flat(T0 + 60_000 * i, 95, 60_000) for i in (0, 1, 5, 6)]
+    assert bars.seed_bars(history) == [*history[:2], Missing(T0 + 120_000, T0 + 300_000), *history[2:]]
+    assert bars.run() == history[2:] and bars.counters.holes == 3
 
 
 # --- against all trades at once --------------------------------------------------------------------------------------
@@ -255,6 +360,88 @@ def test_history_and_live_trades_in_any_split_give_the_same_bars(parts: list[tup
     assert [c.open_ms for c in closed] == list(range(closed[0].open_ms, closed[-1].open_ms + 1000, 1000)), "no hole, none twice"
     for before, c in pairwise(closed):
         assert c.trades or c.open == c.high == c.low == c.close == before.close
+
+
+def figures(one: Bar) -> tuple[int, ...]:
+    return one.open, one.high, one.low, one.close, one.volume
+
+
+class Venue:
+    """Everything that was traded, and the bars of all of it: what ours must equal where they claim to be whole."""
+
+    def __init__(self, parts: list[tuple[int, int, int]]) -> None:
+        self.rows: list[TradeRow] = []
+        ms = T0
+        for id, (wait, price, size) in enumerate(parts, 1):
+            ms += wait
+            self.rows.append(row(id, ms, price, size))
+        self.end_ms = ms
+        made = {one.open_ms: one for one in batch(self.rows, 1000)}
+        self.bars: dict[int, Bar] = {}
+        price = 0
+        for open_ms in range(min(made), max(made) + 1000, 1000):
+            one = made.get(open_ms) or flat(open_ms, price)
+            self.bars[open_ms], price = one, one.close
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["live"] * 16 + ["lose", "cut", "back", "back", "clock", "early clock", "kline", "kline", "old kline"]),
+        st.integers(0, 12),
+        st.booleans(),
+    ),
+    min_size=30,
+    max_size=120,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1700), st.integers(90, 110), st.integers(1, 9)), min_size=20, max_size=80), STEPS)
+def test_whatever_is_lost_late_or_told_twice_a_bar_equals_the_venues_or_is_known_to_be_partial_or_missing(
+    parts: list[tuple[int, int, int]], steps: list[tuple[str, int, bool]]
+) -> None:
+    venue, bars = Venue(parts), Bars(M, 1000)
+    rows, at, up = venue.rows, 0, True  # `at`: how many trades have happened
+    out = bars.start()
+    for what, n, flag in steps:
+        now_ms = rows[at - 1][4] if at else T0
+        if what in ("live", "lose") and at < len(rows):
+            id, price, size, _, ms = rows[at]
+            at += 1
+            if up and what == "live":
+                out += bars.trade(trade(id, ms, price, size))
+        elif what == "cut" and up:
+            up = False
+            bars.pause()
+        elif what == "back":
+            up = True
+            bars.pause()
+            if flag:
+                told = [one for one in venue.bars.values() if one.open_ms + 1000 <= now_ms][-n:]
+                out += bars.seed_bars(told)
+            out += bars.seed(rows[max(0, at - n) : at])
+        elif what == "clock":
+            out += bars.clock(now_ms)
+        elif what == "early clock":
+            out += bars.clock(now_ms + 300 * n)
+        elif what in ("kline", "old kline"):
+            ended = [one for one in venue.bars.values() if one.open_ms + 1000 <= now_ms]
+            back = 1 if what == "kline" else 1 + n
+            if up and len(ended) >= back:
+                out += bars.kline(ended[-back])
+    expected_ms = None
+    for one in out:
+        begins_ms = one.open_ms if isinstance(one, Bar) else one.from_ms
+        assert expected_ms in (None, begins_ms), "in order, each once, nothing left out in silence"
+        expected_ms = one.open_ms + 1000 if isinstance(one, Bar) else one.to_ms
+    assert [one.open_ms for one in out if isinstance(one, Bar)] == [one.open_ms for one in bars.closed]
+    for one in bars.closed:
+        truth = venue.bars.get(one.open_ms)
+        # A loss shows with the next trade.
+        if truth is not None and one.open_ms not in bars.partial_ms and one.open_ms + 1000 <= bars.last_ms:
+            assert figures(one) == figures(truth), "what claims to be whole is"
+    run = bars.run()
+    assert all(b.open_ms - a.open_ms == 1000 for a, b in pairwise(run))
 
 
 def test_recorded_trades_give_the_bars_computed_at_once(shared_data: Path) -> None:

@@ -1,14 +1,24 @@
 """The core by hand: decisions, protection, halts, recovery; and that the same inputs give the same outputs."""
 
+import math
 from decimal import Decimal
 
 import msgspec
 
 from engine.core import Core
+from engine.core.pictures import chart, chart_version
+from engine.core.view import market_view
 from engine.events import (
     Action,
+    Alert,
+    Bar,
     BarClosed,
+    BarHistory,
+    BarsMissing,
+    BookSnapshot,
     CancelOrder,
+    ClockJumped,
+    ClockOffset,
     Command,
     CommandDone,
     ConditionalReport,
@@ -17,9 +27,14 @@ from engine.events import (
     Difference,
     Disconnected,
     Event,
+    FetchAccount,
+    FetchHistory,
+    FetchSnapshot,
     Filled,
     Judged,
+    Kline,
     LatchHalt,
+    Mark,
     OrderAccepted,
     OrderChanged,
     OrderFact,
@@ -36,11 +51,15 @@ from engine.events import (
     Side,
     Tick,
     Trade,
+    TradeHistory,
     Trading,
     TradingChanged,
+    Trust,
     encode,
+    pack_levels,
 )
-from tests.factory import MARKET, MS, SECOND, TAKER, Desk, of, sent, settings
+from engine.processor.indicators import Indicators
+from tests.factory import MARKET, MS, SECOND, TAKER, Desk, aster, of, sent, settings
 
 
 def fill(
@@ -506,3 +525,297 @@ def test_without_news_the_clock_alone_closes_bars() -> None:
         desk.at += 100 * MS
         out += desk.feed(Tick(desk.at))
     assert bars_closed(out)[0] == 1 and len(bars_closed(out)) >= 2
+
+
+# --- holes in the bars --------------------------------------------------------------------------------------------------
+
+
+def kline(open_ms: int, close: int, volume: int = 9, closed: bool = True, timeframe_ms: int = 1000) -> Kline:
+    bar = Bar(MARKET, timeframe_ms, open_ms, close, close, close, close, volume, 0)
+    return Kline((open_ms + timeframe_ms) * MS, bar, closed, open_ms + timeframe_ms)
+
+
+def cut(desk: Desk, seconds: int) -> FetchHistory:
+    """The market's feed is lost and comes back; what the core asks for then."""
+    desk.feed(Disconnected(desk.at, "binance", "market", "cut"))
+    desk.pass_ms(1000 * seconds)
+    return next(e for e in desk.feed(Connected(desk.at, "binance", "market")) if isinstance(e, FetchHistory))
+
+
+def without_history(desk: Desk) -> list[Event]:
+    """The venue has none: not after the reconnection, and not when a trade shows that some are missing."""
+    desk.trade_id += 500
+    out = desk.feed(TradeHistory(desk.at, MARKET, b"")) + desk.trade(6300)
+    if of(out, FetchHistory):
+        out += desk.feed(TradeHistory(desk.at, MARKET, b""))
+    return out
+
+
+def test_history_is_asked_for_at_the_start_and_from_where_the_known_ends_after_a_lost_feed() -> None:
+    desk = Desk()
+    first = next(e for e in desk.feed(Connected(desk.at, "binance", "market")) if isinstance(e, FetchHistory))
+    assert (first.market, first.since_ms, first.after_id) == (MARKET, 0, 0)
+    desk = Desk().open()
+    desk.trend(70, 1)
+    asked = cut(desk, 3)
+    newest = desk.core.state.markets[MARKET].bars[60_000].closed[-1]
+    assert (asked.since_ms, asked.after_id) == (newest.open_ms, desk.trade_id)
+
+
+def test_a_hole_that_history_fills_is_none_and_the_features_go_on() -> None:
+    desk = Desk().open()
+    desk.trend(60, 1)
+    cut(desk, 3)
+    rows = [n for i in range(3) for n in (desk.trade_id + 1 + i, 6260 + i, 10, 1, desk.at // MS - 2900 + 1000 * i)]
+    desk.trade_id += 3
+    out = desk.feed(TradeHistory(desk.at, MARKET, pack_levels(rows)))
+    out += desk.trend(5, 1)
+    held = desk.core.state.markets[MARKET]
+    assert of(out, BarsMissing) == [] and of(out, Alert) == [] and desk.core.state.counters.bars_missing == 0
+    assert held.bars[1000].run() == held.bars[1000].closed and not math.isnan(held.features[1000].sma_50)
+    plain = Indicators()
+    for bar in held.bars[1000].closed:
+        plain.update(*(price * 0.0001 for price in (bar.high, bar.low, bar.close)))
+    assert plain.state == held.indicators[1000].state, "bar by bar in order, as if nothing had been cut"
+
+
+def test_a_hole_that_cannot_be_filled_is_told_and_nothing_is_reckoned_over_it() -> None:
+    desk = Desk().open().arm()
+    desk.trend(60, 0)
+    held = desk.core.state.markets[MARKET]
+    cut(desk, 30)
+    out = without_history(desk)
+    (missing,) = of(out, BarsMissing)
+    assert isinstance(missing, BarsMissing) and missing.timeframe_ms == 1000
+    assert (missing.to_ms - missing.from_ms) // 1000 == desk.core.state.counters.bars_missing > 25
+    assert any("warm up again" in event.text for event in out if isinstance(event, Alert))
+    out = desk.trend(11, 20, 6300)
+    assert sent(out) == [], "no entry on features that warm up"
+    assert math.isnan(held.features[1000].ema_12) and math.isnan(held.features[1000].momentum_bps)
+    desk.trend(60, 1, 6500)
+    assert not math.isnan(held.features[1000].sma_50)
+    shown = chart(held, 1000)
+    after = next(n for n, bar in enumerate(shown.bars) if bar.open_ms == missing.to_ms)
+    assert shown.bars[after - 1].open_ms + 1000 == missing.from_ms, "the chart draws a gap where the time jumps"
+    assert not math.isnan(shown.overlays["sma_20"][after - 1]) and math.isnan(shown.overlays["sma_20"][after + 18])
+
+
+def test_nothing_is_decided_on_the_bar_in_which_the_feed_was_lost() -> None:
+    desk = Desk().open()
+    desk.trend(60, 2)
+    desk.trade(6330)
+    cut(desk, 30)
+    desk.arm()
+    desk.feed(TradeHistory(desk.at, MARKET, b""))
+    out = desk.pass_ms(200)
+    assert of(out, BarsMissing) and not of(out, BarClosed) and not of(out, Judged) and not sent(out)
+
+
+def test_minutes_that_neither_bars_nor_trades_bring_back_are_a_hole_too() -> None:
+    desk = Desk().open()
+    desk.trend(130, 1)
+    cut(desk, 300)
+    missing = [event for event in without_history(desk) if isinstance(event, BarsMissing)]
+    assert [event.timeframe_ms for event in missing] == [1000, 60_000]
+    held = desk.core.state.markets[MARKET]
+    assert held.indicators[60_000].bars == 0 and 60_000 not in held.features
+    desk.pass_ms(61_000)
+    assert held.indicators[60_000].bars == len(held.bars[60_000].run()) == 1
+
+
+def test_the_venues_minutes_fill_what_its_trades_do_not_reach() -> None:
+    desk = Desk().open()
+    desk.trend(130, 1)
+    asked = cut(desk, 300)
+    minutes = desk.core.state.markets[MARKET].bars[60_000]
+    now_ms = desk.at // MS
+    bars = tuple(Bar(MARKET, 60_000, ms, 62, 63, 61, 62, 9, 3) for ms in range(asked.since_ms, now_ms - 60_000, 60_000))
+    before = len(minutes.closed)
+    desk.feed(BarHistory(desk.at, MARKET, 60_000, bars))
+    out = without_history(desk)
+    assert [event.timeframe_ms for event in out if isinstance(event, BarsMissing)] == [1000]
+    assert len(minutes.closed) >= before + 4 and minutes.run() == minutes.closed
+
+
+def test_holes_that_follow_each_other_are_counted_and_told_once_a_minute() -> None:
+    desk = Desk().open()
+    desk.trend(5, 1)
+    out: list[Event] = []
+    for _ in range(4):
+        cut(desk, 5)
+        out += without_history(desk) + desk.trend(2, 1)
+    assert len(of(out, BarsMissing)) == 4
+    assert len([event for event in out if isinstance(event, Alert) and "has no" in event.text]) == 1
+
+
+def test_history_that_comes_while_the_feed_is_lost_again_starts_nothing() -> None:
+    desk = Desk().open()
+    desk.trend(5, 1)
+    desk.feed(Disconnected(desk.at, "binance", "market", "cut"))
+    desk.feed(TradeHistory(desk.at, MARKET, b""))
+    assert of(desk.pass_ms(5000), BarClosed) == [], "time without a feed is not flat"
+
+
+def test_trades_lost_inside_a_connection_are_fetched_before_their_bar_is_closed() -> None:
+    desk = Desk().open()
+    desk.trend(5, 1)
+    known, desk.trade_id = desk.trade_id, desk.trade_id + 2
+    (asked,) = of(desk.trade(6210), FetchHistory)
+    assert isinstance(asked, FetchHistory) and asked.after_id == known
+    rows = [n for id in (known, known + 1, known + 2) for n in (id, 6290, 10, 1, desk.at // MS)]
+    desk.feed(TradeHistory(desk.at, MARKET, pack_levels(rows)))
+    out = desk.pass_ms(1500)
+    (closed,) = of(out, BarClosed)[:1]
+    assert isinstance(closed, BarClosed) and (closed.bar.high, closed.bar.trades) == (6290, 3)
+    bars = desk.core.state.markets[MARKET].bars[1000]
+    assert (bars.counters.id_gaps, bars.counters.partial) == (0, 1), "the first one of all"
+
+
+def test_a_venue_whose_history_lacks_the_trades_too_is_not_asked_for_ever() -> None:
+    desk = Desk().open()
+    desk.trend(5, 1)
+    asked = 0
+    for _ in range(10):
+        desk.pass_ms(11_000)
+        desk.trade_id += 5
+        wishes = of(desk.trade(6210), FetchHistory)
+        asked += len(wishes)
+        if wishes:
+            desk.feed(TradeHistory(desk.at, MARKET, b""))
+    assert asked == 3
+    assert desk.core.state.markets[MARKET].bars[1000].started
+
+
+def test_okx_brings_trades_and_books_on_one_route_and_its_candles_are_no_matter_of_trades() -> None:
+    desk = Desk()
+    okx = "okx:ASTER/USDT:USDT"
+    desk.feed(msgspec.structs.replace(aster(), market=okx))
+    (asked,) = of(desk.feed(Connected(desk.at, "okx", "public")), FetchHistory)
+    assert isinstance(asked, FetchHistory) and asked.market == okx
+    assert of(desk.feed(Connected(desk.at, "okx", "business")), FetchHistory) == []
+    held = desk.core.state.markets[okx]
+    desk.feed(Disconnected(desk.at, "okx", "business", "cut"))
+    assert not held.feed_lost
+    desk.feed(Disconnected(desk.at, "okx", "public", "cut"))
+    assert held.feed_lost and held.book.trust is Trust.OFF
+
+
+# --- the venue's own bars -----------------------------------------------------------------------------------------------
+
+
+def test_the_venues_closed_bar_closes_ours_and_an_unfinished_one_says_nothing() -> None:
+    desk = Desk().open()
+    desk.trade(6200)
+    open_ms = desk.at // MS // 1000 * 1000
+    assert of(desk.feed(kline(open_ms, 6200, closed=False)), BarClosed) == []
+    (closed,) = of(desk.feed(kline(open_ms, 6207)), BarClosed)
+    assert isinstance(closed, BarClosed) and closed.bar.close == 6207 and not closed.derived
+    assert of(desk.feed(kline(open_ms, 6207)), BarClosed) == []
+
+
+def test_trades_that_stay_away_while_the_venues_bar_tells_of_them_are_fetched() -> None:
+    desk = Desk().open()
+    desk.trend(10, 1)
+    open_ms = (desk.at // MS // 60_000 + 1) * 60_000
+    desk.pass_ms(open_ms + 60_000 - desk.at // MS)
+    assert of(desk.feed(kline(open_ms, 6210, volume=0, timeframe_ms=60_000)), FetchHistory) == [], "nobody traded"
+    (asked,) = of(desk.feed(kline(open_ms, 6210, timeframe_ms=60_000)), FetchHistory)
+    assert isinstance(asked, FetchHistory) and asked.after_id == desk.trade_id
+    rows = [desk.trade_id + 1, 6250, 9, 1, open_ms + 5_500]
+    desk.feed(TradeHistory(desk.at, MARKET, pack_levels(rows)))
+    assert open_ms + 5_000 in desk.core.state.markets[MARKET].bars[1000].partial_ms, "it was out as a flat one"
+
+
+def test_a_bar_that_was_decided_upon_stays_and_the_difference_is_counted() -> None:
+    desk = Desk().open()
+    desk.trend(30, 1)
+    bars = desk.core.state.markets[MARKET].bars[1000]
+    before = bars.closed[-3]
+    desk.feed(kline(before.open_ms, 9000))
+    assert bars.closed[-3] == before and desk.core.state.counters.bars_differ == 1
+
+
+def test_a_partial_bar_is_mended_for_views_and_indicators_from_there_on() -> None:
+    desk = Desk().open()
+    desk.trend(30, 1)
+    state = desk.core.state
+    held = state.markets[MARKET]
+    held.mends_failed = 3  # as if history had nothing
+    desk.trade_id += 5
+    desk.trade(6230)
+    desk.pass_ms(3000)
+    partial = next(bar for bar in held.bars[1000].closed if bar.open_ms == held.bars[1000].partial_ms[-1])
+    version = chart_version(held, 1000)
+    desk.feed(kline(partial.open_ms, 6500))
+    assert state.counters.bars_mended == 1 and chart_version(held, 1000) != version
+    plain = Indicators()
+    for bar in held.bars[1000].closed:
+        plain.update(*(price * 0.0001 for price in (bar.high, bar.low, bar.close)))
+    assert plain.state == held.indicators[1000].state
+    assert [row[0] for row in held.overlays[1000]] == [bar.open_ms for bar in held.bars[1000].closed]
+    assert held.features[1000].sma_20 == plain.sma_20
+
+
+def test_a_history_read_before_its_newest_bar_had_ended_does_not_close_that_one() -> None:
+    desk = Desk()
+    desk.feed(Connected(desk.at, "binance", "market"))
+    now_ms = desk.at // MS
+    newest = now_ms // 60_000 * 60_000 - 60_000
+    bars = tuple(Bar(MARKET, 60_000, newest + 60_000 * n, 1, 1, 1, 1, 1, 1) for n in (-1, 0))
+    held = desk.core.state.markets[MARKET]
+    desk.feed(BarHistory((newest + 61_000) * MS, MARKET, 60_000, bars))
+    assert [bar.open_ms for bar in held.bars[60_000].closed] == [bars[0].open_ms]
+
+
+# --- clocks -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_jump_makes_every_book_stale_until_a_fresh_snapshot_and_pauses_the_bars() -> None:
+    desk = Desk().open().arm()
+    desk.trend(30, 1)
+    desk.account()
+    held = desk.core.state.markets[MARKET]
+    out = desk.feed(ClockJumped(desk.at, 3_600_000, "the machine slept"))
+    assert held.book.trust is Trust.STALE and not held.bars[1000].started
+    assert len(of(out, FetchHistory)) == len(of(out, FetchAccount)) == 1
+    (alert,) = of(out, Alert)
+    assert isinstance(alert, Alert) and alert.text.startswith("The machine slept (3600.0 s)")
+    desk.at += SECOND
+    assert of(desk.touch(), FetchSnapshot), "what comes out of the buffers is not enough"
+    assert held.book.trust is Trust.STALE
+    out = desk.pass_ms(3000)
+    assert sent(out) == [] and of(out, BarClosed) == []
+    levels, others = (pack_levels([n for i in range(20) for n in (at - i * way, 50)]) for at, way in ((6200, 1), (6201, -1)))
+    desk.feed(BookSnapshot(desk.at, MARKET, desk.update, levels, others, desk.at // MS))
+    desk.touch()
+    assert held.book.trusted
+    desk.feed(TradeHistory(desk.at, MARKET, b""))
+    assert held.bars[1000].started and desk.core.state.counters.clock_jumps == 1
+
+
+def test_a_jump_while_the_feed_is_down_leaves_history_to_the_reconnection() -> None:
+    desk = Desk().open()
+    desk.feed(Disconnected(desk.at, "binance", "market", "cut"))
+    assert of(desk.feed(ClockJumped(desk.at, 5000)), FetchHistory) == []
+    assert of(desk.feed(Connected(desk.at, "binance", "market")), FetchHistory)
+
+
+def test_time_never_runs_backwards_in_the_core() -> None:
+    desk = Desk().open()
+    now = desk.core.state.now
+    desk.feed(ClockJumped(desk.at - 9 * SECOND, -9_000, "the machine's clock was set back"))
+    desk.feed(Tick(desk.at - 5 * SECOND))
+    assert desk.core.state.now == now
+
+
+def test_the_lag_is_the_receipt_less_the_venues_stamp_by_its_own_clock() -> None:
+    desk = Desk().open()
+    held = desk.core.state.markets[MARKET]
+    desk.feed(ClockOffset(desk.at, "binance", -400, 20))  # the venue's clock is 400 ms behind ours
+    for _ in range(1000):
+        desk.at += 10 * MS
+        desk.feed(Mark(desk.at, MARKET, Decimal("0.62"), Decimal("0.62"), Decimal(0), 0, desk.at // MS - 430))
+    assert held.lag_us == 30_000 and abs(held.mean_lag_us - 30_000) <= 64
+    assert held.received_at == desk.at
+    view = market_view(desk.core.state, held, 1000, desk.at + 250 * MS)
+    assert view.age_ms == 250 and view.lag_ms is not None and abs(view.lag_ms - 30) < 0.1

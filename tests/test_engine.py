@@ -22,11 +22,14 @@ from engine.events import (
     Action,
     Difference,
     Event,
+    FetchAccount,
     Input,
     Purpose,
     SendOrder,
     Started,
     Trading,
+    Trust,
+    TrustChanged,
     decode_input,
     encode,
 )
@@ -208,10 +211,13 @@ async def test_the_venue_going_away_makes_the_book_untrusted_and_coming_back_res
         book = next(iter(engine.state.markets.values())).book
         await until(lambda: book.trusted)
         await until(lambda: engine.state.reconciled)
+        out: list[Event] = []
+        engine.listen(out.append)
         await fault(process, name="cut", route="all")
-        await until(lambda: not book.trusted and not engine.state.reconciled)
+        await until(lambda: engine.state.counters.disconnects >= 3)
         await until(lambda: book.trusted and engine.state.reconciled)
-    assert engine.state.counters.disconnects >= 3
+    assert Trust.OFF in [event.trust for event in out if isinstance(event, TrustChanged)]
+    assert any(isinstance(event, FetchAccount) for event in out), "what the private stream missed is asked for"
     assert engine.state.counters.differences == 0
 
 

@@ -35,6 +35,7 @@ class AccountPane(LinePane):
         if status is not None:
             facts += [(f"route {name}", route(up, desk.connected)) for name, up in status.routes]
             facts += [
+                *([("event lag", (f"{status.lag_ms} ms", "text"))] if status.lag_ms is not None else []),
                 ("loop lag p99", (show.micros(status.loop_lag_p99_us), "text")),
                 ("alerts", (str(status.alerts), "stop bold" if status.alerts else "text")),
                 *([("link troubles", (str(status.link_troubles), "stop bold"))] if status.link_troubles else []),

@@ -22,6 +22,7 @@ __all__ = ["Core", "State"]
 
 NS_PER_MS = 1_000_000
 COMMANDS_REMEMBERED = 1_000
+TRADE_ROUTES = {"okx": "public"}  # `market` elsewhere; books come on `public` everywhere
 
 
 class Core:
@@ -35,6 +36,7 @@ class Core:
             e.Quote: self._quote,
             e.BookDelta: self._delta,
             e.Trade: self._trade,
+            e.Kline: self._kline,
             e.Tick: self._tick,
             e.Mark: self._mark,
             e.BookSnapshot: self._book_snapshot,
@@ -45,6 +47,7 @@ class Core:
             e.Connected: self._connected,
             e.Disconnected: self._disconnected,
             e.ClockOffset: self._clock_offset,
+            e.ClockJumped: self._clock_jumped,
             e.DecodeFailed: self._decode_failed,
             e.Fees: self._fees,
             e.LeverageSet: self._leverage_set,
@@ -100,27 +103,33 @@ class Core:
     def _quote(self, event: e.Quote, out: Out) -> None:
         self.state.counters.quotes += 1
         if held := self._held(event.market):
-            held.newest_ms = max(held.newest_ms, event.venue_ms)
+            market.heard(held, event.at, event.venue_ms)
             out.extend(held.book.quote(event))
 
     def _delta(self, event: e.BookDelta, out: Out) -> None:
         self.state.counters.deltas += 1
         if held := self._held(event.market):
-            held.newest_ms = max(held.newest_ms, event.venue_ms)
+            market.heard(held, event.at, event.venue_ms)
             out.extend(held.book.delta(event))
 
     def _trade(self, event: e.Trade, out: Out) -> None:
         self.state.counters.trades += 1
         if held := self._held(event.market):
             held.last_price, held.last_side = event.price, int(event.side)
-            held.newest_ms = max(held.newest_ms, event.venue_ms)
+            held.received_at = event.at
+            held.newest_ms = max(held.newest_ms, event.venue_ms)  # of the trade: its message left up to 150 ms later
             market.traded(self.state, self.settings, held, event, self.judge, out)
 
     def _mark(self, event: e.Mark, out: Out) -> None:
         self.state.counters.marks += 1
         if held := self._held(event.market):
             held.mark = event
-            held.newest_ms = max(held.newest_ms, event.venue_ms)
+            market.heard(held, event.at, event.venue_ms)
+
+    def _kline(self, event: e.Kline, out: Out) -> None:
+        if held := self._held(event.bar.market):
+            market.heard(held, event.at, event.venue_ms)
+            market.kline(self.state, self.settings, held, event, self.judge, out)
 
     def _book_snapshot(self, event: e.BookSnapshot, out: Out) -> None:
         self.state.counters.snapshots += 1
@@ -137,7 +146,7 @@ class Core:
 
     def _bar_history(self, event: e.BarHistory, out: Out) -> None:
         if held := self._held(event.market):
-            market.bar_history(self.settings, held, event)
+            market.bar_history(self.state, self.settings, held, event, out)
 
     def _instrument(self, event: e.Instrument, out: Out) -> None:
         market.listed(self.state, self.settings, event)
@@ -151,6 +160,8 @@ class Core:
         for held in self._of(event.venue):
             if event.route == "public":
                 out.extend(held.book.connected(event.at))
+            if event.route == TRADE_ROUTES.get(event.venue, "market"):
+                market.feed_up(self.state, held, out)
 
     def _disconnected(self, event: e.Disconnected, out: Out) -> None:
         self.state.counters.disconnects += 1
@@ -160,11 +171,10 @@ class Core:
             self.state.private_lost_ms = event.at // NS_PER_MS
             for held in self._of(event.venue):
                 held.leverage_asked = False  # somebody may change it while we do not hear of it
-        elif event.route == "public":
-            for held in self._of(event.venue):
+        for held in self._of(event.venue):
+            if event.route == "public":
                 out.extend(held.book.disconnected(event.at, event.reason))
-        else:
-            for held in self._of(event.venue):
+            if event.route == TRADE_ROUTES.get(event.venue, "market"):
                 market.feed_lost(held)
         out.append(Alert(event.at, Level.WARNING, f"{event.venue} {event.route}: {event.reason}. Reconnecting."))
 
@@ -174,6 +184,18 @@ class Core:
     def _clock_offset(self, event: e.ClockOffset, out: Out) -> None:
         for held in self._of(event.venue):
             held.clock_offset_ms = event.offset_ms
+
+    def _clock_jumped(self, event: e.ClockJumped, out: Out) -> None:
+        state = self.state
+        state.counters.clock_jumps += 1
+        what = event.cause or "the clock jumped"
+        text = f"{what[:1].upper()}{what[1:]} ({abs(event.jump_ms) / 1000:.1f} s): books and bars are read anew."
+        out.append(Alert(event.at, Level.WARNING, text))
+        for held in state.markets.values():
+            market.clock_jumped(state, held, out)
+        for venue in dict.fromkeys(name.partition(":")[0] for name in state.markets):
+            if state.private_up:
+                account.ask(state, venue, what, out)
 
     def _decode_failed(self, event: e.DecodeFailed, out: Out) -> None:
         self.state.counters.decode_failures += 1

@@ -103,9 +103,10 @@ def chart(held: MarketState, timeframe_ms: int) -> ChartView:
 
 
 def chart_version(held: MarketState, timeframe_ms: int) -> tuple[int, ...]:
-    """Differs whenever `chart` would: a bar closed, or its overlays were reckoned. The lists grow and are cut at once."""
-    closed, rows = held.bars[timeframe_ms].closed, held.overlays.get(timeframe_ms, [])
-    return len(closed), closed[-1].open_ms if closed else -1, len(rows), rows[-1][0] if rows else -1
+    """Differs whenever `chart` would: a bar closed or was mended, or its overlays were reckoned. The lists are cut at once."""
+    bars, rows = held.bars[timeframe_ms], held.overlays.get(timeframe_ms, [])
+    newest_ms = bars.closed[-1].open_ms if bars.closed else -1
+    return len(bars.closed), newest_ms, bars.counters.mended, len(rows), rows[-1][0] if rows else -1
 
 
 def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveView:

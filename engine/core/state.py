@@ -53,6 +53,14 @@ class MarketState(msgspec.Struct):
     last_side: int = 0
     newest_ms: int = 0  # the venue's time on its newest message
     clock_offset_ms: int = 0  # the venue's clock minus ours
+    received_at: int = 0  # engine time of its newest message, 0 before one
+    lag_us: int = 0  # from the venue's clock on a message to its receipt here, by the estimated offset
+    mean_lag_us: int = 0  # the same, exponentially weighted over the newest 64 or so
+    feed_lost: bool = False  # the trades' connection is down
+    history_asked_at: int = 0
+    mended_at: int = 0  # when history was last asked for because live trades skipped an id
+    mends_failed: int = 0  # in succession: history did not have the trades either
+    hole_told_at: int = 0
 
     def mark_price(self) -> Decimal | None:
         """The venue's mark, the book's mid before there is one."""
@@ -77,6 +85,10 @@ class Counters(msgspec.Struct):
     disconnects: int = 0
     ignored: int = 0  # events for a market that is not collected
     bars: int = 0
+    bars_missing: int = 0  # that do not exist because their trades could not be had
+    bars_differ: int = 0  # closed by us and decided upon, and the venue's own is another one
+    bars_mended: int = 0  # closed by us with trades missing, then replaced by the venue's
+    clock_jumps: int = 0
     judgments: int = 0
     approvals: int = 0
     refusals: int = 0

@@ -37,6 +37,8 @@ class MarketView(msgspec.Struct, frozen=True):
     target: str
     features: Features | None
     stance: Stance | None
+    age_ms: int | None = None  # since the newest message of its feed
+    lag_ms: float | None = None  # mean time from the venue's stamp on a message to its receipt, by the estimated offset
 
 
 class View(msgspec.Struct, frozen=True):
@@ -58,7 +60,8 @@ class View(msgspec.Struct, frozen=True):
     alerts: tuple[tuple[int, Level, str], ...] = ()
 
 
-def market_view(state: State, held: MarketState, timeframe_ms: int) -> MarketView:
+def market_view(state: State, held: MarketState, timeframe_ms: int, at: int) -> MarketView:
+    """As it is at engine time `at`."""
     instrument, book = held.instrument, held.book
     position = state.portfolio.position(instrument.market)
     mark = held.mark_price()
@@ -90,6 +93,8 @@ def market_view(state: State, held: MarketState, timeframe_ms: int) -> MarketVie
         trigger("target"),
         held.features.get(timeframe_ms),
         held.stance,
+        (at - held.received_at) // 1_000_000 if held.received_at else None,
+        held.mean_lag_us / 1000 if held.received_at else None,
     )
 
 

@@ -29,7 +29,6 @@ from engine.events import (
     Alert,
     Command,
     CommandDone,
-    Connected,
     Event,
     Fault,
     Instrument,
@@ -43,6 +42,7 @@ from engine.events import (
 from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
 from engine.runtime import latch
 from engine.runtime.charts import Charts
+from engine.runtime.clocks import Clocks
 from engine.runtime.requests import Requests
 from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
@@ -90,6 +90,7 @@ class Engine:
         self.alerts: deque[tuple[int, Level, str]] = deque(maxlen=ALERTS_KEPT)
         self.alerts_seen = 0
         self.decoder = Decoder()
+        self.clocks = Clocks(clock, self.process, shared=endpoints.simulated)
         self.feeds: list[Feed] = []
         self.venue_account: AccountSnapshot | None = None
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
@@ -137,6 +138,8 @@ class Engine:
             self.latencies,
             self._emit,
         )
+        self._tasks.keep("the watch of the clocks", self.clocks.watch)
+        self._tasks.keep("the venue's clock", partial(self.clocks.follow, self._rest))
         self._start_feeds()
         self._tasks.keep("the timer", self._tick, money_path=True)
         self._tasks.keep("the loop's watch", self._watch_lag)
@@ -190,8 +193,9 @@ class Engine:
         state, portfolio = self.state, self.state.portfolio
         first = next(iter(state.markets.values()), None)
         unrealised = portfolio.unrealised(state.instruments(), state.marks())
+        at = self.clock.now_ns()
         return View(
-            self.clock.now_ns(),
+            at,
             self.settings.engine.mode,
             state.trading,
             state.trading_reason,
@@ -203,7 +207,7 @@ class Engine:
             str(unrealised),
             str(portfolio.fees),
             str(portfolio.funding),
-            tuple(market_view(state, held, timeframe_ms(self.settings)) for held in state.markets.values()),
+            tuple(market_view(state, held, timeframe_ms(self.settings), at) for held in state.markets.values()),
             order_views(state),
             msgspec.structs.asdict(state.counters),
             tuple(self.alerts),
@@ -258,6 +262,7 @@ class Engine:
             state.counters.events,
             sum(dropped(self).values()),
             self.alerts_seen,
+            lag_ms=held.mean_lag_us // 1000 if held is not None and held.mean_lag_us else None,
         )
 
     def summary(self) -> Summary:
@@ -302,13 +307,12 @@ class Engine:
 
     def _emit(self, event: Event, read_ns: int) -> bool:
         """Events from sockets and requests."""
+        self.clocks.passed(read_ns)
         if not self.first_price_ns and type(event).__name__ in ("Quote", "Trade"):
             self.first_price_ns = read_ns
         if isinstance(event, AccountSnapshot):
             self.venue_account = event
         urgent = self.process(event, read_ns)
-        if isinstance(event, Connected) and event.route == "market" and self._requests is not None:
-            self._requests.fetch_history()
         if not self.first_position_ns and self.state.counters.fills:
             self.first_position_ns = time.monotonic_ns()
         return urgent
@@ -336,7 +340,7 @@ class Engine:
 
     async def _list_instruments(self, rest: Rest) -> None:
         """The instruments that the settings name, by our own REST decode."""
-        self.process(await persist(rest.clock_offset, attempts=4))
+        await persist(partial(self.clocks.ask, rest), attempts=4)
         listed = {instrument.market: instrument for instrument in await persist(rest.instruments, attempts=4)}
         for symbol in self.settings.engine.symbols:
             found = listed.get(f"binance:{symbol}")
@@ -380,6 +384,7 @@ class Engine:
         pause = self.clock.real_seconds(self.settings.engine.tick_ms / 1000)
         while True:
             await asyncio.sleep(max(pause, 0.005))
+            self.clocks.passed(time.monotonic_ns())
             self.process(Tick(self.clock.now_ns()))
 
     async def _watch_lag(self) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 from engine.clock import Clock
 from engine.errors import BarterError
 from engine.events import (
-    Alert,
+    BarHistory,
     CancelOrder,
     Emit,
     Event,
     FetchAccount,
+    FetchHistory,
     FetchSnapshot,
     Instrument,
-    Level,
     LookUpOrder,
     OrderFateUnknown,
     Resubscribe,
@@ -28,10 +28,11 @@ from engine.events import (
 )
 from engine.execution.live import BinanceAccount
 from engine.execution.live.account import Wire
+from engine.runtime.history import Histories
 from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor, persist
 from engine.signal.binance import Feed, Rest
-from engine.signal.binance.decode import VENUE, Decoder
+from engine.signal.binance.decode import VENUE, Decoder, Grid
 
 MINUTE_MS = 60_000
 JITTER_S = 0.2
@@ -57,6 +58,7 @@ class Requests:
         self.latencies = latencies
         self._wires: dict[int, Wire] = {}  # of orders and cancels whose reply has not come
         self._asked = 0
+        self._histories = Histories(clock, emit)
 
     @property
     def unwritten(self) -> bool:
@@ -81,6 +83,8 @@ class Requests:
                 self.tasks.once("the leverage", self._set_leverage(account, output))
             case FetchSnapshot():
                 self.tasks.once("the book's snapshot", self._fetch_snapshot(output))
+            case FetchHistory():
+                self.tasks.once(f"the history of {output.market}", self._fetch_history(output))
             case Resubscribe():
                 self.feeds[output.route].reconnect()
             case _:
@@ -92,11 +96,6 @@ class Requests:
         if self.account is not None:
             wish = FetchAccount(self.clock.now_ns(), VENUE, reason)
             self.tasks.once("the comparison with the venue", self._fetch_account(self.account, wish))
-
-    def fetch_history(self) -> None:
-        """Bars and trades of the time before the feed (re)connected, market by market."""
-        for market in self._symbols:
-            self.tasks.once(f"the history of {market}", self._history(market))
 
     def _tell(self, event: Event) -> None:
         self.emit(event, time.monotonic_ns())
@@ -161,13 +160,19 @@ class Requests:
         except BarterError as problem:
             self._tell(SnapshotFailed(self.clock.now_ns(), wish.market, str(problem)))
 
-    async def _history(self, market: str) -> None:
-        symbol = self._symbols[market]
-        grid = self.decoder.grids[symbol]
-        try:
-            self._tell(await persist(lambda: self.rest.bars(symbol, grid, MINUTE_MS), attempts=3))
-            self._tell(await persist(lambda: self.rest.trades(symbol, grid), attempts=3))
-        except BarterError as problem:
-            text = f"No history of {market} could be read ({problem}); its indicators warm up from now on."
-            self._tell(Alert(self.clock.now_ns(), Level.WARNING, text))
-            self._tell(TradeHistory(self.clock.now_ns(), market, b""))  # the bars start without it
+    async def _fetch_history(self, wish: FetchHistory) -> None:
+        symbol = self._symbols[wish.market]
+        await self._histories.fetch(wish, _Past(self.rest, symbol, self.decoder.grids[symbol]))
+
+
+class _Past:
+    """One market's history at the venue's REST interface."""
+
+    def __init__(self, rest: Rest, symbol: str, grid: Grid) -> None:
+        self._rest, self._symbol, self._grid = rest, symbol, grid
+
+    async def bars(self, end_ms: int) -> BarHistory:
+        return await self._rest.bars(self._symbol, self._grid, MINUTE_MS, end_ms=end_ms)
+
+    async def trades(self, before_id: int) -> TradeHistory:
+        return await self._rest.trades(self._symbol, self._grid, before_id=before_id)

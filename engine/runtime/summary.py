@@ -42,6 +42,8 @@ class BookSummary(msgspec.Struct, frozen=True):
     reason: str
     counters: dict[str, int]
     bars: dict[str, int]
+    clock_offset_ms: int  # the venue's clock minus ours
+    lag_ms: float  # mean time from the venue's stamp on a message to its receipt, corrected by that
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -79,7 +81,10 @@ class Summary(msgspec.Struct, frozen=True):
         tuple[PositionSummary, ...], Meta(description="Markets that were traded: position, stop, and the venue's own figures")
     ]
     agreement: Annotated[Agreement, Meta(description="Our ledger beside the venue's account: `equal` means to the last digit")]
-    books: Annotated[tuple[BookSummary, ...], Meta(description="Each book's trust, its counters, and the bars closed")]
+    books: Annotated[
+        tuple[BookSummary, ...],
+        Meta(description="Each book's trust, its counters, the bars closed, the venue's clock and the mean lag of its messages"),
+    ]
     latency_us: Annotated[
         dict[str, Percentiles],
         Meta(
@@ -148,6 +153,8 @@ def summarise(engine: "Engine") -> Summary:
                 held.book.reason,
                 msgspec.structs.asdict(held.book.counters),
                 {f"{timeframe // 1000}s": len(bars.closed) for timeframe, bars in held.bars.items()},
+                held.clock_offset_ms,
+                held.mean_lag_us / 1000,
             )
             for name, held in state.markets.items()
         ),

@@ -132,6 +132,14 @@ class Book(msgspec.Struct):
         self._forget()
         return self._become(at, Trust.OFF, f"disconnected: {reason}")
 
+    def clock_jumped(self, at: int) -> list[BookOutput]:
+        """Time was lost: what is held and what still comes out of buffers is old, so the sync begins anew."""
+        if self.trust is Trust.OFF:
+            return []
+        self.counters.resyncs += 1
+        self._forget()
+        return self._become(at, Trust.STALE, "the clock jumped: synchronising again")
+
     def delta(self, event: BookDelta) -> list[BookOutput]:
         """A depth update: applied, buffered while syncing, ignored as a duplicate, or the proof of a gap."""
         self.counters.deltas += 1

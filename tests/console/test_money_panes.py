@@ -1,5 +1,6 @@
 """What the status line, positions, orders, account and dialogs say when the facts are old, missing or long."""
 
+import msgspec
 import pytest
 from textual.widgets import Button
 
@@ -35,6 +36,13 @@ def test_profit_reckoned_with_an_old_mark_is_not_green(state: object) -> None:
 def test_the_days_loss_is_seen_on_the_large_desk() -> None:
     desk = pictures.busy()
     assert any("day's loss" in row and "0.0% of 3.0%" in row for row in text(AccountPane(desk).rows(desk, 60, 7)))
+
+
+def test_how_late_the_venues_messages_come_is_seen() -> None:
+    desk = pictures.busy()
+    assert not any("event lag" in row for row in text(AccountPane(desk).rows(desk, 60, 30)))
+    desk.apply(Frame(desk.next_news, (msgspec.structs.replace(pictures.status(), lag_ms=37),), ()))
+    assert any("event lag" in row and "37 ms" in row for row in text(AccountPane(desk).rows(desk, 60, 30)))
 
 
 def test_an_engine_that_still_compares_with_the_venue_does_not_say_that_nothing_is_open() -> None:

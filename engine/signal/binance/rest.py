@@ -32,15 +32,17 @@ class Rest:
         raw = await self._get("/fapi/v1/depth", symbol=venue_symbol, limit=str(limit))
         return decode.book_snapshot(raw, grid, self.clock.now_ns())
 
-    async def trades(self, venue_symbol: str, grid: Grid, limit: int = 1000) -> TradeHistory:
-        """The newest aggregated trades; weight 20."""
-        raw = await self._get("/fapi/v1/aggTrades", symbol=venue_symbol, limit=str(limit))
+    async def trades(self, venue_symbol: str, grid: Grid, limit: int = 1000, before_id: int = 0) -> TradeHistory:
+        """The newest aggregated trades, or those before `before_id`; weight 20."""
+        older = {"fromId": str(max(before_id - limit, 0))} if before_id else {}
+        raw = await self._get("/fapi/v1/aggTrades", symbol=venue_symbol, limit=str(limit), **older)
         return decode.trade_history(raw, grid, self.clock.now_ns())
 
-    async def bars(self, venue_symbol: str, grid: Grid, timeframe_ms: int, limit: int = 499) -> BarHistory:
-        """The newest bars, the last one unfinished; weight 2 up to 499."""
+    async def bars(self, venue_symbol: str, grid: Grid, timeframe_ms: int, limit: int = 499, end_ms: int = 0) -> BarHistory:
+        """The newest bars, the last one unfinished, or those that open before `end_ms`; weight 2 up to 499."""
+        older = {"endTime": str(end_ms - 1)} if end_ms else {}
         interval = BAR_INTERVALS[timeframe_ms]
-        raw = await self._get("/fapi/v1/klines", symbol=venue_symbol, interval=interval, limit=str(limit))
+        raw = await self._get("/fapi/v1/klines", symbol=venue_symbol, interval=interval, limit=str(limit), **older)
         return decode.bar_history(raw, grid, timeframe_ms, self.clock.now_ns())
 
     async def clock_offset(self, tries: int = 5) -> ClockOffset:
