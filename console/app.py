@@ -65,7 +65,10 @@ class Parting(StrEnum):
 
 
 class Console(App[Parting], inherit_bindings=False):
-    """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again)."""
+    """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again).
+
+    `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it.
+    """
 
     CSS_PATH = "console.tcss"
     TITLE = "barter-tui"
@@ -86,10 +89,13 @@ class Console(App[Parting], inherit_bindings=False):
         user_keys: Mapping[str, str] | None = None,
         themes: Path | None = None,
         log_file: Path | None = None,
+        faults: Mapping[str, str] | None = None,
+        inject: Callable[[str, str], Awaitable[None]] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.log_file = log_file
+        self.faults, self.inject = faults if faults and inject else {}, inject
         self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
         self.desk = Desk()
         self.presses = Presses()
@@ -176,6 +182,9 @@ class Console(App[Parting], inherit_bindings=False):
     def _take(self, frame: Frame) -> None:
         self.desk.apply(frame)
         self.desk.connected = True
+        if self.desk.markets and self.desk.market not in self.desk.markets:  # it is collected no more
+            self.desk.market = self.desk.markets[0]
+            self.run_worker(self.look(), group="look", exit_on_error=False)
         if any(isinstance(news, URGENT) for news in frame.news):
             self.paint_soon()
 
@@ -363,6 +372,17 @@ class Console(App[Parting], inherit_bindings=False):
         except Exception as error:
             log.warning("the engine was not told what is watched", exc_info=error)
 
+    async def _inject(self, name: str) -> None:
+        """A fault at the simulated venue, where the watched market is."""
+        assert self.inject is not None
+        try:
+            await self.inject(name, self.desk.market.partition(":")[0])
+        except Exception as error:
+            log.warning("a fault could not be injected", exc_info=error)
+            self.say(f"The fault {name} could not be injected ({str(error) or type(error).__name__}).", "warning")
+        else:
+            self.say(f"Injected at the simulated venue: {name}. {self.faults[name]}.", "warning")
+
     def say(self, sentence: str, severity: Severity = "information") -> None:
         """A toast, and a line in the log."""
         level = {"information": Level.INFO, "warning": Level.WARNING, "error": Level.ERROR}[severity]
@@ -404,5 +424,7 @@ class Console(App[Parting], inherit_bindings=False):
         for title, key in keys.palette():
             space = self if key.anywhere else self.trading.query_one(f"#{key.pane}") if key.pane else self.trading
             yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
+        for name, seen in self.faults.items():
+            yield SystemCommand(f"demo: inject {name}", seen, partial(self._inject, name))
         for name in self.theme_names:
             yield SystemCommand(f"theme: {name}", "Wear this theme", partial(setattr, self, "theme", name))

@@ -167,6 +167,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     from console import logs
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
+    from engine.venue.faults import OFFERED
 
     def fit(symbols: tuple[str, ...]) -> Settings:
         return _for_capture(arguments, settings, symbols)
@@ -181,7 +182,14 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     link = launch.link()
     log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
-    console = Console(link, restart=None if arguments.command == "attach" else lambda: None, log_file=log_file)
+    attached = arguments.command == "attach"
+    console = Console(
+        link,
+        restart=None if attached else lambda: None,
+        log_file=log_file,
+        faults={} if attached else OFFERED,
+        inject=launch.inject,
+    )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:
         parted = await console.run_async()
@@ -229,16 +237,17 @@ def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
 
 
 def _for_capture(arguments: argparse.Namespace, settings: Settings, symbols: tuple[str, ...]) -> Settings:
-    """A capture brings its own markets; those that were asked for must be among them."""
+    """A capture brings its own markets, of Binance alone; those that were asked for must be among them."""
     if arguments.capture is None:
         return settings
+    chosen = settings.engine.symbols if arguments.symbol else symbols
     if arguments.symbol:
         missing = [symbol for symbol in settings.engine.symbols if symbol not in symbols]
         if missing:
             problem = f"the capture does not hold {missing[0]}"
             raise ConfigError("command line", "--symbol", problem, f"one of {', '.join(symbols)}")
-        return settings
-    return msgspec.structs.replace(settings, engine=msgspec.structs.replace(settings.engine, symbols=symbols))
+    engine = msgspec.structs.replace(settings.engine, symbols=chosen, venues=("binance",))
+    return msgspec.structs.replace(settings, engine=engine)
 
 
 def _log_to_stderr(verbose: bool) -> None:

@@ -8,7 +8,7 @@ from collections import deque
 from decimal import Decimal
 from typing import TypeVar
 
-from engine.views import AnyNews, AnyPicture, ChartLiveView, ChartView, Frame, Picture, PositionsView
+from engine.views import AnyNews, AnyPicture, ChartLiveView, ChartView, Frame, Picture, PositionsView, StatusView
 
 NEWS_KEPT = 2_000
 TIMED = (ChartView, ChartLiveView)  # one a timeframe
@@ -38,6 +38,8 @@ class Desk:
         for picture in frame.pictures:
             self._pictures[picture.key] = picture
             self._versions[picture.key] = self._versions.get(picture.key, 0) + 1
+            if isinstance(picture, StatusView) and picture.markets:
+                self.markets = picture.markets
         for number, news in enumerate(frame.news, start=frame.first):
             if number < self.next_news:
                 continue

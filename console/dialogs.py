@@ -1,4 +1,4 @@
-"""Questions over the screen: each closes with the id of an answer, and Escape is always the one that changes nothing."""
+"""Questions over the screen: each closes with its answer, and Escape is always the one that changes nothing."""
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -85,6 +85,29 @@ class Phrase(ModalScreen[bool]):
 
     def action_safe(self) -> None:
         self.dismiss(False)
+
+
+class Typed(ModalScreen[str]):
+    """Closes with what was typed, "" for nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "safe", "Back")]
+
+    def __init__(self, title: str, text: str, example: str) -> None:
+        super().__init__()
+        self._title, self._text, self._example = title, text, example
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog") as box:
+            box.border_title = self._title
+            yield Static(self._text, id="question", markup=False)
+            yield Input(placeholder=self._example, id="phrase", compact=True, max_length=60)
+            yield Label("Enter: go on    Esc: back", classes="hint")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())
+
+    def action_safe(self) -> None:
+        self.dismiss("")
 
 
 def ask_quit(may_control: bool = True) -> Question:

@@ -96,7 +96,7 @@ class Headless:
             print(f"barter-tui: {problem}. The engine stops; nothing more can be sent.", file=sys.stderr)
             return Exit.VENUE
         frames, waited = -1, 0.0
-        while frames != (now := sum(feed.frames for feed in self.engine.feeds)) and waited < DRAIN_AT_MOST_S:
+        while frames != (now := self.engine.frames) and waited < DRAIN_AT_MOST_S:
             frames, waited = now, waited + DRAIN_S
             await asyncio.sleep(DRAIN_S)
         return Exit.OK

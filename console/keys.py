@@ -49,6 +49,10 @@ KEYS: tuple[Key, ...] = (
         "trading", True, bar=8),
     Key("next_symbol", "n", "symbol(1)", "next symbol", "Show the next market", "view", bar=13),
     Key("previous_symbol", "p", "symbol(-1)", "previous symbol", "Show the previous market", "view"),
+    Key("collect", "w", "collect", "watch another", "Collect another market from every venue that lists it: asks for its symbol",
+        "view"),
+    Key("drop", "u", "drop", "watch no more", "Collect the market that is shown no more, unless it is traded, held or has "
+        "orders; asks for a second press", "view"),
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),

@@ -5,9 +5,12 @@ long as either this process or the engine does: an engine whose console was kill
 """
 
 import asyncio
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from console.engine_process import EngineProcess
 from console.engine_process import Order as EngineOrder
@@ -16,7 +19,7 @@ from console.link import WireLink, memory_link, socket_link
 from console.venue_process import Order, VenueProcess
 from engine.config import Settings, state_dir
 from engine.door import SOCKET, find
-from engine.errors import BarterError, EngineStartError, StateError
+from engine.errors import BarterError, EngineStartError, LinkError, StateError
 from engine.events import Action
 from engine.views import Leave
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 SETTLED_WITHIN_S = 20.0
 LOOK_EVERY_S = 0.5
+LEAVES_AFTER_MS = 20_000
 NOTICE_S = 0.05  # the link's end may be heard of before the process's
 
 Fit = Callable[[tuple[str, ...]], Settings]
@@ -34,12 +38,14 @@ Tell = Callable[[str], None]
 
 class Launch(Protocol):
     """`link` starts what it needs at `open`; `end` is called once the screen is closed, and returns the exit code.
+    `inject` switches a fault of a simulated venue's side on.
 
     `mind` runs meanwhile: a simulated venue that died is started again under the living engine, and `tell` is told.
     """
 
     def link(self, frames_per_s: float = 12.0) -> WireLink: ...
     async def mind(self, tell: Tell) -> None: ...
+    async def inject(self, fault: str, venue: str) -> None: ...
     async def end(self, left: Leave | None) -> int: ...
 
 
@@ -80,6 +86,9 @@ class Siblings:
             lend = (self.venue.child.input,)
             self.engine = await EngineProcess.start(wanted, lend=lend, log=self.folder / "engine.log")
         return self.engine.socket
+
+    async def inject(self, fault: str, venue: str) -> None:
+        await _inject(self.venue, fault, venue)
 
     async def mind(self, tell: Tell) -> None:
         await _mind(lambda: self.venue if self.engine is not None and self.engine.alive else None, self._one, tell)
@@ -140,6 +149,9 @@ class Embedded:
         assert self._service is not None
         return self._service.consoles
 
+    async def inject(self, fault: str, venue: str) -> None:
+        await _inject(self._venue, fault, venue)
+
     async def mind(self, tell: Tell) -> None:
         await _mind(lambda: self._venue, self._one, tell)
 
@@ -173,11 +185,23 @@ class Attached:
     async def _find(self) -> Path:
         return find(self.folder)
 
+    async def inject(self, fault: str, venue: str) -> None:
+        raise LinkError("only the console that started the simulated venue can do that")
+
     async def mind(self, tell: Tell) -> None:
         """Who started the venue minds it."""
 
     async def end(self, left: Leave | None) -> int:
         return Exit.OK
+
+
+async def _inject(venue: VenueProcess | None, fault: str, where: str) -> None:
+    """Raises OSError where the venue does not answer."""
+    if venue is None:
+        raise ConnectionError("no simulated venue runs")
+    body = msgspec.json.encode({"name": fault, "venue": where, "ms": LEAVES_AFTER_MS if fault == "leave" else 0})
+    asked = urllib.request.Request(f"{venue.said.rest}/sim/fault", body, {"Content-Type": "application/json"})
+    await asyncio.to_thread(urllib.request.urlopen, asked, timeout=2.0)
 
 
 async def _mind(running: Callable[[], VenueProcess | None], one: asyncio.Lock, tell: Tell) -> None:

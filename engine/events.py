@@ -5,6 +5,7 @@ nanoseconds UTC of engine time (`at`) or the venue's own milliseconds (`venue_ms
 field goes last and has a default.
 """
 
+import math
 from array import array
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -118,6 +119,8 @@ class Action(StrEnum):
     VETO = "veto"  # end the current stance of a market now
     CLOSE = "close"  # close a market's position, reduce-only
     CANCEL = "cancel"  # cancel one order by its client id
+    COLLECT = "collect"  # collect another symbol from all venues
+    DROP = "drop"  # collect a symbol no more; never one that is traded, held or has orders
     SHUTDOWN = "shutdown"  # no new entries and entry orders cancelled, without latching a halt
 
 
@@ -170,6 +173,7 @@ class Instrument(Event, frozen=True, array_like=True, gc=False):
     max_market_quantity: int
     min_notional: Decimal
     simulated: bool = False  # the prices are not those of the real market now
+    contract: Decimal = Decimal(1)  # base units of what the venue counts sizes in (OKX: contracts)
 
 
 class Connected(Event, frozen=True, array_like=True, gc=False):
@@ -279,6 +283,10 @@ class Kline(Event, frozen=True, array_like=True, gc=False):
     bar: Bar
     closed: bool
     venue_ms: int
+
+    @property
+    def market(self) -> str:
+        return self.bar.market
 
 
 class Mark(Event, frozen=True, array_like=True, gc=False):
@@ -577,6 +585,18 @@ class Resubscribe(Event, frozen=True, array_like=True, gc=False):
     delay_ms: int = 0
 
 
+class Collect(Event, frozen=True, array_like=True, gc=False):
+    """Begin with a symbol at every venue that lists it: an `Instrument` tells of each."""
+
+    symbol: str
+
+
+class Drop(Event, frozen=True, array_like=True, gc=False):
+    """End with a symbol at every venue: `Unlisted` tells of each."""
+
+    symbol: str
+
+
 class FetchAccount(Event, frozen=True, array_like=True, gc=False):
     """Ask REST for orders, positions and balances, and for our fills since `fills_since_ms` (0: none)."""
 
@@ -632,6 +652,12 @@ class Features(msgspec.Struct, frozen=True, gc=False):
     trade_intensity: float  # trades a second
     volatility_bps: float  # standard deviation of bar returns
     momentum_bps: float  # return over the momentum window
+    # against the same contract at another venue, NaN without a trusted one; see `processor.consolidated`
+    basis_bps: float = math.nan
+    divergence_bps: float = math.nan
+    funding_difference_bps: float = math.nan
+    all_spread_bps: float = math.nan
+    all_imbalance: float = math.nan
 
 
 class FeaturesReady(Event, frozen=True, array_like=True, gc=False):
@@ -820,6 +846,8 @@ Output = (
     TrustChanged
     | FetchSnapshot
     | Resubscribe
+    | Collect
+    | Drop
     | FetchAccount
     | FetchHistory
     | BarsMissing

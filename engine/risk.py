@@ -58,6 +58,7 @@ class Context(msgspec.Struct, frozen=True):
     step: float  # base units a step
     tick: float
     spread_bps: float
+    divergence_bps: float  # from the same contract at other venues, NaN where none is trusted
     equity: float
     day_equity: float
     position: int  # signed steps
@@ -173,6 +174,8 @@ def _entry_problem(intent: Intent, context: Context, limits: RiskSettings) -> st
         return f"{intent.quantity} steps are more than the venue takes in one order ({context.max_quantity})"
     if not context.spread_bps <= limits.max_spread_bps:
         return f"the spread of {context.spread_bps:.1f} bps is above {limits.max_spread_bps:g}"
+    if context.divergence_bps > limits.max_divergence_bps:
+        return f"the venues are {context.divergence_bps:.1f} bps apart, above {limits.max_divergence_bps:g}"
     if context.entries_last_minute >= limits.max_orders_per_minute:
         return f"{context.entries_last_minute} entries were sent in the last minute, the limit"
     return _exposure_problem(intent, context, limits)

@@ -19,7 +19,6 @@ from engine.events import Action
 from engine.runtime import Engine
 from engine.runtime.summary import Summary
 from engine.server import Consoles
-from engine.signal.binance.decode import VENUE
 from engine.views import Watch
 from engine.wire import SocketWire
 
@@ -55,7 +54,7 @@ class Service:
         self.summary: Summary | None = None  # once settled
         self.entered, self.settled = asyncio.Event(), asyncio.Event()
         settings = engine.settings
-        markets = tuple(f"{VENUE}:{symbol}" for symbol in settings.engine.symbols)
+        markets = tuple(f"{venue}:{symbol}" for symbol in settings.engine.symbols for venue in settings.engine.venues)
         self.consoles = Consoles(engine, engine.session, markets, Watch(markets[0], timeframe_ms(settings), FIRST_DEPTH))
         self.consoles.stop_asked = self._stop_asked
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

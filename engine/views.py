@@ -27,7 +27,7 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 3  # raised by any change that an older console could misread
+PROTOCOL = 4  # raised by any change that an older console could misread
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -61,6 +61,7 @@ class StatusView(Picture, frozen=True, array_like=True):
     dropped: int
     alerts: int
     link_troubles: int = 0  # consoles that lagged too far, could not be read or were another user's
+    markets: tuple[str, ...] = ()  # that are collected now
     lag_ms: int | None = None  # mean time from the watched market's venue stamping a message to us, None before one
 
 
@@ -93,6 +94,7 @@ class LadderView(Picture, frozen=True, array_like=True):
     funding_rate: str
     next_funding_ms: int
     own: tuple[tuple[int, int, Side, str], ...]
+    others: tuple[tuple[str, Trust, float, float, float], ...] = ()  # venue, trust, bid, ask (quote units), our basis in bps
 
 
 class ChartView(Picture, frozen=True, array_like=True):

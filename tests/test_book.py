@@ -450,7 +450,7 @@ def test_recorded_quiet_markets_synchronise_and_never_show_a_gap(shared_data: Pa
 
 
 def test_six_minutes_of_recorded_btc_have_no_gap_and_agree_with_the_ticker_at_every_equal_id(shared_data: Path) -> None:
-    book = syncing()
+    book = syncing(cross_check_s=0)
     with gzip.open(shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz") as lines:
         outputs = play(book, market_events(hft(iter(lines)), 0.1, 0.001))
     counters = book.counters

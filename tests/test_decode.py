@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from factory import MARKET, MS, aster
 from hypothesis import given, settings
@@ -240,8 +241,8 @@ def test_a_frame_nested_without_end_is_an_error(decoder: Decoder, frame: bytes) 
 
 
 def test_an_event_that_was_not_asked_for_is_an_error_that_names_it(decoder: Decoder) -> None:
-    problem = problem_with(decoder, raw({"e": "kline", "E": 1, "s": "ASTERUSDT", "k": {}}))
-    assert "'kline'" in problem and "`$.e`" in problem
+    problem = problem_with(decoder, raw({"e": "miniTicker", "E": 1, "s": "ASTERUSDT"}))
+    assert "'miniTicker'" in problem and "`$.e`" in problem
 
 
 def test_an_event_with_an_endless_name_is_cut_short(decoder: Decoder) -> None:
@@ -335,37 +336,44 @@ def info(filters: list[dict[str, Any]] = FILTERS, **changed: Any) -> bytes:
 
 
 def test_exchange_info_becomes_an_instrument_in_steps() -> None:
-    assert decode.instruments(info(), AT, True) == [aster(AT)]
+    assert decode.instruments(info(), AT, True) == ([aster(AT)], [])
 
 
 @pytest.mark.parametrize(
     "changed", [{"contractType": "CURRENT_QUARTER"}, {"status": "SETTLING"}, {"marginAsset": "ASTER"}, {"contractType": ""}]
 )
 def test_what_is_no_trading_linear_perpetual_is_not_listed(changed: dict[str, str]) -> None:
-    assert decode.instruments(info(**changed), AT, True) == []
+    assert decode.instruments(info(**changed), AT, True) == ([], [])
 
 
 def test_without_a_market_lot_filter_or_a_minimum_the_common_ones_hold() -> None:
-    listed = decode.instruments(info(FILTERS[:2]), AT, True)[0]
+    (listed,), _ = decode.instruments(info(FILTERS[:2]), AT, True)
     assert (listed.max_market_quantity, listed.min_notional) == (1_000_000, Decimal(0))
 
 
 @pytest.mark.parametrize("missing", ["PRICE_FILTER", "LOT_SIZE"])
-def test_a_symbol_without_its_filters_is_an_error_that_names_it(missing: str) -> None:
+def test_a_symbol_without_its_filters_is_left_out_and_named(missing: str) -> None:
     rest = [entry for entry in FILTERS if entry["filterType"] != missing]
-    with pytest.raises(DecodeError, match="ASTERUSDT lacks its price or lot filter"):
-        decode.instruments(info(rest), AT, True)
+    listed, (wrong,) = decode.instruments(info(rest), AT, True)
+    assert not listed and "ASTERUSDT lacks its price or lot filter" in wrong
+
+
+def test_one_symbol_that_cannot_be_read_fails_nobody_else() -> None:
+    body = msgspec.json.decode(info())
+    broken = [{"symbol": "X"}, 7, {**body["symbols"][0], "filters": "none"}]
+    listed, wrong = decode.instruments(msgspec.json.encode({"symbols": [*broken, *body["symbols"]]}), AT, True)
+    assert listed == [aster(AT)] and len(wrong) == 3
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "0"])
 @pytest.mark.parametrize(("place", "field"), [(0, "tickSize"), (1, "stepSize"), (1, "minQty"), (2, "maxQty"), (3, "notional")])
-def test_a_filter_with_an_impossible_figure_is_an_error(place: int, field: str, value: str) -> None:
+def test_a_filter_with_an_impossible_figure_leaves_its_symbol_out(place: int, field: str, value: str) -> None:
     if value == "0" and place >= 2:
         return  # 0 means none there
     filters = [dict(entry) for entry in FILTERS]
     filters[place][field] = value
-    with pytest.raises(DecodeError, match="ASTERUSDT"):
-        decode.instruments(info(filters), AT, True)
+    listed, (wrong,) = decode.instruments(info(filters), AT, True)
+    assert not listed and "ASTERUSDT" in wrong
 
 
 DEPTH_BODY = (
@@ -544,7 +552,7 @@ def test_the_recorded_exchange_info_lists_its_three_symbols(wire: Path) -> None:
     filters = {
         symbol["symbol"]: {entry["filterType"]: entry for entry in symbol["filters"]} for symbol in json.loads(body)["symbols"]
     }
-    listed = {instrument.venue_symbol: instrument for instrument in decode.instruments(body, AT, False)}
+    listed = {instrument.venue_symbol: instrument for instrument in decode.instruments(body, AT, False)[0]}
     assert len(listed) == 3 and listed.keys() == filters.keys()
     for symbol, found in listed.items():
         assert found.tick == Decimal(filters[symbol]["PRICE_FILTER"]["tickSize"])

@@ -22,6 +22,7 @@ from engine.events import (
     Connected,
     DecodeFailed,
     Disconnected,
+    Emit,
     Event,
     Mark,
     Mode,
@@ -34,11 +35,15 @@ from engine.events import (
     TrustChanged,
 )
 from engine.runtime.requests import Requests
+from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor
-from engine.signal.binance import Feed, Rest, feed, rest
-from engine.signal.binance.decode import Decoder, Grid
+from engine.signal import feed, rest
+from engine.signal.binance import Binance, Rest, dialect
+from engine.signal.binance.decode import Decoder
 from engine.signal.book import Book
+from engine.signal.decoding import Grid
+from engine.signal.feed import Feed
 
 FIRST_DATA_S = 2.0
 SYMBOL = "ASTERUSDT"
@@ -48,7 +53,9 @@ class Collector:
     """Both feeds into a core, and its requests carried out: the runtime without an account."""
 
     def __init__(self, ws: str, rest_base: str, clock: Clock, routes: tuple[str, ...] = ("public", "market")) -> None:
-        self.clock, self.rest, self.decoder = clock, Rest(rest_base, clock, True), Decoder()
+        self.clock = clock
+        self.source = Source("binance", rest_base, ws, clock, True, FIRST_DATA_S, self.emit)
+        self.rest, self.decoder, self.feeds = self.source.rest, self.source.decoder, self.source.feeds
         self.core = Core(settings())
         self.events: list[Event] = []
         self.out: list[Event] = []
@@ -57,13 +64,13 @@ class Collector:
             lambda part, problem, _: self.problems.append(f"crash of {part}: {problem}"),
             lambda part, problem: self.problems.append(f"{part}: {problem}"),
         )
-        listed = aster(clock.now_ns())
-        self.decoder.list(listed)
-        self.requests = Requests(clock, self.rest, None, self.decoder, [listed], self.tasks, Latencies(), self.emit)
-        self.feeds = {route: Feed(route, ws, [listed], self.decoder, clock, FIRST_DATA_S, self.emit) for route in routes}
-        self.requests.feeds = self.feeds
+        self.requests = Requests(clock, {"binance": self.source}, None, self.tasks, Latencies(), self.emit)
+        for route in self.feeds.keys() - set(routes):
+            del self.feeds[route]
         self.emit(Started(clock.now_ns(), "test00", "", Mode.DEMO, "", "0"), 0)
-        self.emit(listed, 0)
+        listed = aster(clock.now_ns())
+        self.source.listed[listed.market] = listed
+        assert self.source.collect("ASTER/USDT:USDT")
 
     def emit(self, event: Event, read_ns: int) -> bool:
         self.events.append(event)
@@ -156,7 +163,7 @@ async def test_trades_have_consecutive_ids_and_the_book_agrees_with_the_ticker(v
 async def test_a_stream_on_the_wrong_route_is_noticed_although_it_was_acknowledged(
     venue: Simulated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(feed.STREAMS, "market", ("markPrice@1s", "bookTicker"))
+    monkeypatch.setitem(dialect.STREAMS, "market", {"markPrice@1s": (Mark, False), "bookTicker": (Quote, False)})
     async with collecting(venue.ws, venue.rest, venue.clock, "market") as collector:
         await until(lambda: len(collector.seen(Connected)) == 2)
         (cut,) = collector.seen(Disconnected)
@@ -308,6 +315,12 @@ async def test_a_cancelled_feed_says_that_it_is_gone(collector: Collector) -> No
 # --- venues that behave badly ----------------------------------------------------------------------------------------
 
 
+def alone(route: str, base: str, emit: Emit) -> Feed:
+    one = Feed(Binance(Decoder()), route, base, Clock.start(), 2, emit)
+    one.add(aster())
+    return one
+
+
 async def test_a_refused_subscription_is_told_with_the_venues_words() -> None:
     async def refuse(connection: ServerConnection) -> None:
         asked = msgspec.json.decode(await connection.recv())
@@ -340,9 +353,7 @@ async def test_a_venue_that_closes_every_connection_at_once_is_not_stormed(monke
     async with serve(close, "127.0.0.1", 0, ping_interval=None) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         events: list[Event] = []
-        one = Feed(
-            "market", f"ws://127.0.0.1:{port}", [aster()], Decoder(), Clock.start(), 2, lambda e, _: bool(events.append(e))
-        )
+        one = alone("market", f"ws://127.0.0.1:{port}", lambda e, _: bool(events.append(e)))
         running = asyncio.create_task(one.run())
         while len(events) < 12:
             await sleep(0.005)
@@ -357,7 +368,7 @@ async def test_a_venue_that_closes_every_connection_at_once_is_not_stormed(monke
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "429 Too Many Requests"])
 async def test_a_feed_that_is_turned_away_is_weather_and_no_crash(status: str) -> None:
     async with listening(turn_away(status)) as address:
-        one = Feed("public", f"ws://{address}", [aster()], Decoder(), Clock.start(), 2, lambda *_: False)
+        one = alone("public", f"ws://{address}", lambda *_: False)
         with pytest.raises(VenueError, match=f"the public stream was turned away .*{status[:3]}"):
             await asyncio.wait_for(one.run(), 5)
 
@@ -400,7 +411,8 @@ async def asking(base: str) -> AsyncIterator[Rest]:
 
 async def test_instruments_come_by_our_own_decode_and_match_the_venues_grid(venue: Simulated) -> None:
     async with asking(venue.rest) as asked:
-        (found,) = await asked.instruments()
+        (found,), wrong = await asked.instruments()
+        assert not wrong
         assert (found.market, found.venue_symbol, found.simulated) == (MARKET, SYMBOL, True)
         assert (found.tick, found.step) == (aster().tick, aster().step)
 

@@ -146,7 +146,7 @@ async def test_older_pages_of_a_real_venue_join_the_newest() -> None:
     async with simulated() as venue:
         rest = Rest(venue.rest, venue.clock, True)
         try:
-            (aster,) = await rest.instruments()
+            (aster,), _ = await rest.instruments()
             grid = Grid.of(aster)
             newest = await rest.bars("ASTERUSDT", grid, MINUTE, limit=20)
             older = await rest.bars("ASTERUSDT", grid, MINUTE, limit=20, end_ms=newest.bars[0].open_ms)

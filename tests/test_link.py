@@ -59,7 +59,7 @@ class FakeEngine:
     """What a console sees of an engine, set by hand."""
 
     def __init__(self, folder: Path, **more: object) -> None:
-        self.settings = settings(engine={"state_dir": str(folder), **more})
+        self.settings = settings(engine={"state_dir": str(folder), "venues": ["binance"], **more})
         self.folder, self.session = state_dir(self.settings), "fake00"
         self.shown: list[AnyPicture] = [account("1"), OrdersView("", (), ())]
         self.watched: list[Watch] = []

@@ -1,5 +1,7 @@
 """Limits: each is tripped once, exits never are, and nobody else can approve."""
 
+import math
+
 import msgspec
 import pytest
 
@@ -7,7 +9,10 @@ from engine.config import RiskSettings
 from engine.events import Purpose, Side, Trading, Trust
 from engine.risk import Approved, Context, Intent, Refused, approve, entry_room, leverage, loss_at_stop
 
-CALM = Context(Trading.ARMED, Trust.TRUSTED, "", "", 0.62, 1.0, 0.0001, 1.6, 10_000.0, 10_000.0, 0, 0, 0.0, 0, 0, 1, 250_000, 5.0)
+CALM = Context(
+    *(Trading.ARMED, Trust.TRUSTED, "", "", 0.62, 1.0, 0.0001, 1.6, math.nan, 10_000.0, 10_000.0),
+    *(0, 0, 0.0, 0, 0, 1, 250_000, 5.0),
+)
 ENTRY = Intent("m", Purpose.ENTRY, Side.BUY, 1000, 6200, 6150, 6300)
 LIMITS = RiskSettings()
 
@@ -36,6 +41,7 @@ def test_a_sound_entry_passes() -> None:
         (but(unknown_orders=1), "fate is unknown"),
         (but(spread_bps=21.0), "spread of 21.0"),
         (but(spread_bps=float("nan")), "spread"),
+        (but(divergence_bps=30.1), "30.1 bps apart"),
         (but(entries_last_minute=30), "30 entries"),
         (but(equity=9_650.0), "today's loss of 3.50%"),
         (but(position=8_000), "a position of 5580.00"),
@@ -50,6 +56,10 @@ def test_a_sound_entry_passes() -> None:
 )
 def test_each_limit_refuses_an_entry_with_its_reason(context: Context, words: str) -> None:
     assert words in refusal(context)
+
+
+def test_venues_that_agree_or_cannot_be_compared_are_no_reason() -> None:
+    assert refusal(but(divergence_bps=30.0)) == "" and refusal(but(divergence_bps=math.nan)) == ""
 
 
 def test_an_entry_without_a_stop_on_its_losing_side_is_refused() -> None:

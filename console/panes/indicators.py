@@ -135,6 +135,7 @@ class IndicatorsPane(LinePane):
             curve("volatility", "volatility_bps", ".1f", " bps"),
             curve("intensity", "trade_intensity", ".1f", "/s"),
             curve("spread", "spread_bps", ".2f", " bps"),
+            *across(f),
             price(f.microprice, "microprice"),
             price(f.sma_20, "SMA 20"),
             price(f.sma_50, "SMA 50"),
@@ -142,6 +143,18 @@ class IndicatorsPane(LinePane):
             price(f.ema_26, "EMA 26"),
             Entry("MACD", known(f.macd, fine), signed(f.macd), note=f"signal {known(f.macd_signal, fine)}"),
         ]
+
+
+def across(f: Features) -> list[Entry]:
+    """Against the same contract at another venue; nothing where there is none that is trusted."""
+    if not math.isfinite(f.basis_bps):
+        return []
+    return [
+        Entry("basis", known(f.basis_bps, "+.2f", " bps"), signed(f.basis_bps), note=f"apart {f.divergence_bps:.2f}"),
+        Entry("all spread", known(f.all_spread_bps, "+.2f", " bps"), "text", note="best of all venues"),
+        Entry("all imbal.", known(f.all_imbalance, "+.2f"), signed(f.all_imbalance)),
+        Entry("funding diff", known(f.funding_difference_bps, "+.2f", " bps"), signed(f.funding_difference_bps)),
+    ]
 
 
 def known(value: float, form: str, unit: str = "") -> str:

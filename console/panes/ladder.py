@@ -105,6 +105,8 @@ class LadderPane(LinePane):
             head.append(self._spread(view, width, bool(warning)))
         if height >= 14:
             foot.append(funding(view, desk.get(StatusView, ""), width))
+        if height >= 18:
+            foot += [elsewhere(other, decimals(view.tick), not desk.connected, width) for other in view.others]
         titles = height >= 6
         self._lines = lines = height - len(head) - len(foot) - (1 if titles else 0)
         painter = Painter(self, view, width, lines, bool(warning))
@@ -306,6 +308,16 @@ def funding(view: LadderView, status: StatusView | None, width: int) -> Row:
             text += f" in {minutes // 60}h {minutes % 60:02d}m"
         candidates.append((text, "muted"))
     return fitted(candidates, width)
+
+
+def elsewhere(other: tuple[str, Trust, float, float, float], places: int, lost: bool, width: int) -> Row:
+    """The same contract at another venue: its best prices, and how far ours are above them."""
+    venue, trust, bid, ask, basis = other
+    old = lost or trust is not Trust.TRUSTED
+    look = "stale" if old else "muted"
+    prices = f"{bid:.{places}f} / {ask:.{places}f}" if bid and ask else "no prices"
+    word = f"! {trust if not lost else 'old'}" if old else f"basis {number(basis, '+.2f')} bps"
+    return fitted([(f"{venue} {prices}", look), (word, look)], width)
 
 
 def number(value: float, form: str) -> str:

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from console import format as show
 from console import keys
 from console.desk import Desk
-from console.dialogs import Phrase, ask_quit, confirm
+from console.dialogs import Phrase, Typed, ask_quit, confirm
 from console.panes.account import AccountPane
 from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
 LIVE_PHRASE = "trade live"
+
+
+def unified(typed: str) -> str:
+    """`btc` and `BTC/USDT` as `BTC/USDT:USDT`; anything else as it was typed, for the engine to refuse."""
+    name = typed.upper()
+    return name if ":" in name else f"{name}:USDT" if "/" in name else f"{name}/USDT:USDT"
 
 
 class TradingScreen(Screen[None]):
@@ -155,6 +161,21 @@ class TradingScreen(Screen[None]):
 
     async def action_symbol(self, step: int) -> None:
         await self.program.look(symbol_step=step)
+
+    def action_collect(self) -> None:
+        def typed(answer: str | None) -> None:
+            if answer:
+                self.program.send_soon(self.program.prepare(Action.COLLECT, unified(answer)))
+
+        text = "Its book, trades and bars are collected from every venue that lists it; orders go to the first market only."
+        self.app.push_screen(Typed("Watch another market", text, "BTC, or BTC/USDT:USDT"), typed)
+
+    async def action_drop(self) -> None:
+        program = self.program
+        if not program.bounced("drop"):
+            symbol = self.desk.market.partition(":")[2]
+            if program.second("drop", f"watch {show.market_name(self.desk.market, short=True)} no more", symbol):
+                await program.ask(Action.DROP, symbol)
 
     async def action_timeframe(self) -> None:
         await self.program.look(timeframe_step=1)

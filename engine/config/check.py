@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from engine.config.declare import Settings
+from engine.config.declare import VENUES, Settings
 from engine.errors import ConfigError
 
 Blame = Callable[..., tuple[str, str]]
@@ -24,8 +24,11 @@ def check(settings: Settings, blame: Blame) -> None:
             "the order's limit at or below the position's",
         )
     _check_symbols(settings.engine.symbols, blame)
+    _check_venues(settings.engine.venues, blame)
     _check_address("venue.binance_rest", settings.venue.binance_rest, ("http", "https"), blame)
     _check_address("venue.binance_ws", settings.venue.binance_ws, ("ws", "wss"), blame)
+    _check_address("venue.okx_rest", settings.venue.okx_rest, ("http", "https"), blame)
+    _check_address("venue.okx_ws", settings.venue.okx_ws, ("ws", "wss"), blame)
 
 
 def shown(value: object) -> str:
@@ -47,6 +50,16 @@ def _check_symbols(symbols: tuple[str, ...], blame: Blame) -> None:
             raise ConfigError(*blame("engine.symbols"), problem, f"BASE/USDT:USDT in capitals, for example {example}")
         if symbol in symbols[:index]:
             raise ConfigError(*blame("engine.symbols"), f"{shown(symbol)} is listed twice", "each market once")
+
+
+def _check_venues(venues: tuple[str, ...], blame: Blame) -> None:
+    for index, venue in enumerate(venues):
+        if venue not in VENUES:
+            raise ConfigError(*blame("engine.venues"), f"{shown(venue)} is not a venue", f"one of {', '.join(VENUES)}")
+        if venue in venues[:index]:
+            raise ConfigError(*blame("engine.venues"), f"{shown(venue)} is listed twice", "each venue once")
+    if venues[0] != VENUES[0]:
+        raise ConfigError(*blame("engine.venues"), f"orders cannot go to {venues[0]} yet", f"{VENUES[0]} first")
 
 
 def _check_address(key: str, address: str, schemes: tuple[str, str], blame: Blame) -> None:

@@ -14,13 +14,20 @@ Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
 
 
+VENUES = ("binance", "okx")
+
+
 class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What runs and where it keeps its state."""
 
     mode: Annotated[Mode, Meta(description="What the prices and the orders are; never changes within a session")] = Mode.DEMO
     symbols: Annotated[
         tuple[str, ...], Meta(min_length=1, description="Markets to collect; the first one is traded (unified symbols)")
-    ] = ("ASTER/USDT:USDT",)
+    ] = ("ASTER/USDT:USDT", "BTC/USDT:USDT", "ETH/USDT:USDT")
+    venues: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="Venues to collect from, binance and okx; orders go to the first one, which is binance"),
+    ] = ("binance", "okx")
     state_dir: Annotated[str, Meta(description="Folder for the halt latch and sessions; empty: the platform's state folder")] = ""
     arm_at_start: Annotated[
         str, Meta(pattern="^(auto|yes|no)$", description="Whether entries may be made from the start; auto: in demo only")
@@ -46,6 +53,8 @@ class VenueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     binance_rest: Annotated[str, Meta(description="REST base; empty: the mode's own")] = ""
     binance_ws: Annotated[str, Meta(description="Websocket base; empty: the mode's own")] = ""
+    okx_rest: Annotated[str, Meta(description="REST base of OKX; empty: the mode's own")] = ""
+    okx_ws: Annotated[str, Meta(description="Websocket base of OKX; empty: the mode's own")] = ""
     first_data_s: Annotated[Positive, Meta(description="A stream must bring its first data within this many seconds")] = 10.0
     recv_window_ms: Annotated[
         int, Meta(ge=100, le=60000, description="How long after its timestamp an order may still execute")
@@ -59,6 +68,9 @@ class BookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     stale_after_ms: Annotated[int, Meta(ge=100, description="A book without an update for this long is stale")] = 3000
     levels: Annotated[int, Meta(ge=50, le=5000, description="Levels kept on each side; those further away are dropped")] = 1000
+    cross_check_s: Annotated[
+        float, Meta(ge=0, le=86400, description="Seconds between two comparisons of a trusted book with a REST picture; 0: none")
+    ] = 60.0
     snapshot_floor_ms: Annotated[int, Meta(ge=0, description="Least time between two book snapshots of a market")] = 1000
     resubscribe_after: Annotated[int, Meta(ge=1, description="Failed synchronisations before the feed is reconnected")] = 3
 
@@ -113,6 +125,9 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")
     ] = 0.03
     max_spread_bps: Annotated[Positive, Meta(description="Entries are refused above this spread, basis points")] = 20.0
+    max_divergence_bps: Annotated[
+        Positive, Meta(description="Entries are refused while the venues' prices are further apart than this, basis points")
+    ] = 30.0
     max_orders_per_minute: Annotated[int, Meta(ge=1, description="Entry orders a minute")] = 30
     protect_within_ms: Annotated[int, Meta(ge=50, description="A position without a stop for this long is closed")] = 3000
 

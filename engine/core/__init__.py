@@ -12,7 +12,7 @@ import msgspec
 
 from engine import events as e
 from engine.config import Settings
-from engine.core import account, market, protection, trading
+from engine.core import account, market, protection, trading, watchlist
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
@@ -22,6 +22,7 @@ __all__ = ["Core", "State"]
 
 NS_PER_MS = 1_000_000
 COMMANDS_REMEMBERED = 1_000
+LIQUIDATIONS_KEPT = 100
 TRADE_ROUTES = {"okx": "public"}  # `market` elsewhere; books come on `public` everywhere
 
 
@@ -44,6 +45,9 @@ class Core:
             e.TradeHistory: self._trade_history,
             e.BarHistory: self._bar_history,
             e.Instrument: self._instrument,
+            e.Unlisted: self._unlisted,
+            e.Funding: self._funding,
+            e.Liquidation: self._liquidation,
             e.Connected: self._connected,
             e.Disconnected: self._disconnected,
             e.ClockOffset: self._clock_offset,
@@ -149,12 +153,28 @@ class Core:
             market.bar_history(self.state, self.settings, held, event, out)
 
     def _instrument(self, event: e.Instrument, out: Out) -> None:
+        known = event.market in self.state.markets
         market.listed(self.state, self.settings, event)
+        held = self.state.markets[event.market]
+        if not known and self.state.routes.get(f"{held.venue} public"):
+            out.extend(held.book.connected(event.at))  # collected on a connection that is up already
+
+    def _unlisted(self, event: e.Unlisted, out: Out) -> None:
+        self.state.markets.pop(event.market, None)
+
+    def _funding(self, event: e.Funding, out: Out) -> None:
+        if held := self._held(event.market):
+            held.funding = event
+
+    def _liquidation(self, event: e.Liquidation, out: Out) -> None:
+        self.state.counters.liquidations += 1
+        if held := self._held(event.market):
+            held.liquidations = [*held.liquidations[-LIQUIDATIONS_KEPT + 1 :], event]
 
     def _connected(self, event: e.Connected, out: Out) -> None:
-        self.state.routes[event.route] = True
+        self.state.routes[f"{event.venue} {event.route}"] = True
         if event.route == "private":
-            self.state.private_up = True
+            self.state.account, self.state.private_up = event.venue, True
             account.ask(self.state, event.venue, "the private stream connected", out)
             return
         for held in self._of(event.venue):
@@ -165,7 +185,7 @@ class Core:
 
     def _disconnected(self, event: e.Disconnected, out: Out) -> None:
         self.state.counters.disconnects += 1
-        self.state.routes[event.route] = False
+        self.state.routes[f"{event.venue} {event.route}"] = False
         if event.route == "private":
             self.state.private_up = self.state.reconciled = self.state.reconciling = False
             self.state.private_lost_ms = event.at // NS_PER_MS
@@ -264,9 +284,8 @@ class Core:
             trading.cancel_entries(state, out)
         if state.flattening:
             trading.flatten(state, self.settings, out)
-        for venue in dict.fromkeys(name.partition(":")[0] for name in state.markets):
-            if state.private_up and event.at - state.account_asked_at > account.ASK_ACCOUNT_EVERY_NS:
-                account.ask(state, venue, "the regular comparison is due", out)
+        if state.private_up and event.at - state.account_asked_at > account.ASK_ACCOUNT_EVERY_NS:
+            account.ask(state, state.account, "the regular comparison is due", out)
 
     def _started(self, event: e.Started, out: Out) -> None:
         self.state.session = event.session
@@ -327,4 +346,8 @@ class Core:
                 return trading.close(state, self.settings, event.target, who, out)
             case Action.CANCEL:
                 return trading.cancel_one(state, event.target, out)
+            case Action.COLLECT:
+                return watchlist.collect(state, event.target, out)
+            case Action.DROP:
+                return watchlist.drop(state, event.target, out)
         return ""

@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
-from engine.core import trading
+from engine.core import across, trading
 from engine.core.state import OVERLAYS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
@@ -34,6 +34,7 @@ from engine.signal.book import Book
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 MINUTE_MS = 60_000  # of the venue's own bars
+IN_BAND = frozenset({"okx"})  # venues whose streams begin books themselves
 LAG_WEIGHT = 64  # a message counts for one part in so many
 ASK_AGAIN_NS = 60 * NS_PER_S  # history that has not come
 MEND_EVERY_NS = 10 * NS_PER_S
@@ -50,7 +51,7 @@ def listed(state: State, settings: Settings, event: Instrument) -> None:
         return
     state.markets[event.market] = MarketState(
         event,
-        Book(event.market, settings.book),
+        Book(event.market, settings.book, in_band=event.market.partition(":")[0] in IN_BAND),
         {timeframe: Bars(event.market, timeframe) for timeframe in TIMEFRAMES_MS.values()},
         {timeframe: Indicators() for timeframe in TIMEFRAMES_MS.values()},
         Intensity(settings.features.intensity_window_s),
@@ -168,7 +169,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     state.counters.bars += 1
     out.append(BarClosed(state.now, bar, derived=bar.volume == 0))
     _update(held, bar)
-    known = _features(settings, held, bar)
+    known = across.completed(_features(settings, held, bar), across.beside(state, settings, held))
     held.features[bar.timeframe_ms] = known
     out.append(FeaturesReady(state.now, bar.market, bar.timeframe_ms, bar.open_ms, known))
     if bar.timeframe_ms != timeframe_ms(settings):
@@ -268,6 +269,6 @@ def clock_jumped(state: State, held: MarketState, out: Out) -> None:
 
 def ask_leverage(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     """Once each time that the account answers again: the venue's leverage setting must cover our own limit."""
-    if state.private_up and not held.leverage_asked:
+    if state.private_up and held.venue == state.account and not held.leverage_asked:
         held.leverage_asked = True
         out.append(SetLeverage(state.now, held.instrument.market, max(1, math.ceil(settings.risk.max_leverage))))

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 
 from engine.config import Settings
+from engine.core import across
 from engine.core.state import MarketState, State
-from engine.events import OrderKind, Purpose, Side
+from engine.events import OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
 from engine.portfolio import Position
+from engine.processor import consolidated
 from engine.processor.features import imbalance
 from engine.views import (
     AccountView,
@@ -72,7 +74,7 @@ def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> L
         for order in state.open_orders(instrument.market)
         if order.trigger or order.price
     )
-    mark = held.mark
+    mark, rate = held.mark, across.quoted(held).funding_rate
     return LadderView(
         instrument.market,
         instrument.tick,
@@ -87,10 +89,17 @@ def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> L
         str(mark.mark) if mark else "",
         spread,
         tilt,
-        str(mark.funding_rate) if mark else "",
-        mark.next_funding_ms if mark else 0,
+        "" if rate is None else str(rate),
+        held.funding.next_ms if held.funding else mark.next_funding_ms if mark else 0,
         own,
+        tuple(_elsewhere(held, other) for other in across.elsewhere(state, held)),
     )
+
+
+def _elsewhere(held: MarketState, other: MarketState) -> tuple[str, Trust, float, float, float]:
+    book, tick = other.book, float(other.instrument.tick)
+    basis = consolidated.distance_bps(consolidated.mid(across.quoted(held)), consolidated.mid(across.quoted(other)))
+    return other.venue, book.trust, book.best_bid * tick, book.best_ask * tick, basis
 
 
 def chart(held: MarketState, timeframe_ms: int) -> ChartView:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.action import Plan
-from engine.events import Features, Instrument, Mark, OrderState, Side, Stance, Trading
+from engine.events import Features, Funding, Instrument, Liquidation, Mark, OrderState, Side, Stance, Trading
 from engine.execution.orders import Order
 from engine.portfolio import Portfolio
 from engine.processor.features import Intensity
@@ -53,6 +53,8 @@ class MarketState(msgspec.Struct):
     last_side: int = 0
     newest_ms: int = 0  # the venue's time on its newest message
     clock_offset_ms: int = 0  # the venue's clock minus ours
+    funding: Funding | None = None  # where the venue tells it apart from the mark
+    liquidations: list[Liquidation] = []  # the newest
     received_at: int = 0  # engine time of its newest message, 0 before one
     lag_us: int = 0  # from the venue's clock on a message to its receipt here, by the estimated offset
     mean_lag_us: int = 0  # the same, exponentially weighted over the newest 64 or so
@@ -61,6 +63,14 @@ class MarketState(msgspec.Struct):
     mended_at: int = 0  # when history was last asked for because live trades skipped an id
     mends_failed: int = 0  # in succession: history did not have the trades either
     hole_told_at: int = 0
+
+    @property
+    def venue(self) -> str:
+        return self.instrument.market.partition(":")[0]
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.market.partition(":")[2]
 
     def mark_price(self) -> Decimal | None:
         """The venue's mark, the book's mid before there is one."""
@@ -80,6 +90,7 @@ class Counters(msgspec.Struct):
     quotes: int = 0
     deltas: int = 0
     marks: int = 0
+    liquidations: int = 0
     snapshots: int = 0
     decode_failures: int = 0
     disconnects: int = 0
@@ -119,6 +130,7 @@ class State(msgspec.Struct):
     next_order: int = 1
     portfolio: Portfolio = msgspec.field(default_factory=Portfolio)
     routes: dict[str, bool] = {}  # public, market, private: connected
+    account: str = ""  # the venue that our orders go to, once its private stream was up
     private_up: bool = False
     reconciled: bool = False
     reconciling: bool = False  # a snapshot was asked for and has not come

@@ -6,6 +6,7 @@ import msgspec
 
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
+from engine.core import across
 from engine.core.state import FINAL_ORDERS_KEPT, MarketState, State
 from engine.events import (
     Alert,
@@ -65,6 +66,7 @@ def context(state: State, settings: Settings, held: MarketState) -> risk.Context
         step,
         tick,
         spread,
+        across.beside(state, settings, held).divergence_bps,
         float(state.equity()),
         float(state.portfolio.day_equity),
         state.portfolio.position(instrument.market).quantity,
@@ -80,6 +82,8 @@ def context(state: State, settings: Settings, held: MarketState) -> risk.Context
 
 def not_ready(state: State, held: MarketState) -> str:
     """Why the account cannot be traded on yet, "" when it can."""
+    if state.account and held.venue != state.account:
+        return f"orders go to {state.account}, and this market is watched only"
     if not state.private_up:
         return "the account's private stream is not connected"
     if not state.reconciled:

@@ -44,11 +44,10 @@ from engine.runtime import latch
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
 from engine.runtime.requests import Requests
+from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
-from engine.signal.binance import Feed, Rest
-from engine.signal.binance.decode import VENUE, Decoder
 from engine.views import Answer, AnyPicture, Ask, StatusView, Watch
 
 log = logging.getLogger("barter.runtime")
@@ -56,6 +55,7 @@ ALERTS_KEPT = 200
 SETTLE_S = 5.0  # how long the end waits for cancels and fills
 LAG_BEAT_S = 0.02
 FIGURES_EVERY = 50  # beats
+WATCH_AGAIN_S = 30.0
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Journal = Callable[[Event, list[Event]], None]
@@ -89,9 +89,8 @@ class Engine:
         self.latencies = Latencies()
         self.alerts: deque[tuple[int, Level, str]] = deque(maxlen=ALERTS_KEPT)
         self.alerts_seen = 0
-        self.decoder = Decoder()
         self.clocks = Clocks(clock, self.process, shared=endpoints.simulated)
-        self.feeds: list[Feed] = []
+        self.sources: dict[str, Source] = {}
         self.venue_account: AccountSnapshot | None = None
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
         self.outputs = 0
@@ -99,9 +98,7 @@ class Engine:
         self._p99s = (0.0, 0.0)
         self._charts = Charts()
         self._listeners: list[Callable[[Event], None]] = []
-        self._instruments: list[Instrument] = []
         self._tasks = Supervisor(self._crashed, self._failed)
-        self._rest: Rest | None = None
         self._account: BinanceAccount | None = None
         self._requests: Requests | None = None
         self._command_number = 0
@@ -119,28 +116,32 @@ class Engine:
         body = msgspec.json.encode(self.settings).decode()
         mode, speed = self.settings.engine.mode, self.clock.speed
         self.process(Started(self.clock.now_ns(), self.session, "", mode, body, __version__, halted, speed))
-        self._rest = Rest(self.endpoints.rest, self.clock, self.endpoints.simulated)
+        for venue in self.settings.engine.venues:
+            ends = self.endpoints
+            first_data_s = self.settings.venue.first_data_s
+            self.sources[venue] = Source(venue, ends.rest, ends.ws, self.clock, ends.simulated, first_data_s, self._emit)
+        traded, *watched = self.sources.values()
         try:
-            await self._list_instruments(self._rest)
+            await self._list_instruments(traded)
         except BarterError:
-            await self._rest.close()
+            await self._close_sources()
             raise
         if self.credentials is not None:
             settings = self.settings.venue
             self._account = BinanceAccount(self.credentials, self.endpoints.rest, self.clock, settings.recv_window_ms)
         self._requests = Requests(
             self.clock,
-            self._rest,
+            self.sources,
             self._account,
-            self.decoder,
-            self._instruments,
             self._tasks,
             self.latencies,
             self._emit,
         )
         self._tasks.keep("the watch of the clocks", self.clocks.watch)
-        self._tasks.keep("the venue's clock", partial(self.clocks.follow, self._rest))
-        self._start_feeds()
+        traded.start(self._tasks)
+        self._tasks.keep(f"the clock of {traded.venue}", partial(self.clocks.follow, traded.rest))
+        for source in watched:
+            self._tasks.once(f"the markets of {source.venue}", self._watch(source))
         self._tasks.keep("the timer", self._tick, money_path=True)
         self._tasks.keep("the loop's watch", self._watch_lag)
         if self._account is not None:
@@ -153,8 +154,11 @@ class Engine:
         await self._tasks.close()
         if self._account is not None:
             await self._account.close()
-        if self._rest is not None:
-            await self._rest.close()
+        await self._close_sources()
+
+    async def _close_sources(self) -> None:
+        for source in self.sources.values():
+            await source.rest.close()
 
     async def settle(self, action: Action, source: str) -> Summary:
         """The orderly end: `action` (SHUTDOWN or HALT), wait until nothing that adds exposure is alive and positions are
@@ -254,7 +258,7 @@ class Engine:
             state.flattening,
             tuple(waits),
             state.refusal,
-            tuple((f"{VENUE} {route}", up) for route, up in state.routes.items()),
+            tuple(state.routes.items()),
             age_ms,
             latencies.round_trip.newest_us,
             self._p99s[0],
@@ -262,6 +266,7 @@ class Engine:
             state.counters.events,
             sum(dropped(self).values()),
             self.alerts_seen,
+            markets=tuple(state.markets),
             lag_ms=held.mean_lag_us // 1000 if held is not None and held.mean_lag_us else None,
         )
 
@@ -338,47 +343,50 @@ class Engine:
 
     # --- tasks -----------------------------------------------------------------------------------------------------------
 
-    async def _list_instruments(self, rest: Rest) -> None:
-        """The instruments that the settings name, by our own REST decode."""
-        await persist(partial(self.clocks.ask, rest), attempts=4)
-        listed = {instrument.market: instrument for instrument in await persist(rest.instruments, attempts=4)}
+    async def _list_instruments(self, source: Source) -> None:
+        """The instruments that the settings name at the venue that we trade on, by our own REST decode."""
+        await persist(partial(self.clocks.ask, source.rest), attempts=4)
+        await source.read_list(attempts=4)
         for symbol in self.settings.engine.symbols:
-            found = listed.get(f"binance:{symbol}")
-            if found is None:
-                known = ", ".join(sorted(market.partition(":")[2] for market in listed)[:8])
+            if not source.collect(symbol):
+                known = ", ".join(sorted(market.partition(":")[2] for market in source.listed)[:8])
                 raise ConfigError("engine.symbols", symbol, "the venue does not list this market", f"one of {known}")
-            self._instruments.append(found)
-            self.decoder.list(found)
-            self.process(found)
 
-    def _start_feeds(self) -> None:
-        for route in ("public", "market"):
-            feed = Feed(
-                route,
-                self.endpoints.ws,
-                self._instruments,
-                self.decoder,
-                self.clock,
-                self.settings.venue.first_data_s,
-                self._emit,
-            )
-            self.feeds.append(feed)
-            self._tasks.keep(f"the {route} feed", feed.run)
-        assert self._requests is not None
-        self._requests.feeds = {feed.route: feed for feed in self.feeds}
+    async def _watch(self, source: Source) -> None:
+        """A venue beside the one that we trade on: nothing waits for it, and what it does not list is said and left out."""
+        while True:
+            try:
+                await self.clocks.ask(source.rest)
+                await source.read_list()
+                break
+            except BarterError as problem:
+                self._failed(f"the markets of {source.venue}", str(problem))
+                await asyncio.sleep(WATCH_AGAIN_S)
+        missing = [symbol for symbol in self.settings.engine.symbols if not source.collect(symbol)]
+        if missing:
+            text = f"{source.title} does not list {', '.join(missing)}."
+            self.process(Alert(self.clock.now_ns(), Level.WARNING, text))
+        source.start(self._tasks)
+        self._tasks.keep(f"the clock of {source.venue}", partial(self.clocks.follow, source.rest))
 
     async def _run_account(self) -> None:
         """Load ccxt, ask what orders cost, then follow the private stream; failing starts over with back-off."""
         account, requests = self._account, self._requests
         assert account is not None and requests is not None
+        instruments = [found for symbol in self.settings.engine.symbols if (found := self._listed(symbol)) is not None]
         if not account.ready:
-            await account.start(self._instruments)
+            await account.start(instruments)
             # ccxt leaves 200,000 objects that never die: each full collection would stop the loop for some 70 ms.
             gc.collect()
             gc.freeze()
-            for instrument in self._instruments:
+            for instrument in instruments:
                 self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
-        await PrivateFeed(self.endpoints.ws, account, self._instruments, self.clock, self._emit).run()
+        await PrivateFeed(self.endpoints.ws, account, instruments, self.clock, self._emit).run()
+
+    def _listed(self, symbol: str) -> Instrument | None:
+        """At the venue that we trade on."""
+        source = self.sources[self.settings.engine.venues[0]]
+        return source.listed.get(f"{source.venue}:{symbol}")
 
     async def _tick(self) -> None:
         pause = self.clock.real_seconds(self.settings.engine.tick_ms / 1000)
@@ -409,6 +417,11 @@ class Engine:
     def run_seconds(self) -> float:
         """Engine seconds since the start."""
         return (time.monotonic_ns() - self.started_ns) / NS_PER_S * self.clock.speed
+
+    @property
+    def frames(self) -> int:
+        """Market-data frames read from all sockets."""
+        return sum(feed.frames for source in self.sources.values() for feed in source.feeds.values())
 
     @property
     def restarts(self) -> int:

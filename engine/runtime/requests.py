@@ -10,31 +10,31 @@ from typing import Any
 from engine.clock import Clock
 from engine.errors import BarterError
 from engine.events import (
-    BarHistory,
+    Alert,
+    BookSnapshot,
     CancelOrder,
+    Collect,
+    Drop,
     Emit,
     Event,
     FetchAccount,
     FetchHistory,
     FetchSnapshot,
-    Instrument,
+    Level,
     LookUpOrder,
     OrderFateUnknown,
     Resubscribe,
     SendOrder,
     SetLeverage,
     SnapshotFailed,
-    TradeHistory,
 )
 from engine.execution.live import BinanceAccount
-from engine.execution.live.account import Wire
+from engine.execution.live.account import VENUE, Wire
 from engine.runtime.history import Histories
+from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor, persist
-from engine.signal.binance import Feed, Rest
-from engine.signal.binance.decode import VENUE, Decoder, Grid
 
-MINUTE_MS = 60_000
 JITTER_S = 0.2
 
 
@@ -44,17 +44,13 @@ class Requests:
     def __init__(
         self,
         clock: Clock,
-        rest: Rest,
+        sources: dict[str, Source],
         account: BinanceAccount | None,
-        decoder: Decoder,
-        instruments: list[Instrument],
         tasks: Supervisor,
         latencies: Latencies,
         emit: Emit,
     ) -> None:
-        self.clock, self.rest, self.account, self.decoder, self.tasks, self.emit = clock, rest, account, decoder, tasks, emit
-        self._symbols = {instrument.market: instrument.venue_symbol for instrument in instruments}
-        self.feeds: dict[str, Feed] = {}
+        self.clock, self.sources, self.account, self.tasks, self.emit = clock, sources, account, tasks, emit
         self.latencies = latencies
         self._wires: dict[int, Wire] = {}  # of orders and cancels whose reply has not come
         self._asked = 0
@@ -86,7 +82,12 @@ class Requests:
             case FetchHistory():
                 self.tasks.once(f"the history of {output.market}", self._fetch_history(output))
             case Resubscribe():
-                self.feeds[output.route].reconnect()
+                self._resubscribe(output)
+            case Collect():
+                self._collect(output.symbol)
+            case Drop():
+                for source in self.sources.values():
+                    source.drop(output.symbol)
             case _:
                 return False
         return True
@@ -154,25 +155,30 @@ class Requests:
     async def _fetch_snapshot(self, wish: FetchSnapshot) -> None:
         # Jitter, so that several books that lost their chain together do not ask together.
         await asyncio.sleep(self.clock.real_seconds(wish.delay_ms / 1000) + (random.random() * JITTER_S if wish.delay_ms else 0))
-        symbol = self._symbols[wish.market]
         try:
-            self._tell(await self.rest.book(symbol, self.decoder.grids[symbol]))
+            self._tell(await self._source(wish.market).book(wish.market))
         except BarterError as problem:
             self._tell(SnapshotFailed(self.clock.now_ns(), wish.market, str(problem)))
 
     async def _fetch_history(self, wish: FetchHistory) -> None:
-        symbol = self._symbols[wish.market]
-        await self._histories.fetch(wish, _Past(self.rest, symbol, self.decoder.grids[symbol]))
+        try:
+            past = self._source(wish.market).past(wish.market)
+        except BarterError:
+            return  # dropped meanwhile
+        await self._histories.fetch(wish, past)
 
+    def _source(self, market: str) -> Source:
+        return self.sources[market.partition(":")[0]]
 
-class _Past:
-    """One market's history at the venue's REST interface."""
+    def _resubscribe(self, wish: Resubscribe) -> None:
+        feed = self.sources[wish.venue].feeds[wish.route]
+        if wish.market:
+            feed.resubscribe(wish.market, BookSnapshot, self.clock.real_seconds(wish.delay_ms / 1000))
+        else:
+            feed.reconnect()
 
-    def __init__(self, rest: Rest, symbol: str, grid: Grid) -> None:
-        self._rest, self._symbol, self._grid = rest, symbol, grid
-
-    async def bars(self, end_ms: int) -> BarHistory:
-        return await self._rest.bars(self._symbol, self._grid, MINUTE_MS, end_ms=end_ms)
-
-    async def trades(self, before_id: int) -> TradeHistory:
-        return await self._rest.trades(self._symbol, self._grid, before_id=before_id)
+    def _collect(self, symbol: str) -> None:
+        missing = [source.title for source in self.sources.values() if not source.collect(symbol)]
+        if missing:
+            text = f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not list {symbol}."
+            self._tell(Alert(self.clock.now_ns(), Level.WARNING, text))

@@ -126,7 +126,7 @@ def summarise(engine: "Engine") -> Summary:
         _since(engine.started_ns, engine.first_price_ns),
         _since(engine.started_ns, engine.first_position_ns),
         state.counters.events,
-        sum(feed.frames for feed in engine.feeds),
+        engine.frames,
         engine.outputs,
         msgspec.structs.asdict(state.counters),
         sum(book.gaps for book in books),
@@ -212,7 +212,7 @@ def dropped(engine: "Engine") -> dict[str, int]:
     """Everything that came and was not used, by reason."""
     dropped = {
         "undecodable": engine.state.counters.decode_failures,
-        "unknown_market": engine.state.counters.ignored + engine.decoder.unknown_symbols,
+        "unknown_market": engine.state.counters.ignored + sum(one.decoder.unknown_symbols for one in engine.sources.values()),
         "late_trades": 0,
         "buffered_updates": 0,
         "buffered_trades": 0,

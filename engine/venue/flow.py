@@ -5,6 +5,7 @@ become stale; takers arrive in clusters (a Hawkes process with an exponential ke
 Everything happens at drawn times, so the result does not depend on how the caller slices time.
 """
 
+from collections import deque
 from enum import IntEnum
 from math import ceil, exp, floor, log, pi, sin, sqrt
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 from engine.events import Side
 from engine.venue.matching import OrderBook
 
+PATH_PULSES = 2_000
 PULSE_MS = 100  # the fair value, the volatility and the regime move on this grid
 BATCH = 4096  # random numbers drawn at once: one call of numpy costs as much as twenty numbers
 BRANCHING = 0.6  # takers that another taker brings along, on average
@@ -98,10 +100,18 @@ class Flow:
         self._next_id = -1
         self._pulse_ms = float(start_ms - start_ms % PULSE_MS + PULSE_MS)
         self._activity, self._breath, self._half_spread = 1.0, 1.0, shape.half_spread
+        self._path: deque[float] = deque(maxlen=PATH_PULSES)  # fair values, one a pulse
         self._ceiling = 1.0
         self._arrival_ms = float(start_ms)
         self._schedule(float(start_ms))
         self.due_ms = min(self._pulse_ms, self._arrival_ms)
+
+    def fair_at(self, at_ms: float) -> float:
+        """The fair value at a pulse of the last minutes; the nearest one that is known."""
+        if not self._path:
+            return self.fair
+        back = round((self._pulse_ms - PULSE_MS - at_ms) / PULSE_MS)
+        return self._path[max(-1 - max(back, 0), -len(self._path))]
 
     def opening(self) -> list[Wish]:
         """The book to start with."""
@@ -154,6 +164,7 @@ class Flow:
         pull = (self._anchor - self.fair) / 12.0 if self.regime is Regime.RANGE else 0.0
         self.fair += (self._drift + pull) * dt + shape.sigma * self.volatility * sqrt(dt) * draws.normal() + jump
         self.fair = max(20.0, self.fair)
+        self._path.append(self.fair)
         seconds = self._pulse_ms / 1000.0
         self._breath = 1.0 + 0.3 * sin(2 * pi * seconds / 840.0)
         self._activity = min(3.0, max(0.5, (1.0 + 0.25 * sin(2 * pi * seconds / 1260.0)) * (0.55 + 0.45 * self.volatility)))

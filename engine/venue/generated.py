@@ -8,7 +8,7 @@ from engine.events import Side
 from engine.venue.flow import Act, Flow, Shape, Wish
 from engine.venue.market import Depth, Fill, KlineRow, Listing, MarketOrder, MarkState, Sinks, TapeRow
 from engine.venue.matching import Match, OrderBook
-from engine.venue.tape import MINUTE_MS, Grid, Tape, mark_frame, next_funding
+from engine.venue.tape import MINUTE_MS, Grid, Tape, next_funding
 
 WARM_MS = 150_000  # of real flow before the client's first look
 HISTORY_MINUTES = 1_500
@@ -53,26 +53,38 @@ class GeneratedMarket:
         self._prices, self._sizes = Grid(listing.tick), Grid(listing.step)
         start = round(start_price / listing.tick)
         start_ms = now_ms - WARM_MS
-        self._flow = Flow(seed, SHAPES.get(listing.symbol) or shape_for(listing, start_price), start, start_ms)
+        self._shape = self.shape(start_price)
+        self.flow = self.make_flow(seed, self._shape, start, start_ms)
         self._book = OrderBook()
         # Ids grow with the clock faster than the market uses them, so a restarted venue never falls behind its past.
         self._update = self._published = now_ms * 6
         self._first = 0  # id of the first change since the last depth frame, 0 for none
         self._now_ms = start_ms
         self._trade_id = now_ms * 2
-        self._tape = Tape(listing.symbol, self._prices, self._sizes, now_ms)
+        self._tape = self.make_tape(now_ms)
         self._sinks: Sinks | None = None
         self._busy = False
         self._best = (0, 0, 0, 0)
         self._index = self._premium = self._funding_premium = 0.0
         self._timer_ms = start_ms - start_ms % TIMER_MS + TIMER_MS
         self._history(seed, start, start_ms)
-        for wish in self._flow.opening():
+        for wish in self.flow.opening():
             self._book.submit(wish.order_id, wish.side, wish.quantity, wish.price, True)
         self._best = self._book.best()
-        self._index = self._flow.fair
+        self._index = self.flow.fair
         self._stamp_mark(start_ms)
         self.advance(now_ms)
+
+    # what another venue's market makes differently
+
+    def shape(self, start_price: Decimal) -> Shape:
+        return SHAPES.get(self.listing.symbol) or shape_for(self.listing, start_price)
+
+    def make_flow(self, seed: int, shape: Shape, price: int, start_ms: int) -> Flow:
+        return Flow(seed, shape, price, start_ms)
+
+    def make_tape(self, now_ms: int) -> Tape:
+        return Tape(self.listing.symbol, self._prices, self._sizes, now_ms)
 
     def attach(self, sinks: Sinks) -> None:
         self._sinks = sinks
@@ -90,7 +102,7 @@ class GeneratedMarket:
             return
         self._busy = True
         try:
-            flow = self._flow
+            flow = self.flow
             while True:
                 if flow.due_ms < self._timer_ms:
                     if flow.due_ms > now_ms:
@@ -113,7 +125,7 @@ class GeneratedMarket:
         matches = self._book.submit(order.order_id, order.side, order.quantity, order.limit, order.rests)
         first = self._trade_id + 1
         if matches:
-            self._flow.felt(order.side, sum(match.quantity for match in matches), float(now_ms))
+            self.flow.felt(order.side, sum(match.quantity for match in matches), float(now_ms))
         self._trade_id += len(matches)
         fills = [Fill(order.order_id, match.price, match.quantity, False, first + index, now_ms)
                  for index, match in enumerate(matches)]  # fmt: skip
@@ -195,12 +207,8 @@ class GeneratedMarket:
                 self._sinks.frame("bookTicker", self._tape.quote_frame(best, self._update, at_ms))
 
     def _on_timer(self, at_ms: int) -> None:
-        if at_ms % 100 == 0 and self._first:
-            bids, asks = self._book.changes()
-            if self._sinks:
-                frame = self._tape.depth_frame(self._first, self._update, self._published, bids, asks, at_ms)
-                self._sinks.frame("depth", frame)
-            self._published, self._first = self._update, 0
+        if at_ms % 100 == 0:
+            self.publish(at_ms)
         if at_ms % MINUTE_MS == 0:
             for frame in self._tape.roll(at_ms):
                 if self._sinks:
@@ -210,15 +218,23 @@ class GeneratedMarket:
         if at_ms % 1000 == 0:
             self._stamp_mark(at_ms)
             if self._sinks:
-                mark = self._mark
-                self._sinks.frame("markPrice", mark_frame(
-                    self.listing.symbol, mark.mark, mark.index, mark.rate, mark.next_funding_ms, at_ms))  # fmt: skip
+                self._sinks.frame("markPrice", self._tape.mark_frame(self._mark, at_ms))
+
+    def publish(self, at_ms: int) -> None:
+        """The book's changes since the last depth frame, if there are any."""
+        if not self._first:
+            return
+        bids, asks = self._book.changes()
+        if self._sinks:
+            frame = self._tape.depth_frame(self._first, self._update, self._published, bids, asks, at_ms)
+            self._sinks.frame("depth", frame)
+        self._published, self._first = self._update, 0
 
     def _stamp_mark(self, at_ms: int) -> None:
         """Index: the fair value, smoothed. Mark: index plus the smoothed basis of the mid. Funding from the mean premium."""
         bid, _, ask, _ = self._book.best()
         middle = (bid + ask) / 2 if bid and ask else self._index
-        self._index += (self._flow.fair - self._index) * 0.3
+        self._index += (self.flow.fair - self._index) * 0.3
         self._premium += (middle - self._index - self._premium) * 0.1
         self._funding_premium += (self._premium / self._index - self._funding_premium) / 300.0
         rate = self._funding_premium + min(PREMIUM_BOUND, max(-PREMIUM_BOUND, INTEREST - self._funding_premium))
@@ -230,7 +246,7 @@ class GeneratedMarket:
 
     def _history(self, seed: int, start: int, start_ms: int) -> None:
         """Minutes before the flow: a seeded walk that ends at the start price, where the first traded minute opens."""
-        shape = SHAPES.get(self.listing.symbol) or shape_for(self.listing, start * self.listing.tick)
+        shape = self._shape
         random = np.random.Generator(np.random.PCG64([seed, 1]))
         count = HISTORY_MINUTES
         temper = np.exp(0.4 * np.convolve(random.standard_normal(count + 29), np.ones(30) / 30**0.5, "valid"))

@@ -63,15 +63,14 @@ class Quotes:
             book = msgspec.structs.replace(held, bids=held.bids[:limit], asks=held.asks[:limit])
         if book is None:
             raise Refusal(-1008, "Server is currently overloaded with other requests. Please try again in a few minutes.", 503)
-        last_id = book.last_id
-        if self.faults.stale_snapshots > 0:
-            self.faults.stale_snapshots -= 1
+        last_id, wrong = book.last_id, int(self.faults.take("lying_snapshot"))
+        if self.faults.take("stale_snapshot"):
             last_id = max(1, last_id - 1_000_000)
         return {
             "lastUpdateId": last_id,
             "E": self._venue_ms(),
             "T": book.at_ms,
-            "bids": [(price_text(listing, price), size_text(listing, size)) for price, size in book.bids],
+            "bids": [(price_text(listing, price), size_text(listing, size + wrong)) for price, size in book.bids],
             "asks": [(price_text(listing, price), size_text(listing, size)) for price, size in book.asks],
         }
 

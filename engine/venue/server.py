@@ -4,18 +4,25 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import partial
 
 import msgspec
 from aiohttp import web
 
 from engine.clock import Clock
-from engine.errors import BarterError, VenueStartError
+from engine.errors import BarterError, DecodeError, VenueStartError
 from engine.events import Side
-from engine.venue.binance import Binance
+from engine.venue.binance import Binance, Reply
 from engine.venue.exchange import Exchange
-from engine.venue.faults import FaultOrder, Faults
+from engine.venue.faults import OFFERED, VENUES, FaultOrder, Faults
 from engine.venue.gate import Call, Credentials
-from engine.venue.market import Market, MarketOrder
+from engine.venue.generated import GeneratedMarket
+from engine.venue.market import Fill, Market, MarketOrder, Sinks
+from engine.venue.okx import hub as okx_hub
+from engine.venue.okx import rest as okx_rest
+from engine.venue.okx.contract import okx_markets
+from engine.venue.okx.hub import OkxHub
+from engine.venue.okx.rest import OkxRest
 from engine.venue.reports import plain
 from engine.venue.streams import Hub
 
@@ -23,6 +30,7 @@ HOST = "127.0.0.1"
 STEP_S = 0.005  # real time between advances while they are cheap
 REST_S = 0.001  # least pause after an expensive advance, so that sockets are served
 CUT_GRACE_S = 0.5
+LEAVE_S = 20.0  # OKX announces some 60 s ahead
 
 
 class VenueSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +71,13 @@ class Venue:
         now_ms = self.clock.now_ms()
         self.exchange = Exchange(markets, spec.wallet(), self._frame, self.hub.tell, self.faults, now_ms)
         self.rest = self._surface()
+        self.okx_faults = Faults()
+        leaders = {symbol: market for symbol, market in markets.items() if isinstance(market, GeneratedMarket)}
+        self.okx_markets = okx_markets(leaders, spec.seed, now_ms)
+        self.okx_hub = OkxHub(self.okx_markets, self.clock, self.okx_faults)
+        self.okx_rest = OkxRest(self.okx_markets, self.okx_faults, self._okx_ms)
+        for name, market in self.okx_markets.items():
+            market.attach(Sinks(partial(self.okx_hub.publish, name), _nobody, _nothing))
         self.port = 0
         self.ended = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -72,6 +87,7 @@ class Venue:
         """Listen on loopback. Raises `VenueStartError` when the port cannot be had."""
         app = web.Application(client_max_size=1_000_000)
         app.router.add_post("/sim/fault", self._on_fault)
+        app.router.add_get("/sim/faults", self._on_faults)
         app.router.add_get("/sim/state", self._on_state)
         app.router.add_route("*", "/{path:.*}", self._on_request)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CUT_GRACE_S, handle_signals=False)
@@ -100,6 +116,7 @@ class Venue:
         for task in self._tasks:
             task.cancel()
         self.hub.cut("all")
+        self.okx_hub.cut("all")
         if self._runner:
             await self._runner.cleanup()
 
@@ -114,6 +131,9 @@ class Venue:
     def _advance(self) -> None:
         now_ms = self.clock.now_ms()
         self.exchange.advance(now_ms)
+        for market in self.okx_markets.values():
+            market.advance(now_ms)
+        self.okx_hub.advance(now_ms)
         if self.hub.listen_key and now_ms >= self.hub.key_expires_ms:
             self.hub.expire_key()
 
@@ -128,6 +148,9 @@ class Venue:
     def _venue_ms(self) -> int:
         return self.clock.now_ms() + self.faults.clock_offset_ms
 
+    def _okx_ms(self) -> int:
+        return self.clock.now_ms() + self.okx_faults.clock_offset_ms
+
     def _frame(self, symbol: str, kind: str, body: bytes) -> None:
         if kind == "depth" and self.faults.boundary_snapshots > 0:
             book = self.markets[symbol].depth(1000)
@@ -140,15 +163,16 @@ class Venue:
     # --- requests --------------------------------------------------------------------------------------------------
 
     async def _on_request(self, request: web.Request) -> web.StreamResponse:
+        okx = request.path.startswith((okx_hub.PREFIX, okx_rest.PREFIX))
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self.hub.serve(request)
+            return await (self.okx_hub if okx else self.hub).serve(request)
         try:
             body = await request.text()
         except UnicodeDecodeError:
             return web.json_response({"code": -1000, "msg": "The body is not UTF-8."}, status=400)
         key = request.headers.get("X-MBX-APIKEY", "")
         call = Call(request.method, request.path, request.rel_url.raw_query_string, body, key)
-        fault = self.faults.reply(call.method, call.path)
+        fault = (self.okx_faults if okx else self.faults).reply(call.method, call.path)
         if self.spec.latency_ms:
             await asyncio.sleep(self.spec.latency_ms / 2000)
         if fault and fault.name == "delay_execution":
@@ -156,7 +180,7 @@ class Venue:
         if fault and fault.name == "http" and not fault.executed:
             return web.Response(status=fault.status, text=fault.body, content_type="application/json", headers=fault.headers)
         self._advance()
-        reply = self.rest.answer(call)
+        reply = self._okx_answer(call) if okx else self.rest.answer(call)
         self.exchange.settle()
         if self.spec.latency_ms:
             await asyncio.sleep(self.spec.latency_ms / 2000)
@@ -177,8 +201,15 @@ class Venue:
             order = msgspec.json.decode(await request.read(), type=FaultOrder)
             if order.rate:
                 Decimal(order.rate)
-            self.faults.switch(order)
-            done = self._carry_out(order)
+            if order.venue not in (*VENUES, "all"):
+                raise DecodeError("fault", f"{order.venue!r} is no venue; there are {', '.join(VENUES)} and all")
+            done = 0
+            if order.venue != "okx":
+                self.faults.switch(order)
+                done += self._carry_out(order)
+            if order.venue != "binance" or order.name in ("renumber", "leave"):
+                self.okx_faults.switch(order)
+                done += self._carry_out_okx(order)
         except (msgspec.DecodeError, InvalidOperation, KeyError, ValueError, BarterError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({"done": order.name, "count": done})
@@ -206,6 +237,24 @@ class Venue:
                 self.markets[symbol].submit(shock, self.exchange.now_ms)
             self._advance()
         return len(symbols)
+
+    def _carry_out_okx(self, order: FaultOrder) -> int:
+        if order.name == "cut" or (order.name == "refuse" and order.on):
+            return self.okx_hub.cut(order.route)
+        if order.name == "leave":
+            return self.okx_hub.leave(order.ms / 1000 or LEAVE_S)
+        if order.name == "renumber":
+            for name in self.okx_markets:
+                self.okx_hub.renumber(name)
+        return len(self.okx_markets)
+
+    def _okx_answer(self, call: Call) -> Reply:
+        status, body = self.okx_rest.answer(call.path, call.query)
+        return Reply(status, body, {})
+
+    async def _on_faults(self, request: web.Request) -> web.Response:
+        """What may be tried, by name, with what is seen of it."""
+        return web.json_response(OFFERED)
 
     async def _on_state(self, request: web.Request) -> web.Response:
         """The account exactly as it is booked, without signature: for tests."""
@@ -239,6 +288,14 @@ class Venue:
             "ended": exchange.ended,
         }
         return web.Response(body=msgspec.json.encode(state), content_type="application/json")
+
+
+def _nobody(fill: Fill) -> None:
+    """OKX's side has no accounts: its fills are the crowd's."""
+
+
+def _nothing(price: int, at_ms: int) -> None:
+    """Nor has it conditional orders."""
 
 
 class _DepthId(msgspec.Struct):

@@ -79,49 +79,18 @@ class Connection:
         self.last_pong = 0.0
 
 
-class Hub:
-    """All connections of the venue. `wanted(symbol, kinds)` is called when what is listened to changes."""
+class Outlet:
+    """Connections and what is on its way to them: one write a loop turn, and an end for those that do not read."""
 
-    def __init__(self, symbols: tuple[str, ...], clock: Clock, faults: Faults, wanted: Wanted) -> None:
-        self.symbols, self.clock, self.faults, self.wanted = symbols, clock, faults, wanted
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
         self.connections: set[Connection] = set()
         self.counters: Counter[str] = Counter()
-        self.listen_key = ""
-        self.key_expires_ms = 0
-        # by symbol and kind, then by the name to put into the envelope (None: raw frames)
-        self._subscribers: dict[tuple[str, str], dict[str | None, dict[Connection, None]]] = {}
         self._dirty: dict[Connection, None] = {}
         self._flushing = False
 
-    # --- data out --------------------------------------------------------------------------------------------------
-
-    def publish(self, symbol: str, kind: str, body: bytes) -> None:
-        """A market frame, to all who subscribed to it on the right route."""
-        exact, of_all = self._subscribers.get((symbol, kind)), self._subscribers.get((EVERYTHING, kind))
-        if not exact and not of_all:
-            return
-        for sent in self.faults.bodies(kind, body):
-            for groups in (exact, of_all):
-                for name, group in groups.items() if groups else ():
-                    frame = framed(sent if name is None else self._enveloped(name, sent))
-                    for connection in group:
-                        self._queue(connection, frame)
-
-    def tell(self, report: Body) -> None:
-        """A private report, to the connections of the active listen key."""
-        if not self.listen_key or str(report.get("e")) in self.faults.silent:
-            return
-        for body in self.faults.bodies(str(report.get("e")), encode(report)):
-            for connection in self.connections:
-                if self.listen_key in connection.listen_keys:
-                    sent = self._enveloped(self.listen_key, body) if connection.combined else body
-                    self._queue(connection, framed(sent))
-
-    @staticmethod
-    def _enveloped(name: str, body: bytes) -> bytes:
-        return b'{"stream":"' + name.encode() + b'","data":' + body + b"}"
-
-    def _queue(self, connection: Connection, frame: bytes) -> None:
+    def send(self, connection: Connection, frame: bytes) -> None:
+        """A frame as it goes over the wire; answers that were held back follow it."""
         connection.pending.append(frame)
         if connection.held_acks:
             connection.pending.extend(connection.held_acks)
@@ -148,6 +117,53 @@ class Hub:
                 continue
             transport.write(batch)
         self._dirty.clear()
+
+    def cut(self, route: str) -> int:
+        """Abort the connections of a route (`all`: every one); how many."""
+        chosen = [connection for connection in self.connections if route in ("all", connection.route)]
+        for connection in chosen:
+            connection.transport.abort()
+        return len(chosen)
+
+
+class Hub(Outlet):
+    """All connections of the venue. `wanted(symbol, kinds)` is called when what is listened to changes."""
+
+    def __init__(self, symbols: tuple[str, ...], clock: Clock, faults: Faults, wanted: Wanted) -> None:
+        super().__init__(faults)
+        self.symbols, self.clock, self.wanted = symbols, clock, wanted
+        self.listen_key = ""
+        self.key_expires_ms = 0
+        # by symbol and kind, then by the name to put into the envelope (None: raw frames)
+        self._subscribers: dict[tuple[str, str], dict[str | None, dict[Connection, None]]] = {}
+
+    # --- data out --------------------------------------------------------------------------------------------------
+
+    def publish(self, symbol: str, kind: str, body: bytes) -> None:
+        """A market frame, to all who subscribed to it on the right route."""
+        exact, of_all = self._subscribers.get((symbol, kind)), self._subscribers.get((EVERYTHING, kind))
+        if not exact and not of_all:
+            return
+        for sent in self.faults.bodies(kind, body):
+            for groups in (exact, of_all):
+                for name, group in groups.items() if groups else ():
+                    frame = framed(sent if name is None else self._enveloped(name, sent))
+                    for connection in group:
+                        self.send(connection, frame)
+
+    def tell(self, report: Body) -> None:
+        """A private report, to the connections of the active listen key."""
+        if not self.listen_key or str(report.get("e")) in self.faults.silent:
+            return
+        for body in self.faults.bodies(str(report.get("e")), encode(report)):
+            for connection in self.connections:
+                if self.listen_key in connection.listen_keys:
+                    sent = self._enveloped(self.listen_key, body) if connection.combined else body
+                    self.send(connection, framed(sent))
+
+    @staticmethod
+    def _enveloped(name: str, body: bytes) -> bytes:
+        return b'{"stream":"' + name.encode() + b'","data":' + body + b"}"
 
     # --- listen keys -----------------------------------------------------------------------------------------------
 
@@ -198,13 +214,6 @@ class Hub:
             self._forget(connection)
         return socket
 
-    def cut(self, route: str) -> int:
-        """Abort the connections of a route (`all`: every one); how many."""
-        chosen = [connection for connection in self.connections if route in ("all", connection.route)]
-        for connection in chosen:
-            connection.transport.abort()
-        return len(chosen)
-
     async def keep_alive(self) -> None:
         """Ping for ever, every three minutes; who has not answered for ten is cut."""
         while True:
@@ -215,7 +224,7 @@ class Hub:
                     connection.transport.abort()
                 else:
                     self.counters["frames"] -= 1  # a ping is no message
-                    self._queue(connection, framed(str(self.clock.now_ms()).encode(), opcode=0x89))
+                    self.send(connection, framed(str(self.clock.now_ms()).encode(), opcode=0x89))
 
     @staticmethod
     def _path(request: web.Request) -> tuple[str, bool, list[str]]:
@@ -275,7 +284,7 @@ class Hub:
             self.faults.late_acks -= 1
             connection.held_acks.append(framed(encode(body)))
         else:
-            self._queue(connection, framed(encode(body)))
+            self.send(connection, framed(encode(body)))
 
     def _subscribe(self, connection: Connection, streams: list[Stream]) -> None:
         for stream in streams[:MAX_STREAMS]:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from itertools import islice
 
 from engine.errors import InvariantError
-from engine.venue.market import KlineRow, TapeRow
+from engine.venue.market import KlineRow, MarkState, TapeRow
 
 MINUTE_MS = 60_000
 TRADES_KEPT = 10_000
@@ -202,6 +202,9 @@ class Tape:
             f'{{"e":"depthUpdate","E":{at_ms},"T":{at_ms},"s":"{self.symbol}","ps":"{self.symbol}","U":{first_id},'
             f'"u":{last_id},"pu":{previous_id},"b":[{self._levels(bids)}],"a":[{self._levels(asks)}],"st":1}}'
         ).encode()
+
+    def mark_frame(self, mark: MarkState, at_ms: int) -> bytes:
+        return mark_frame(self.symbol, mark.mark, mark.index, mark.rate, mark.next_funding_ms, at_ms)
 
     def _levels(self, levels: Iterable[tuple[int, int]]) -> str:
         price, size = self.prices.text, self.sizes.text

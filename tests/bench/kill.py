@@ -78,7 +78,7 @@ class Stranger:
     async def start(self) -> None:
         rest = Rest(self._venue.said.rest, self._venue.order.clock, True)
         try:
-            self._instrument = next(one for one in await rest.instruments() if one.market.endswith(MARKET))
+            self._instrument = next(one for one in (await rest.instruments())[0] if one.market.endswith(MARKET))
         finally:
             await rest.close()
         await self._account.start([self._instrument])

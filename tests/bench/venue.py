@@ -59,7 +59,7 @@ async def trading(venue: VenueProcess, chosen: Settings, **more: Any) -> AsyncIt
 def frames_read(engine: Engine) -> int:
     """Websocket messages that the engine took from all its sockets."""
     private: list[shell.PrivateFeed] = engine.private  # type: ignore[attr-defined]
-    return sum(feed.frames for feed in engine.feeds) + sum(feed.frames for feed in private)
+    return engine.frames + sum(feed.frames for feed in private)
 
 
 async def until(reached: Any, seconds: float) -> None:

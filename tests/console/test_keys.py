@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual import events
 from textual.command import CommandPalette
@@ -13,9 +14,9 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 
 from console import keys
-from console.app import Console, Parting
+from console.app import DEPTH, Console, Parting
 from console.commands import BOUNCE_S, Presses
-from console.dialogs import Phrase, Question
+from console.dialogs import Phrase, Question, Typed
 from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
@@ -342,6 +343,59 @@ async def test_cancelling_takes_two_presses_on_the_selected_order() -> None:
         clock.at += 0.4
         await pilot.press("x")
         assert len(link.asks()) == 1, "a finished order cannot be cancelled"
+
+
+TYPED = {"btc": "BTC/USDT:USDT", "doge/usdt": "DOGE/USDT:USDT", "x:y": "X:Y", "": ""}
+
+
+@pytest.mark.parametrize(("typed", "target"), TYPED.items())
+async def test_another_market_is_watched_by_its_symbol(typed: str, target: str) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, Typed))
+        await pilot.press(*(key if key.isalnum() else {"/": "slash", ":": "colon"}[key] for key in typed), "enter")
+        await until(pilot, lambda: app.screen is app.trading)
+        await pilot.pause(0.1)
+        assert link.asks() == ([(Action.COLLECT, target)] if target else [])
+
+
+async def test_a_market_is_dropped_with_two_presses_and_the_screen_shows_another_one_then() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("n", "u")
+        assert link.asks() == []
+        clock.at += 0.4
+        await pilot.press("u")
+        assert link.asks() == [(Action.DROP, "BTC/USDT:USDT")]
+        status = app.desk.get(StatusView, "")
+        assert status is not None and app.desk.market == MARKETS[1]
+        link.show(msgspec.structs.replace(status, markets=MARKETS[:1]))
+        await until(pilot, lambda: app.desk.market == MARKETS[0])
+        await until(pilot, lambda: link.sent[-1] == Watch(MARKETS[0], app.desk.timeframe_ms, DEPTH))
+
+
+async def test_a_fault_is_injected_from_the_palette_where_the_watched_market_is() -> None:
+    injected: list[tuple[str, str]] = []
+
+    async def inject(name: str, venue: str) -> None:
+        injected.append((name, venue))
+
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link, faults={"depth_gap": "A depth update is lost"}, inject=inject)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.1)
+        await pilot.press(*"injectdepth")
+        await pilot.pause(0.5)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: bool(injected))
+        assert injected == [("depth_gap", "binance")]
 
 
 async def test_symbol_and_timeframe_keys_watch_something_else() -> None:

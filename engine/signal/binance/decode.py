@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ from engine.events import (
     BookSnapshot,
     Event,
     Instrument,
+    Kline,
+    Liquidation,
     Mark,
     Quote,
     Side,
@@ -27,15 +29,11 @@ from engine.events import (
     TradeHistory,
     pack_levels,
 )
+from engine.signal.decoding import NAMES_KEPT, SHORT, UNREADABLE, Grid, Whole, nearest, on_grid
 
 VENUE = "binance"
 T = TypeVar("T")
 Levels = tuple[tuple[float, float], ...]
-LARGEST = 2**63 - 1  # what an event can carry
-Whole = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
-# msgspec's own errors and UnicodeDecodeError are ValueErrors; deep nesting is a RecursionError.
-UNREADABLE = (ValueError, ArithmeticError, RecursionError)
-SHORT = 200  # characters of what a stranger wrote
 
 
 class _Frame(msgspec.Struct, tag_field="e", gc=False):
@@ -77,6 +75,42 @@ class _MarkPrice(_Frame, tag="markPriceUpdate", gc=False):
     i: Decimal = Decimal(0)
 
 
+class _Candle(msgspec.Struct, gc=False):
+    t: Whole
+    i: str
+    o: float
+    h: float
+    low: float = msgspec.field(name="l")
+    c: float
+    v: float
+    n: Whole
+    x: bool
+
+
+class _Kline(_Frame, tag="kline", gc=False):
+    E: Whole
+    k: _Candle
+
+
+class _Forced(msgspec.Struct, gc=False):
+    """`ap` and `z` are what was traded; price and quantity of the order itself are not."""
+
+    s: str
+    S: str
+    ap: float
+    z: float
+    T: Whole
+
+
+class _ForceOrder(msgspec.Struct, tag_field="e", tag="forceOrder", gc=False):
+    E: Whole
+    o: _Forced
+
+    @property
+    def s(self) -> str:
+        return self.o.s
+
+
 class _Error(msgspec.Struct):
     code: int = 0
     msg: str = ""
@@ -89,20 +123,8 @@ class _Control(msgspec.Struct):
     error: _Error | None = None
 
 
-_frames = msgspec.json.Decoder(_Depth | _BookTicker | _AggTrade | _MarkPrice, strict=False)
+_frames = msgspec.json.Decoder(_Depth | _BookTicker | _AggTrade | _MarkPrice | _Kline | _ForceOrder, strict=False)
 _control = msgspec.json.Decoder(_Control)
-
-
-class Grid(msgspec.Struct, frozen=True):
-    """An instrument's conversion to integers."""
-
-    market: str
-    per_tick: float
-    per_step: float
-
-    @classmethod
-    def of(cls, instrument: Instrument) -> "Grid":
-        return cls(instrument.market, float(1 / instrument.tick), float(1 / instrument.step))
 
 
 class Decoder:
@@ -116,6 +138,9 @@ class Decoder:
 
     def list(self, instrument: Instrument) -> None:
         self.grids[instrument.venue_symbol] = Grid.of(instrument)
+
+    def forget(self, instrument: Instrument) -> None:
+        self.grids.pop(instrument.venue_symbol, None)
 
     def frame(self, raw: bytes, at: int) -> Event | None:
         """A market-data frame as an event; None for control frames and symbols that are not listed.
@@ -153,6 +178,12 @@ class Decoder:
             if isinstance(frame, _Depth):
                 bids, asks = levels(frame.b, grid), levels(frame.a, grid)
                 return BookDelta(at, grid.market, frame.U, frame.u, frame.pu, bids, asks, frame.E)
+            if isinstance(frame, _Kline):
+                return Kline(at, _bar(frame.k, grid), frame.k.x, frame.E)
+            if isinstance(frame, _ForceOrder):
+                side = Side.BUY if frame.o.S == "BUY" else Side.SELL
+                price, size = nearest(frame.o.ap, grid.per_tick), nearest(frame.o.z, grid.per_step)
+                return Liquidation(at, grid.market, side, price, size, frame.E)
             if not frame.p.is_finite() or frame.p <= 0:
                 raise ValueError(f"a mark price of {frame.p}")
             if not frame.i.is_finite() or frame.i < 0 or not frame.r.is_finite():
@@ -168,9 +199,10 @@ class Decoder:
             kind = bytes(body.get("e", b"")).decode().strip('"')
         except UNREADABLE:
             return
-        if kind and kind not in self._sampled:
+        if kind in _KNOWN and kind not in self._sampled:
             self._sampled.add(kind)
-            self.unknown_fields |= {f"{kind}.{name}" for name in body.keys() - _KNOWN.get(kind, body.keys())}
+            names = sorted(f"{kind}.{name[:40]}" for name in body.keys() - _KNOWN.get(kind, body.keys()))
+            self.unknown_fields.update(names[: NAMES_KEPT - len(self.unknown_fields)])
 
     @staticmethod
     def _is_control(raw: bytes) -> bool:
@@ -191,27 +223,15 @@ _KNOWN = {
     "bookTicker": {"e", "u", "s", "b", "B", "a", "A", "T", "E", "st", "ps"},
     "aggTrade": {"e", "E", "a", "s", "p", "q", "nq", "f", "l", "T", "m", "st"},
     "markPriceUpdate": {"e", "E", "s", "p", "i", "P", "ap", "r", "T", "st"},
+    "kline": {"e", "E", "s", "k", "st"},
+    "forceOrder": {"e", "E", "o", "st", "ps"},
 }
+BARS_MS = {"1m": 60_000}
 
 
-def on_grid(value: float, per_unit: float) -> int:
-    """The integer number of ticks or steps. Raises ValueError when the value is not finite, negative or between two."""
-    scaled = value * per_unit
-    if not 0 <= scaled <= LARGEST:  # also false for NaN
-        raise ValueError(f"{value} is not a price or quantity")
-    whole = round(scaled)
-    # Parsing and scaling are off by some 3e-16 of the value; anything more is between two ticks.
-    if abs(scaled - whole) > 1e-6 + 1e-15 * whole:
-        raise ValueError(f"{value} is not a multiple of {1 / per_unit:g}")
-    return whole
-
-
-def nearest(value: float, per_unit: float) -> int:
-    """As `on_grid`, for history: the tick may have been another one then, so between two is rounded."""
-    scaled = value * per_unit
-    if not 0 <= scaled <= LARGEST:
-        raise ValueError(f"{value} is not a price or quantity")
-    return round(scaled)
+def _bar(row: _Candle, grid: Grid) -> Bar:
+    opening, high, low, close = (on_grid(value, grid.per_tick) for value in (row.o, row.h, row.low, row.c))
+    return Bar(grid.market, BARS_MS[row.i], row.t, opening, high, low, close, on_grid(row.v, grid.per_step), row.n)
 
 
 def levels(pairs: Levels, grid: Grid) -> bytes:
@@ -257,7 +277,7 @@ class _Symbol(msgspec.Struct):
 
 
 class _ExchangeInfo(msgspec.Struct):
-    symbols: list[_Symbol]
+    symbols: list[msgspec.Raw]
 
 
 class _RestTrade(msgspec.Struct, gc=False):
@@ -272,48 +292,55 @@ class _Time(msgspec.Struct):
     serverTime: Whole
 
 
-Kline = tuple[Whole, float, float, float, float, float, int, msgspec.Raw, Whole, msgspec.Raw, msgspec.Raw, msgspec.Raw]
+Candles = tuple[Whole, float, float, float, float, float, int, msgspec.Raw, Whole, msgspec.Raw, msgspec.Raw, msgspec.Raw]
 _snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
 _info = msgspec.json.Decoder(_ExchangeInfo, strict=False)
+_symbol = msgspec.json.Decoder(_Symbol, strict=False)
 _trades = msgspec.json.Decoder(list[_RestTrade], strict=False)
-_klines = msgspec.json.Decoder(list[Kline], strict=False)
+_klines = msgspec.json.Decoder(list[Candles], strict=False)
 _time = msgspec.json.Decoder(_Time)
 
 
-def instruments(raw: bytes, at: int, simulated: bool) -> list[Instrument]:
-    """The linear perpetuals that are trading, from `exchangeInfo`."""
-    listed = []
-    for symbol in _decode(_info, raw, "exchangeInfo").symbols:
-        if symbol.contractType != "PERPETUAL" or symbol.status != "TRADING" or symbol.marginAsset != symbol.quoteAsset:
-            continue
-        filters = {entry.filterType: entry for entry in symbol.filters}
-        price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
-        market_lot = filters.get("MARKET_LOT_SIZE", lot)
-        least = filters.get("MIN_NOTIONAL")
-        if not (price and lot and market_lot and price.tickSize and lot.stepSize and lot.minQty and lot.maxQty):
-            raise DecodeError("Binance exchangeInfo", f"{symbol.symbol} lacks its price or lot filter")
-        notional = least.notional if least and least.notional is not None else Decimal(0)
-        figures = (price.tickSize, lot.stepSize, lot.minQty, lot.maxQty, market_lot.maxQty or lot.maxQty)
-        if not all(figure.is_finite() and figure > 0 for figure in figures) or not (notional.is_finite() and notional >= 0):
-            raise DecodeError("Binance exchangeInfo", f"{symbol.symbol} has an impossible filter")
-        step = lot.stepSize
-        listed.append(
-            Instrument(
-                at,
-                f"{VENUE}:{symbol.baseAsset}/{symbol.quoteAsset}:{symbol.marginAsset}",
-                symbol.symbol,
-                symbol.baseAsset,
-                symbol.quoteAsset,
-                price.tickSize.normalize(),
-                step.normalize(),
-                int(lot.minQty / step),
-                int(lot.maxQty / step),
-                int((market_lot.maxQty or lot.maxQty) / step),
-                notional,
-                simulated,
-            )
-        )
-    return listed
+def instruments(raw: bytes, at: int, simulated: bool) -> tuple[list[Instrument], list[str]]:
+    """The linear perpetuals that are trading, from `exchangeInfo`, and why others could not be read: one fails nobody else."""
+    listed: list[Instrument] = []
+    wrong: list[str] = []
+    for row in _decode(_info, raw, "exchangeInfo").symbols:
+        try:
+            symbol = _symbol.decode(row)
+            if symbol.contractType == "PERPETUAL" and symbol.status == "TRADING" and symbol.marginAsset == symbol.quoteAsset:
+                listed.append(_listed(symbol, at, simulated))
+        except UNREADABLE as problem:
+            wrong.append(f"{bytes(row)[:40].decode('utf-8', 'replace')}... ({str(problem)[:80]})")
+    return listed, wrong
+
+
+def _listed(symbol: _Symbol, at: int, simulated: bool) -> Instrument:
+    filters = {entry.filterType: entry for entry in symbol.filters}
+    price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
+    market_lot = filters.get("MARKET_LOT_SIZE", lot)
+    least = filters.get("MIN_NOTIONAL")
+    if not (price and lot and market_lot and price.tickSize and lot.stepSize and lot.minQty and lot.maxQty):
+        raise ValueError(f"{symbol.symbol} lacks its price or lot filter")
+    notional = least.notional if least and least.notional is not None else Decimal(0)
+    figures = (price.tickSize, lot.stepSize, lot.minQty, lot.maxQty, market_lot.maxQty or lot.maxQty)
+    if not all(figure.is_finite() and figure > 0 for figure in figures) or not (notional.is_finite() and notional >= 0):
+        raise ValueError(f"{symbol.symbol} has an impossible filter")
+    step = lot.stepSize
+    return Instrument(
+        at,
+        f"{VENUE}:{symbol.baseAsset}/{symbol.quoteAsset}:{symbol.marginAsset}",
+        symbol.symbol,
+        symbol.baseAsset,
+        symbol.quoteAsset,
+        price.tickSize.normalize(),
+        step.normalize(),
+        int(lot.minQty / step),
+        int(lot.maxQty / step),
+        int((market_lot.maxQty or lot.maxQty) / step),
+        notional,
+        simulated,
+    )
 
 
 def book_snapshot(raw: bytes, grid: Grid, at: int) -> BookSnapshot:

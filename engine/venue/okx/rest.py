@@ -1,0 +1,131 @@
+"""OKX's public REST paths in; `{"code", "msg", "data"}` out."""
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from engine.venue.faults import Faults
+from engine.venue.okx.contract import OkxMarket
+
+PREFIX = "/api/v5/"
+BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1H": 60, "2H": 120, "4H": 240}
+Params = dict[str, str]
+
+
+class Wrong(Exception):
+    """The venue's refusal: a code and a sentence."""
+
+
+class OkxRest:
+    def __init__(self, markets: Mapping[str, OkxMarket], faults: Faults, venue_ms: Callable[[], int]) -> None:
+        self.markets, self.faults, self.venue_ms = markets, faults, venue_ms
+        self.requests = 0
+        self._paths: dict[str, Callable[[Params], list[object]]] = {
+            "public/time": lambda params: [{"ts": str(self.venue_ms())}],
+            "public/instruments": self._instruments,
+            "public/funding-rate": self._funding,
+            "public/mark-price": self._mark,
+            "market/books": self._book,
+            "market/trades": self._trades,
+            "market/history-trades": self._trades,
+            "market/candles": self._candles,
+            "market/history-candles": self._candles,
+        }
+
+    def answer(self, path: str, query: str) -> tuple[int, bytes]:
+        """HTTP status and body."""
+        self.requests += 1
+        read = self._paths.get(path.removeprefix(PREFIX))
+        if read is None:
+            return 404, b'{"code":"404","msg":"Not Found","data":[]}'
+        try:
+            data = read(dict(parse_qsl(query)))
+        except Wrong as wrong:
+            code, problem = wrong.args
+            return 200, msgspec.json.encode({"code": code, "msg": problem, "data": []})
+        return 200, msgspec.json.encode({"code": "0", "msg": "", "data": data})
+
+    def _market(self, params: Params) -> OkxMarket:
+        found = self.markets.get(params.get("instId", ""))
+        if found is None:
+            raise Wrong("51001", "Instrument ID does not exist.")
+        return found
+
+    def _instruments(self, params: Params) -> list[object]:
+        if params.get("instType") != "SWAP":
+            raise Wrong("51000", "Parameter instType error")
+        return [self._instrument(market) for market in self.markets.values()]
+
+    def _instrument(self, market: OkxMarket) -> object:
+        contract, listing = market.contract, market.listing
+        family = f"{listing.base}-{listing.quote}"
+        return {
+            "instType": "SWAP", "instId": contract.name, "instFamily": family, "uly": family, "ctType": "linear",
+            "ctVal": f"{contract.face:f}", "ctMult": "1", "ctValCcy": listing.base, "settleCcy": listing.quote, "baseCcy": "",
+            "quoteCcy": "", "tickSz": f"{listing.tick:f}", "lotSz": f"{contract.lot:f}", "minSz": f"{contract.lot:f}",
+            "maxLmtSz": f"{listing.max_quantity * contract.lot:f}", "maxMktSz": f"{listing.max_market_quantity * contract.lot:f}",
+            "lever": str(listing.max_leverage), "listTime": str(listing.onboard_ms), "state": "live", "alias": "", "expTime": "",
+        }  # fmt: skip
+
+    def _funding(self, params: Params) -> list[object]:
+        market = self._market(params)
+        mark, minutes = market.mark(), market.listing.funding_minutes
+        assert mark is not None
+        frame = market.okx_tape.funding_frame(mark, minutes, self.venue_ms())
+        return list(msgspec.json.decode(frame)["data"])
+
+    def _mark(self, params: Params) -> list[object]:
+        market = self._market(params)
+        mark = market.mark()
+        assert mark is not None
+        return list(msgspec.json.decode(market.okx_tape.mark_frame(mark, self.venue_ms()))["data"])
+
+    def _book(self, params: Params) -> list[object]:
+        market = self._market(params)
+        market.flush()
+        depth = market.depth(min(_whole(params, "sz", 1), 400))
+        last_id = max(1, market.published - 1_000_000) if self.faults.take("stale_snapshot") else market.published
+        bids, asks = depth.bids, depth.asks
+        if self.faults.take("lying_snapshot"):
+            bids = [(price, size + 1) for price, size in bids]
+        frame = market.okx_tape.book_frame("snapshot", -1, last_id, bids, asks, self.venue_ms())
+        row = msgspec.json.decode(frame)["data"][0]
+        return [{"asks": row["asks"], "bids": row["bids"], "ts": row["ts"], "seqId": row["seqId"]}]
+
+    def _trades(self, params: Params) -> list[object]:
+        """Single fills, the newest first; `after` asks for older ones."""
+        market, limit, before = self._market(params), min(_whole(params, "limit", 100), 500), _whole(params, "after", 0)
+        text, size = market.okx_tape.prices.text, market.okx_tape.sizes
+        rows = market.tape(10_000, None)
+        found = []
+        for row in islice((row for row in reversed(rows) if not before or row.first_id < before), limit):
+            count = row.last_id - row.first_id + 1
+            share, rest = divmod(row.quantity, count)
+            for place in range(count - 1, -1, -1):  # what each fill was of is not kept: they share the aggregate
+                number = row.first_id + place
+                if not before or number < before:
+                    steps = share + (rest if place == 0 else 0)
+                    side = "sell" if row.maker_is_buyer else "buy"
+                    found.append({"instId": market.contract.name, "tradeId": str(number), "px": text(row.price),
+                                  "sz": size.text(max(steps, 1)), "side": side, "ts": str(row.at_ms), "source": "0"})  # fmt: skip
+        return list(found[:limit])
+
+    def _candles(self, params: Params) -> list[object]:
+        market, limit, after = self._market(params), min(_whole(params, "limit", 100), 300), _whole(params, "after", 0)
+        minutes = BAR_MINUTES.get(params.get("bar", "1m"))
+        if minutes is None:
+            raise Wrong("51000", "Parameter bar error")
+        rows = market.klines(minutes, limit, None, after - 1 if after else None)
+        now_ms = self.venue_ms()
+        return [msgspec.json.decode(market.okx_tape.candle(row, row.close_ms < now_ms)) for row in reversed(rows)]
+
+
+def _whole(params: Params, name: str, default: int) -> int:
+    text = params.get(name, "")
+    if not text:
+        return default
+    if not text.isdigit():
+        raise Wrong("51000", f"Parameter {name} error")
+    return int(text)

@@ -1,0 +1,149 @@
+"""Every fault that the simulated venue injects in mid-run: the book is trusted again, and nothing is entered meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from factory import settings
+from simulated import KEY, SECRET, Simulated, simulated, until
+
+from engine.events import Event, Purpose, SendOrder, Trust, TrustChanged
+from engine.execution.live import Credentials
+from engine.runtime import Endpoints, Engine
+from engine.venue.faults import NAMES
+
+PATIENCE_S = 30.0
+SYMBOL = "ASTER/USDT:USDT"
+QUICK = {
+    "book": {"stale_after_ms": 1500, "snapshot_floor_ms": 100, "cross_check_s": 1.0},
+    "venue": {"first_data_s": 3.0},
+    "judge": {"every_bars": 1, "min_confidence": 0.0, "max_risk_score": 1.0},
+    "strategy": {"cooldown_bars": 0},
+    "risk": {"max_orders_per_minute": 1000, "max_spread_bps": 100.0},
+}
+
+
+class Watched:
+    """An engine on both venues, and what its core said."""
+
+    def __init__(self, venue: Simulated, folder: Path) -> None:
+        self.venue = venue
+        self.changes: list[TrustChanged] = []
+        self.entries = self.untrusted_entries = 0
+        chosen = settings(engine={"state_dir": str(folder), "symbols": [SYMBOL]}, **QUICK)
+        endpoints = Endpoints(venue.rest, venue.ws, True)
+        self.engine = Engine(chosen, venue.clock, endpoints, Credentials(KEY, SECRET), journal=self._told)
+
+    def _told(self, event: Event, out: list[Event]) -> None:
+        for told in out:
+            if isinstance(told, TrustChanged):
+                self.changes.append(told)
+            if isinstance(told, SendOrder) and told.purpose is Purpose.ENTRY:
+                self.entries += 1
+                self.untrusted_entries += not self.engine.state.markets[told.market].book.trusted
+
+    def trusted(self, venue: str) -> bool:
+        held = self.engine.state.markets.get(f"{venue}:{SYMBOL}")
+        return held is not None and held.book.trusted
+
+    def lost(self, venue: str) -> list[str]:
+        return [told.reason for told in self.changes if told.market.startswith(venue) and told.trust in (Trust.STALE, Trust.OFF)]
+
+    def counters(self, venue: str) -> Any:
+        return self.engine.state.markets[f"{venue}:{SYMBOL}"].book.counters
+
+
+@pytest.fixture
+async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
+    """Running, with both books trusted."""
+    async with simulated() as venue:
+        made = Watched(venue, tmp_path)
+        async with made.engine:
+            await until(lambda: made.trusted("binance") and made.trusted("okx"), PATIENCE_S)
+            yield made
+
+
+class Case(NamedTuple):
+    """`fault` is switched on, and off again where it lasts; `loses` says whether the book may not keep its trust."""
+
+    fault: dict[str, Any]
+    loses: bool
+    reason: str = ""
+    first: tuple[dict[str, Any], ...] = ()  # what has to be switched on before
+    lasts_s: float = 0.0
+
+
+GAP = {"name": "depth_gap"}
+TICKER = {"kind": "bookTicker"}
+BOTH = {
+    "depth_gap": Case(GAP, True, "missing"),
+    "depth_duplicate": Case({"name": "depth_duplicate"}, False),
+    "reorder": Case({"name": "reorder"}, True, "missing"),
+    "cross": Case({"name": "cross"}, True, "not below the best ask"),
+    "disagree": Case({"name": "disagree", **TICKER, "times": 400}, True, "ticker shows another"),
+    "malformed": Case({"name": "malformed"}, True, "missing"),
+    "truncated": Case({"name": "truncated"}, True, "missing"),
+    "wrong_type": Case({"name": "wrong_type"}, True, "missing"),
+    "unknown_fields": Case({"name": "unknown_fields"}, False),
+    "malformed ticker": Case({"name": "malformed", **TICKER, "times": 3}, False),
+    "silence": Case({"name": "silence", "kind": "depth"}, True, "behind the venue's ticker", lasts_s=3.0),
+    "lying_snapshot": Case({"name": "lying_snapshot", "times": 3}, True, "REST picture"),
+    "cut": Case({"name": "cut"}, True, "closed the connection"),
+    "refuse": Case({"name": "refuse"}, True, "closed the connection", lasts_s=1.5),
+}
+BINANCE = {
+    "stale_snapshot": Case(GAP, True, "missing", ({"name": "stale_snapshot", "times": 2},)),
+    "boundary_snapshot": Case(GAP, True, "missing", ({"name": "boundary_snapshot"},)),
+    **{
+        f"HTTP {status} on the snapshot": Case(
+            GAP, True, "missing", ({"name": "http", "path": "GET /fapi/v1/depth", "status": status, "times": 2},)
+        )
+        for status in (418, 429, 503)
+    },
+    "late snapshot": Case(GAP, True, "missing", ({"name": "delay_reply", "path": "GET /fapi/v1/depth", "ms": 700},)),
+    "late_ack": Case({"name": "cut"}, True, "closed", ({"name": "late_ack", "times": 2},)),
+}
+OKX = {
+    "renumber": Case({"name": "renumber"}, False),
+    "leave": Case({"name": "leave", "ms": 2500}, False, lasts_s=3.5),
+    "lose_unsubscribe": Case(GAP, True, "missing", ({"name": "lose_unsubscribe"},)),
+    "lose_subscribe": Case({"name": "cut"}, True, "closed", ({"name": "lose_subscribe", "times": 5},)),
+}
+CASES = [
+    *(("binance", name, case) for name, case in {**BOTH, **BINANCE}.items()),
+    *(("okx", name, case) for name, case in {**BOTH, **OKX}.items()),
+]
+
+
+@pytest.mark.parametrize(("venue", "name", "case"), CASES, ids=[f"{venue}-{name.replace(' ', '_')}" for venue, name, _ in CASES])
+async def test_a_fault_in_the_middle_of_a_run_ends_trusted_and_nothing_is_entered_meanwhile(
+    watched: Watched, venue: str, name: str, case: Case
+) -> None:
+    for fault in case.first:
+        await watched.venue.fault(venue=venue, **fault)
+    before = len(watched.lost(venue))
+    await watched.venue.fault(venue=venue, **case.fault)
+    if case.loses:
+        await until(lambda: len(watched.lost(venue)) > before, PATIENCE_S)
+    await asyncio.sleep(case.lasts_s or 0.5)
+    await watched.venue.fault("clear", venue=venue)
+    updates = watched.counters(venue).deltas
+    await until(lambda: watched.trusted(venue) and watched.counters(venue).deltas > updates + 3, PATIENCE_S)
+    lost = watched.lost(venue)[before:]
+    assert bool(lost) == case.loses and all(case.reason in reason for reason in lost[:1]), lost
+    assert watched.untrusted_entries == 0
+
+
+def test_each_fault_of_market_data_is_tried() -> None:
+    tried = {case.fault["name"] for _, _, case in CASES} | {fault["name"] for _, _, case in CASES for fault in case.first}
+    of_the_account = {"lose_ack", "delay_execution", "empty_body", "expire_listen_key", "fee_rate", "funding", "shock"}
+    elsewhere = {"clear", "drop", "duplicate", "clock_offset", "slow_consumer_bytes"}  # `drop` and `duplicate` are the gap's own
+    assert tried | of_the_account | elsewhere >= set(NAMES)
+
+
+async def test_entries_are_made_while_books_are_trusted(watched: Watched) -> None:
+    """The count of the test above would be worth nothing if none were ever made."""
+    await until(lambda: watched.entries, 60.0)
+    assert watched.untrusted_entries == 0
