@@ -658,6 +658,7 @@ class Features(msgspec.Struct, frozen=True, gc=False):
     funding_difference_bps: float = math.nan
     all_spread_bps: float = math.nan
     all_imbalance: float = math.nan
+    extra: dict[str, float] = {}  # of `[[indicators]]`, at the bar before this one: they come after a bar has closed
 
 
 class FeaturesReady(Event, frozen=True, array_like=True, gc=False):

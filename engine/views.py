@@ -124,9 +124,13 @@ class ChartLiveView(Picture, frozen=True, array_like=True):
 
 
 class IndicatorsView(Picture, frozen=True, array_like=True):
+    """`extra` are the figures of `[[indicators]]` at the bar that opened at `extra_open_ms`."""
+
     timeframe_ms: int
     bar_open_ms: int
     features: Features | None
+    extra: dict[str, float] = {}
+    extra_open_ms: int = 0
 
 
 class JudgmentView(Picture, frozen=True, array_like=True):

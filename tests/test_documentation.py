@@ -11,10 +11,11 @@ import pytest
 from console.cli import make_parser
 from console.exits import Exit
 from console.exits import render_table as render_exits
-from engine.config import Settings, render_config, render_table
+from engine.config import Settings, load, render_config, render_table
+from engine.config.render import EXAMPLE, LIST
 from engine.runtime.summary import render_table as render_summary
 
-SECTIONS = msgspec.structs.fields(Settings)
+SECTIONS = [section for section in msgspec.structs.fields(Settings) if section.name != LIST]  # tables of their own
 SETTINGS = [(section.name, key.name) for section in SECTIONS for key in msgspec.structs.fields(section.type)]
 
 
@@ -59,6 +60,14 @@ def test_each_setting_has_a_description_that_reads_as_one() -> None:
     assert len(rows) == len(SETTINGS)
     reads_well = re.compile(r"([A-Z]|fixed: |percentage_of_capital: |kelly: |risk_parity: ).*[^.]")
     assert [row[0] for row in rows if len(row) != 4 or not reads_well.fullmatch(row[3])] == []
+
+
+def test_further_indicators_are_described_in_the_readme_and_the_example_is_one(readme: str, tmp_path: Path) -> None:
+    assert f"`[[{LIST}]]`" in readme
+    file = tmp_path / "config.toml"
+    file.write_text("\n".join(line.removeprefix("# ") for line in EXAMPLE if "=" in line or "[[" in line[:6]))
+    (one,) = load(file=file, environ={}, flags={}).indicators
+    assert one.shown == "slow RSI"
 
 
 def test_the_places_for_generated_tables_exist(readme: str) -> None:

@@ -55,6 +55,7 @@ class IndicatorsPane(LinePane):
         column = (width - 3) // 2 if two else width
         gauge = min(max(column - NAME - VALUE - 1, 0), GAUGE[1])
         found = self._entries(view.features, gauge if gauge >= GAUGE[0] else 0, column - NAME - VALUE - 2)
+        found += further(view)
         head: list[Row] = []
         if height > len(found):
             at = show.clock((view.bar_open_ms + view.timeframe_ms) * 1_000_000)
@@ -143,6 +144,13 @@ class IndicatorsPane(LinePane):
             price(f.ema_26, "EMA 26"),
             Entry("MACD", known(f.macd, fine), signed(f.macd), note=f"signal {known(f.macd_signal, fine)}"),
         ]
+
+
+def further(view: IndicatorsView) -> list[Entry]:
+    """The figures of `[[indicators]]`; those of a bar before the newest say how many bars they are behind."""
+    behind = (view.bar_open_ms - view.extra_open_ms) // view.timeframe_ms
+    note = f"{behind} bars behind" if behind > 1 else ""
+    return [Entry(name, known(value, ".6g"), "text", note=note) for name, value in view.extra.items()]
 
 
 def across(f: Features) -> list[Entry]:

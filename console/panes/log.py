@@ -78,7 +78,8 @@ class LogPane(LinePane):
             fresh.append(news)
         self.read = self.desk.next_news
         for news in reversed(fresh):
-            self._add(line_of(news, self.desk))
+            if not isinstance(news, Judged) or news.stance.market in (self.desk.market, *self.desk.markets[:1]):
+                self._add(line_of(news, self.desk))  # judgments of markets that are neither traded nor looked at are too many
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         self.read_news()
@@ -141,7 +142,8 @@ def line_of(news: AnyNews, desk: Desk) -> Line:
             )
         case Judged():
             stance = news.stance
-            text = f"{stance.bias.value.upper()} {stance.confidence:.0%} by {stance.source}: {stance.rationale}"
+            name = show.market_name(stance.market, short=True)
+            text = f"{name} {stance.bias.value.upper()} {stance.confidence:.0%} by {stance.source}: {stance.rationale}"
             return Line(news.at, Level.INFO, "judgment", text)
         case OrderChanged():
             bad = news.after in (OrderState.REJECTED, OrderState.UNKNOWN)

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from engine.catalog import Wanted
 from engine.events import Mode
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -132,8 +133,11 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     protect_within_ms: Annotated[int, Meta(ge=50, description="A position without a stop for this long is closed")] = 3000
 
 
+INDICATORS = 50  # entries at most
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All sections of `config.toml`."""
+    """All sections of `config.toml`, and its list of further indicators."""
 
     engine: EngineSettings = EngineSettings()
     venue: VenueSettings = VenueSettings()
@@ -142,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     judge: JudgeSettings = JudgeSettings()
     strategy: StrategySettings = StrategySettings()
     risk: RiskSettings = RiskSettings()
+    indicators: tuple[Wanted, ...] = ()
 
 
 TIMEFRAMES_MS = {"1s": 1_000, "1m": 60_000}

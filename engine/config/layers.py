@@ -12,9 +12,10 @@ from pathlib import Path
 
 import msgspec
 
+from engine.catalog import Wanted, problem
 from engine.config.check import check, shown
-from engine.config.declare import Settings
-from engine.config.render import Key, sections
+from engine.config.declare import INDICATORS, Settings
+from engine.config.render import LIST, Key, sections
 from engine.errors import ConfigError
 
 RESERVED = frozenset({"BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET"})
@@ -36,6 +37,30 @@ class _Layers:
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
         self.origin: dict[str, str] = {}
+        self.indicators: tuple[Wanted, ...] = ()
+
+    def list(self, where: str, value: object) -> None:
+        """`[[indicators]]`: the last file that has any says which."""
+        expected = "tables [[indicators]], each with a name"
+        if not isinstance(value, list | tuple):
+            raise ConfigError(where, LIST, f"this is {_kind(value)}", expected)
+        if len(value) > INDICATORS:
+            raise ConfigError(where, LIST, f"there are {len(value)} of them", f"at most {INDICATORS}")
+        wanted: list[Wanted] = []
+        for place, entry in enumerate(value, start=1):
+            key = f"{LIST}[{place}]"
+            try:
+                one = msgspec.convert(entry, Wanted)
+            except msgspec.ValidationError as error:
+                raise ConfigError(where, key, str(error), "name, timeframe, parameters, label") from None
+            if wrong := problem(one):
+                raise ConfigError(where, f"{key}.{wrong.field}", wrong.problem, wrong.expected)
+            if any(one.shown == other.shown and one.timeframe == other.timeframe for other in wanted):
+                raise ConfigError(where, f"{key}.label", f"two indicators are called {shown(one.shown)}", "a label of its own")
+            if not one.shown.isprintable() or len(one.shown) > 40:
+                raise ConfigError(where, f"{key}.label", "it cannot be shown", "at most 40 characters that can be printed")
+            wanted.append(one)
+        self.indicators = tuple(wanted)
 
     def add(self, where: str, key: Key, value: object) -> None:
         self.values[key.dotted] = _convert(where, key, value)
@@ -43,7 +68,7 @@ class _Layers:
         self.origin[key.dotted] = where
 
     def settings(self) -> Settings:
-        settings = msgspec.convert(self.tree(), Settings)
+        settings = msgspec.structs.replace(msgspec.convert(self.tree(), Settings), indicators=self.indicators)
         check(settings, self.blame)
         return settings
 
@@ -177,6 +202,9 @@ def _add_document(layers: _Layers, where: str, document: Mapping[str, object]) -
             in_environment = "it in the environment: BARTER_API_KEY, BARTER_API_SECRET"
             raise ConfigError(where, path, "keys and secrets do not belong in settings", in_environment)
     for section, keys in document.items():
+        if section == LIST:
+            layers.list(where, keys)
+            continue
         if section not in _SECTIONS:
             named = f"[{section}]" if isinstance(keys, Mapping) else section
             raise ConfigError(where, named, "there is no such section", _nearest_section(section))
@@ -218,6 +246,8 @@ def _find(where: str, dotted: str) -> Key:
     if dotted in _KEYS:
         return _KEYS[dotted]
     section, _, name = dotted.partition(".")
+    if section == LIST:
+        raise ConfigError(where, dotted, "indicators are tables of the settings file", "[[indicators]] in config.toml")
     if section in _SECTIONS:
         raise ConfigError(where, dotted, "there is no such setting", _nearest_key(section, name))
     raise ConfigError(where, dotted, "there is no such section", _nearest_section(section))

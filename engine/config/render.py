@@ -8,6 +8,18 @@ from msgspec import inspect
 
 from engine.config.declare import Settings
 
+LIST = "indicators"  # tables of their own, not settings with defaults
+EXAMPLE = (
+    "",
+    "# Further indicators, of the Python library `ta`: reckoned at each bar's close by a worker, shown beside the built-in ones.",
+    "# Each table names one, its bars (1s or 1m; left out: those that decide), its parameters and a label. None by default.",
+    "# [[indicators]]",
+    '# name = "RSIIndicator"',
+    '# timeframe = "1m"',
+    "# parameters = { window = 21 }",
+    '# label = "slow RSI"',
+)
+
 
 class Key(msgspec.Struct, frozen=True):
     """One setting as declared. `type` is what `msgspec.convert` takes; `text` whether a bare word may stand for a value."""
@@ -34,6 +46,8 @@ class Key(msgspec.Struct, frozen=True):
 def sections() -> Iterator[tuple[str, str, tuple[Key, ...]]]:
     """Each section's name, its docstring and its keys, in the order of their declaration."""
     for section in msgspec.structs.fields(Settings):
+        if section.name == LIST:
+            continue
         keys = tuple(_key(section.name, field) for field in msgspec.structs.fields(section.type))
         yield section.name, (section.type.__doc__ or "").strip(), keys
 
@@ -50,7 +64,7 @@ def render_config() -> str:
         for key in keys:
             value = literal(key.default)
             lines += [f"# {key.description}.", f"# {_capital(key.expected)}; default {value}.", f"{key.name} = {value}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *EXAMPLE]) + "\n"
 
 
 def render_table() -> str:

@@ -47,6 +47,7 @@ class Core:
             e.Instrument: self._instrument,
             e.Unlisted: self._unlisted,
             e.Funding: self._funding,
+            e.IndicatorValues: self._indicator_values,
             e.Liquidation: self._liquidation,
             e.Connected: self._connected,
             e.Disconnected: self._disconnected,
@@ -161,6 +162,14 @@ class Core:
 
     def _unlisted(self, event: e.Unlisted, out: Out) -> None:
         self.state.markets.pop(event.market, None)
+
+    def _indicator_values(self, event: e.IndicatorValues, out: Out) -> None:
+        if held := self._held(event.market):
+            before = held.catalog.get(event.timeframe_ms)
+            if before is not None and before.bar_open_ms > event.bar_open_ms:
+                self.state.counters.ignored += 1
+                return
+            held.catalog[event.timeframe_ms] = event
 
     def _funding(self, event: e.Funding, out: Out) -> None:
         if held := self._held(event.market):

@@ -3,6 +3,8 @@
 import math
 from datetime import UTC, datetime
 
+import msgspec
+
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
 from engine.core import across, trading
 from engine.core.state import OVERLAYS_KEPT, MarketState, State
@@ -170,6 +172,8 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     out.append(BarClosed(state.now, bar, derived=bar.volume == 0))
     _update(held, bar)
     known = across.completed(_features(settings, held, bar), across.beside(state, settings, held))
+    if (more := held.catalog.get(bar.timeframe_ms)) is not None:
+        known = msgspec.structs.replace(known, extra=more.values)
     held.features[bar.timeframe_ms] = known
     out.append(FeaturesReady(state.now, bar.market, bar.timeframe_ms, bar.open_ms, known))
     if bar.timeframe_ms != timeframe_ms(settings):

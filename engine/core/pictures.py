@@ -134,7 +134,9 @@ def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveV
 def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:
     closed = held.bars[timeframe_ms].closed if timeframe_ms in held.bars else []
     open_ms = closed[-1].open_ms if closed else 0
-    return IndicatorsView(held.instrument.market, timeframe_ms, open_ms, held.features.get(timeframe_ms))
+    more = held.catalog.get(timeframe_ms)
+    extra, extra_ms = (more.values, more.bar_open_ms) if more is not None else ({}, 0)
+    return IndicatorsView(held.instrument.market, timeframe_ms, open_ms, held.features.get(timeframe_ms), extra, extra_ms)
 
 
 def judgment(held: MarketState) -> JudgmentView:

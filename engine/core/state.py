@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.action import Plan
-from engine.events import Features, Funding, Instrument, Liquidation, Mark, OrderState, Side, Stance, Trading
+from engine.events import Features, Funding, IndicatorValues, Instrument, Liquidation, Mark, OrderState, Side, Stance, Trading
 from engine.execution.orders import Order
 from engine.portfolio import Portfolio
 from engine.processor.features import Intensity
@@ -55,6 +55,7 @@ class MarketState(msgspec.Struct):
     clock_offset_ms: int = 0  # the venue's clock minus ours
     funding: Funding | None = None  # where the venue tells it apart from the mark
     liquidations: list[Liquidation] = []  # the newest
+    catalog: dict[int, IndicatorValues] = {}  # the newest figures of `[[indicators]]`, by timeframe
     received_at: int = 0  # engine time of its newest message, 0 before one
     lag_us: int = 0  # from the venue's clock on a message to its receipt here, by the estimated offset
     mean_lag_us: int = 0  # the same, exponentially weighted over the newest 64 or so

@@ -27,6 +27,8 @@ from engine.events import (
     AccountSnapshot,
     Action,
     Alert,
+    Bar,
+    BarClosed,
     Command,
     CommandDone,
     Event,
@@ -41,6 +43,7 @@ from engine.events import (
 )
 from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
 from engine.runtime import latch
+from engine.runtime.catalog import Catalog
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
 from engine.runtime.requests import Requests
@@ -138,6 +141,7 @@ class Engine:
             self._emit,
         )
         self._tasks.keep("the watch of the clocks", self.clocks.watch)
+        self._start_catalog()
         traded.start(self._tasks)
         self._tasks.keep(f"the clock of {traded.venue}", partial(self.clocks.follow, traded.rest))
         for source in watched:
@@ -242,7 +246,8 @@ class Engine:
         age_ms = -1
         if held is not None and held.book.updated_at:
             age_ms = max((self.clock.now_ns() - held.book.updated_at) // NS_PER_MS, 0)
-        ready = not_ready(state, held) if held is not None else ""
+        # A market of another venue is watched only: it waits for nothing of the account.
+        ready = not_ready(state, held) if held is not None and state.account in ("", held.venue) else ""
         waits = [] if held is not None else ["the venue's list of markets"]
         waits += [ready] if ready else []
         waits += [f"the book: {held.book.reason}"] if held is not None and not held.book.trusted else []
@@ -351,6 +356,18 @@ class Engine:
             if not source.collect(symbol):
                 known = ", ".join(sorted(market.partition(":")[2] for market in source.listed)[:8])
                 raise ConfigError("engine.symbols", symbol, "the venue does not list this market", f"one of {known}")
+
+    def _start_catalog(self) -> None:
+        """The worker of `[[indicators]]`, where there are any."""
+        if self.settings.indicators:
+            wanted, deciding_ms = self.settings.indicators, timeframe_ms(self.settings)
+            catalog = Catalog(wanted, deciding_ms, self._bars, self.clock, self._emit)
+            self.listen(lambda output: catalog.closed(output.bar) if isinstance(output, BarClosed) else None)
+            self._tasks.keep("the worker of [[indicators]]", catalog.run)
+
+    def _bars(self, market: str, timeframe: int) -> tuple[Instrument, list[Bar]] | None:
+        held = self.state.markets.get(market)
+        return (held.instrument, held.bars[timeframe].run()) if held is not None else None
 
     async def _watch(self, source: Source) -> None:
         """A venue beside the one that we trade on: nothing waits for it, and what it does not list is said and left out."""
