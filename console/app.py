@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
+from textual.notifications import Notify
 from textual.screen import Screen
 
 from console import keys, theme
@@ -28,6 +29,7 @@ from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
+from console.notes import Note
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS
 from engine.events import Action, Alert, Filled, Level, OrderChanged, Trading, TradingChanged
@@ -289,8 +291,10 @@ class Console(App[Parting], inherit_bindings=False):
             else:
                 self.trading.banner.silent_s = 0
             for screen in self.screen_stack:
-                screen.set_class(halted, "-halted")
-                screen.set_class(not self.desk.connected, "-lost")
+                # Told apart by nothing below the screen: restyling all of that would hold the banner up for 100 ms.
+                screen.set_class(halted, "-halted", update=False)
+                screen.set_class(not self.desk.connected, "-lost", update=False)
+            self.trading.frame(halted)
             self.trading.paint()
         except Exception as error:
             log.error("the screen could not be painted", exc_info=error)
@@ -388,6 +392,19 @@ class Console(App[Parting], inherit_bindings=False):
         level = {"information": Level.INFO, "warning": Level.WARNING, "error": Level.ERROR}[severity]
         self.tell(level, sentence)
         self.notify(sentence, severity=severity, timeout=4, markup=False)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: Severity = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """As Textual's, with a notification that cannot stop the program."""
+        seconds = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self.post_message(Notify(Note(message, title, severity, seconds, markup)))
 
     def tell(self, level: Level, sentence: str) -> None:
         self.trading.news.tell(level, sentence)

@@ -69,6 +69,7 @@ class TradingScreen(Screen[None]):
         self.key_bar = KeyBar(desk, id="keys")
         self.here = 1
         self.maximised = False
+        self._framed: tuple[bool, str] = (False, "")
         self._broken: dict[LinePane, str] = {}
 
     @property
@@ -115,6 +116,13 @@ class TradingScreen(Screen[None]):
                     pane.paint_if_changed()
                 except Exception as error:
                     self._fail(pane, error)
+
+    def frame(self, halted: bool) -> None:
+        """While trading is halted a frame stands around the screen, where there is room for one."""
+        look = (halted and not self.has_class("-one"), self.app.theme)
+        if look != self._framed:
+            self._framed = look
+            self.styles.border = ("outer", self.app.theme_variables["halt"]) if look[0] else None
 
     def _fail(self, pane: LinePane, error: Exception) -> None:
         sentence = f"{type(error).__name__}: {error}"

@@ -153,10 +153,7 @@ async def screen(running: Running, seconds: float, number: int, keys: int) -> tu
         await asyncio.sleep(WARM_UP_S)
         found = await window("console", running, seconds, terminal)
         seen = await timeframe_keys(terminal, keys)
-        terminal.press(b"q")
-        await asyncio.sleep(0.5)
-        terminal.press(b"l")
-        code = await terminal.gone()
+        code = await terminal.leave()
         assert code == 0, f"the console ended with {code}: {terminal.tail()[-2000:]!r}"
     told = [line for line in Reader(terminal.lines).new() if line["what"] == "figures"]
     assert len(told) == 1, "the console told no figures"
@@ -345,10 +342,7 @@ async def memory(running: Running, seconds: float) -> list[tuple[float, float]]:
         while not rows or rows[-1][0] < seconds:
             rows.append((time.monotonic() - began, resident_mb(terminal.pid)))
             await asyncio.sleep(0.5)
-        terminal.press(b"q")
-        await asyncio.sleep(0.5)
-        terminal.press(b"l")
-        assert await terminal.gone() == 0
+        assert await terminal.leave() == 0
         return rows
 
 

@@ -230,10 +230,7 @@ async def run(number: int, rate: float, folder: Path) -> None:
                         break
                 passed = time.monotonic() - began
                 frames = (await bench.state(session, running.venue))["counters"]["frames"] - frames
-                terminal.press(b"q")
-                await asyncio.sleep(0.5)
-                terminal.press(b"l")
-                assert await terminal.gone() == 0
+                assert await terminal.leave() == 0
         finally:
             await stranger.close()
     assert any(one.stop_kept for one in tries), "there never was a position with a stop"

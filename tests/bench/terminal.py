@@ -72,6 +72,13 @@ class Terminal:
         self._reader.join(1)
         os.close(self._master)
 
+    async def leave(self) -> int:
+        """With the keys that a person would use, once the question can be read; the engine runs on."""
+        asked = self.press(b"q")
+        await self.shows(b"Leave the console", since=asked)
+        self.press(b"l")
+        return await self.gone()
+
     async def gone(self) -> int:
         deadline = time.monotonic() + GONE_WITHIN_S
         while self._process.poll() is None:

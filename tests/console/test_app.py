@@ -2,6 +2,7 @@
 
 import time as real_time
 from decimal import Decimal
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from console.app import Console, Parting
 from console.dialogs import Question
+from console.notes import LEAST_S, Note
 from console.panes.lines import LinePane
 from console.panes.log import LINES_KEPT, LogPane
 from console.panes.status import StatusPane
@@ -404,3 +406,29 @@ async def test_averages_have_one_decimal_more_than_the_tick() -> None:
         await until(pilot, lambda: "SHORT" in drawn(app))
         line = next(line for line in drawn(app).splitlines() if "SHORT" in line)
         assert " 0.62340 " in line and " 0.62334 " in line and " NONE " in line
+
+
+# --- toasts ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late_s", [-3600.0, -4.0, 0.0, 3600.0])
+async def test_a_toast_whose_time_is_up_does_not_stop_the_program(late_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a dialog opens in the moment in which a toast ends, or the machine's clock is set: the screen stood still."""
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=LARGE, notifications=True) as pilot:
+        await settled(pilot, link)
+        moved = SimpleNamespace(by=0.0)
+        monkeypatch.setattr("textual.notifications.time", lambda: real_time.time() + moved.by)
+        monkeypatch.setattr(Note, "has_expired", property(lambda note: False))  # it was not a moment ago
+        app.say("A toast.")
+        moved.by = 4.0 - late_s
+        await pilot.press("question_mark")
+        await pilot.pause(0.2)
+        assert app.screen is not app.trading
+
+
+def test_a_notes_time_is_never_up_and_it_expires_all_the_same() -> None:
+    note = Note("text", timeout=-5.0)
+    assert note.time_left == LEAST_S and note.has_expired
+    assert not Note("text", timeout=5.0).has_expired
