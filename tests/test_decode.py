@@ -13,9 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import DecodeError
-from engine.events import BookDelta, Event, Instrument, Mark, Quote, Side, Trade, decode_input, encode, unpack_levels
+from engine.events import (
+    Bar,
+    BookDelta,
+    Event,
+    Instrument,
+    Kline,
+    Liquidation,
+    Mark,
+    Quote,
+    Side,
+    Trade,
+    decode_input,
+    encode,
+    unpack_levels,
+)
 from engine.signal.binance import decode
 from engine.signal.binance.decode import Decoder, Grid, on_grid
+from engine.signal.decoding import Control
 
 AT = 1_790_000_000_000 * MS
 GRID = Grid.of(aster())
@@ -37,7 +52,19 @@ MARK: dict[str, Any] = {
     "e": "markPriceUpdate", "E": 1562305380000, "s": "ASTERUSDT", "p": "0.62001234", "i": "0.61990000", "P": "0.62",
     "r": "-0.00038167", "T": 1562306400000,
 }  # fmt: skip
-FRAMES = {"bookTicker": TICKER, "depthUpdate": DEPTH, "aggTrade": TRADE, "markPriceUpdate": MARK}
+KLINE: dict[str, Any] = {
+    "e": "kline", "E": 1786540310066, "s": "ASTERUSDT",
+    "k": {"t": 1786540260000, "T": 1786540319999, "s": "ASTERUSDT", "i": "1m", "f": 1, "L": 924, "o": "0.6200", "c": "0.6205",
+          "h": "0.6210", "l": "0.6190", "v": "323", "n": 924, "x": False, "q": "200.2", "V": "6", "Q": "3.7", "B": "0"},
+}  # fmt: skip
+FORCED: dict[str, Any] = {
+    "e": "forceOrder", "E": 1584059031426,
+    "o": {"s": "ASTERUSDT", "S": "BUY", "o": "LIMIT", "f": "IOC", "q": "20", "p": "0.6300", "ap": "0.6180", "X": "FILLED",
+          "l": "3", "z": "14", "T": 1584059031421},
+}  # fmt: skip
+FRAMES = {
+    "bookTicker": TICKER, "depthUpdate": DEPTH, "aggTrade": TRADE, "markPriceUpdate": MARK, "kline": KLINE, "forceOrder": FORCED,
+}  # fmt: skip
 
 
 def raw(frame: dict[str, Any], **changed: Any) -> bytes:
@@ -100,17 +127,35 @@ def test_an_old_mark_frame_without_an_index_price_is_read(decoder: Decoder) -> N
 
 
 @pytest.mark.parametrize("answer", [{"result": None, "id": 1}, {"result": ["a@depth"], "id": 7}])
-def test_answers_to_requests_are_no_events(decoder: Decoder, answer: dict[str, Any]) -> None:
-    assert decoder.frame(raw(answer), AT) is None
+def test_answers_to_requests_are_no_events_and_name_the_request(decoder: Decoder, answer: dict[str, Any]) -> None:
+    assert decoder.frame(raw(answer), AT) == Control("done", number=answer["id"])
 
 
-def test_a_refused_subscription_is_an_error_with_the_venues_words(decoder: Decoder) -> None:
-    problem = problem_with(decoder, raw({"error": {"code": 2, "msg": "Invalid request: invalid stream"}, "id": 1}))
-    assert "Invalid request: invalid stream" in problem and "code 2" in problem
+def test_a_refused_request_comes_with_its_number_and_the_venues_words(decoder: Decoder) -> None:
+    answer = decoder.frame(raw({"error": {"code": 2, "msg": "Invalid request: invalid stream"}, "id": 1}), AT)
+    assert answer == Control("error", "", "the venue refused a request: Invalid request: invalid stream (code 2)", 1)
 
 
-def test_a_refused_subscription_with_a_novel_in_it_is_cut_short(decoder: Decoder) -> None:
-    problem_with(decoder, raw({"error": {"code": 2, "msg": "x" * 100_000}, "id": 1}))
+def test_a_refusal_with_a_novel_in_it_is_cut_short(decoder: Decoder) -> None:
+    answer = decoder.frame(raw({"error": {"code": 2, "msg": "x" * 100_000}, "id": 1}), AT)
+    assert isinstance(answer, Control) and len(answer.text) < 300
+
+
+def test_the_venues_own_bar(decoder: Decoder) -> None:
+    bar = Bar(MARKET, 60_000, 1786540260000, 6200, 6210, 6190, 6205, 323, 924)
+    assert decoder.frame(raw(KLINE), AT) == Kline(AT, bar, False, 1786540310066)
+    closed = decoder.frame(raw(KLINE, k=KLINE["k"] | {"x": True}), AT)
+    assert isinstance(closed, Kline) and closed.closed
+
+
+def test_a_liquidation_is_what_was_traded_of_the_forced_order(decoder: Decoder) -> None:
+    assert decoder.frame(raw(FORCED), AT) == Liquidation(AT, MARKET, Side.BUY, 6180, 14, 1584059031426)
+    assert "both" in problem_with(decoder, raw(FORCED, o=FORCED["o"] | {"S": "both"}))
+
+
+def test_a_coin_margined_contract_beside_ours_is_left_alone(decoder: Decoder) -> None:
+    assert decoder.frame(raw(TICKER, s="ASTERUSD_PERP", ps="ASTERUSD", st=2), AT) is None
+    assert decoder.unknown_symbols == 1
 
 
 def test_a_market_that_nobody_listed_is_counted_and_left_alone(decoder: Decoder) -> None:
@@ -255,7 +300,9 @@ def harmless(decoder: Decoder, frame: bytes) -> Event | None:
         event = decoder.frame(frame, AT)
     except DecodeError:
         return None
-    assert event is None or decode_input(encode(event)) == event
+    if event is None or isinstance(event, Control):
+        return None
+    assert decode_input(encode(event)) == event
     return event
 
 
@@ -520,11 +567,16 @@ def test_every_recorded_frame_is_decoded_exactly(wire: Path) -> None:
             assert (event.first_id, event.last_id, event.previous_id) == (body["U"], body["u"], body["pu"])
             for packed, rows in ((event.bids, body["b"]), (event.asks, body["a"])):
                 assert list(unpack_levels(packed)) == [n for p, q in rows for n in (exact(p, tick), exact(q, step))]
+        elif kind == "kline":
+            told = body["k"]
+            assert isinstance(event, Kline) and (event.bar.open_ms, event.closed) == (told["t"], told["x"])
+            prices = [event.bar.open, event.bar.high, event.bar.low, event.bar.close]
+            assert prices == [exact(told[name], tick) for name in "ohlc"] and event.bar.volume == exact(told["v"], step)
         else:
             side = Side.SELL if body["m"] else Side.BUY
             assert isinstance(event, Trade)
             assert (event.price, event.size, event.side) == (exact(body["p"], tick), exact(body["q"], step), side)
-    assert counts["bookTicker"] > 1000 and counts["depthUpdate"] > 400 and counts["aggTrade"] == 53
+    assert counts["bookTicker"] > 1000 and counts["depthUpdate"] > 400 and counts["aggTrade"] == 53 and counts["kline"] > 20
     assert decoder.unknown_fields == set()
 
 

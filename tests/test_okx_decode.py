@@ -237,7 +237,9 @@ def test_other_contracts_are_not_listed(changed: dict[str, str]) -> None:
     assert decode.instruments(reply(SPEC | changed), AT, False) == ([], [])
 
 
-@pytest.mark.parametrize("changed", [{"ctVal": ""}, {"tickSz": "0"}, {"lotSz": "NaN"}, {"minSz": "-1"}, {"instId": 7}])
+@pytest.mark.parametrize(
+    "changed", [{"ctVal": ""}, {"ctValCcy": ""}, {"tickSz": "0"}, {"lotSz": "NaN"}, {"minSz": "-1"}, {"instId": 7}]
+)
 def test_an_instrument_that_cannot_be_read_is_named_and_fails_nobody_else(changed: dict[str, Any]) -> None:
     listed, (wrong,) = decode.instruments(reply(SPEC | changed, SPEC), AT, False)
     assert listed == [BTC] and "instId" in wrong

@@ -20,13 +20,13 @@ FINE = Decimal("0.00000001")
 Decoder = binance.Decoder | okx.Decoder
 
 # What becomes of a file's frames when they come on a market-data socket, by the venue and the beginning of the file's name:
-# kinds of events, `control`, `ignored` (an answer), or `refused` and a word of the reason, which names what it is.
+# kinds of events, `control`, or `refused` and a word of the reason, which names what it is.
 OURS = "refused Object missing"  # REST bodies have no kind of their own
 LIST = "refused got `array`"
 SOCKET: dict[str, dict[str, str]] = {
     "binance": {
         "barter_forceOrder": "Liquidation",
-        "ccxt2026_linear": "BookDelta, Kline, ignored, refused '24hrMiniTicker'",
+        "ccxt2026_linear": "BookDelta, Kline, control, refused '24hrMiniTicker'",
         "cf_aggTrade_": "Trade",
         "cf_book_chain_": f"BookDelta, Quote, {OURS}",
         "cf_kline_": "Kline",
@@ -190,7 +190,7 @@ MADE: dict[str, list[tuple[Any, str]]] = {
         ({"e": "bookTicker", "u": 1, "s": "X", "b": "1.5", "B": "2", "a": "1.6", "A": "3", "T": 1, "E": 1, "st": 1}, "Quote"),
         ({"e": "trade", "E": 1, "T": 1, "s": "X", "t": 5, "p": "1", "q": "1", "X": "MARKET", "m": False}, "refused 'trade'"),
         ({"e": "ACCOUNT_UPDATE", "T": 1, "E": 1, "a": {"m": "ORDER"}}, "refused 'ACCOUNT_UPDATE'"),
-        ({"result": None, "id": 1}, "ignored"),
+        ({"result": None, "id": 1}, "control"),
         ([{"symbol": "X"}], LIST),
     ],
     "okx": [

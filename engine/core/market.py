@@ -71,9 +71,10 @@ def heard(held: MarketState, at: int, venue_ms: int) -> None:
 
 
 def traded(state: State, settings: Settings, held: MarketState, event: Trade, judge: Judge, out: Out) -> None:
-    held.intensity.trade(event.venue_ms)
     held.feed_lost = False
     first = next(iter(held.bars.values()))
+    if event.id > first.last_id:  # a connection that follows another one tells some again
+        held.intensity.trade(event.venue_ms)
     if first.breaks(event):
         _mend(state, held, out)
     elif not first.started and state.now - held.history_asked_at > ASK_AGAIN_NS:

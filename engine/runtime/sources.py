@@ -10,8 +10,9 @@ from engine.events import Alert, BarHistory, BookSnapshot, ClockOffset, Emit, Ev
 from engine.runtime.supervise import Supervisor, persist
 from engine.signal import binance, okx
 from engine.signal.binance.decode import Decoder as BinanceDecoder
+from engine.signal.connection import Dialect
 from engine.signal.decoding import Grid
-from engine.signal.feed import Dialect, Feed
+from engine.signal.feed import Feed
 from engine.signal.okx.decode import Decoder as OkxDecoder
 
 MINUTE_MS = 60_000

@@ -65,4 +65,3 @@ def picture_top(picture: BookSnapshot) -> Top:
 def _pairs(packed: bytes) -> list[tuple[int, int]]:
     flat = iter(unpack_levels(packed))
     return [(price, size) for price, size in zip(flat, flat, strict=True) if size]
-

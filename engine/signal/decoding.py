@@ -17,16 +17,19 @@ NAMES_KEPT = 200  # of fields that we do not know
 class Control(msgspec.Struct, frozen=True):
     """What a venue says of the connection itself.
 
-    `kind`: subscribe, unsubscribe (done, for `stream`), error, notice, leaving (the venue will close soon) or pong.
+    `kind`: subscribe or unsubscribe (done, for `stream`), done (the request of that `number`: Binance names no stream), error,
+    notice, leaving (the venue will close soon) or pong.
     """
 
     kind: str
     stream: str = ""
     text: str = ""
+    number: int = 0
 
 
 Events = list[Event]  # a decoder has a method of the name `list`
 Heard = Control | Events
+NOTHING: Events = []
 
 
 class Grid(msgspec.Struct, frozen=True):

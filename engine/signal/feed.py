@@ -9,16 +9,15 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
 
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
-from engine.events import Alert, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument, Level, Trade
-from engine.signal.decoding import Control, Heard
+from engine.events import Alert, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument, Level, Liquidation
+from engine.signal.connection import Connection, Dialect, Stream, names
+from engine.signal.decoding import NOTHING, Control
 
 SILENCE_S = 30.0  # a connection on which nothing at all comes for so long is dead
 PONG_S = 5.0
@@ -27,62 +26,12 @@ OPEN_S = 10.0
 SHORT_LIVED_S = 5.0  # connections that end sooner are made anew with growing pauses: the venue counts attempts
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 BETWEEN_REQUESTS_S = 0.25  # Binance takes 10 messages a second
-HOUR_S = 3600.0
+MOST_PATIENCE_S = 600.0  # with a stream that has nothing to say
 FOLLOW_AGAIN_S = 30.0
 MAX_FRAME = 8 * 1024 * 1024
 FRAMES_A_TURN = 32
 FRAMES_BUFFERED = 4096  # past this the socket is not read: back-pressure, nothing is dropped
 HELD = 50_000  # events of a successor that waits; beyond, it is given up
-
-
-class Stream(NamedTuple):
-    """`name` is what the venue's answers call it; `brings` is the kind of event that proves it."""
-
-    market: str
-    name: str
-    brings: type[Event]
-    may_be_quiet: bool = False  # nobody has to trade
-
-    @property
-    def key(self) -> tuple[str, type[Event]]:
-        return self.market, self.brings
-
-
-class Dialect(Protocol):
-    """How a venue is spoken to."""
-
-    venue: str
-    title: str  # in sentences
-    ping: str  # text that is answered, sent when nothing came for `ping_after_s`; "" where the venue pings
-    ping_after_s: float
-    recycle_s: float  # age at which a connection is followed by another one; 0: never
-    requests_an_hour: int
-
-    def url(self, base: str, route: str) -> str: ...
-    def streams(self, route: str, instrument: Instrument) -> tuple[Stream, ...]: ...
-    def request(self, verb: str, streams: Iterable[Stream], number: int) -> str:
-        """`verb`: subscribe or unsubscribe."""
-
-    def frame(self, raw: bytes, at: int) -> Heard: ...
-    def sample(self, raw: bytes) -> None: ...
-
-
-class _Connection:
-    """One socket's life. While `held` is a list its events wait there."""
-
-    def __init__(self, socket: ClientConnection, held: "deque[tuple[Event, int]] | None") -> None:
-        self.socket, self.held = socket, held
-        self.opened = self.last_frame = time.monotonic()
-        self.pinged = 0.0
-        self.leaving = False  # the venue has said that it will close it
-        self.asked: dict[Stream, float] = {}  # when each stream was subscribed to
-        self.seen: set[tuple[str, type[Event]]] = set()
-        self.anew: set[str] = set()  # streams that are unsubscribed only to be subscribed to again
-        self.quiet_told = False
-        self.reading: asyncio.Task[None]
-
-    def missing(self) -> list[Stream]:
-        return [stream for stream in self.asked if stream.key not in self.seen]
 
 
 class Feed:
@@ -97,11 +46,11 @@ class Feed:
         self.first_data_s = max(clock.real_seconds(first_data_s), 2.0)
         self.streams: dict[str, Stream] = {}
         self.frames = self.connects = self.followed = self.requests_held = 0
-        self._current: _Connection | None = None
+        self._current: Connection | None = None
         self._give_up = ""
         self._wake = asyncio.Event()
         self._wishes: deque[tuple[str, tuple[Stream, ...], float]] = deque()  # verb, streams, not before
-        self._requests: deque[float] = deque(maxlen=dialect.requests_an_hour)
+        self._patience: dict[str, float] = {}  # seconds, with streams for whose silence a connection was given up
         self._closing: set[asyncio.Task[None]] = set()
 
     # --- wishes --------------------------------------------------------------------------------------------------------
@@ -119,10 +68,13 @@ class Feed:
 
     def remove(self, market: str) -> None:
         """Nothing more comes of that market."""
-        gone = tuple(stream for stream in self.streams.values() if stream.market == market)
+        gone = [stream for stream in self.streams.values() if stream.market == market]
+        if not any(stream.market not in ("", market) for stream in self.streams.values()):
+            gone = list(self.streams.values())  # what is of no market is wanted for the sake of some
         for stream in gone:
             del self.streams[stream.name]
-        self._wish("unsubscribe", gone)
+            self._patience.pop(stream.name, None)
+        self._wish("unsubscribe", tuple(gone))
 
     def resubscribe(self, market: str, brings: type[Event], delay_s: float) -> None:
         """Unsubscribe from one stream, and subscribe to it again once that was acknowledged: the venue begins it anew."""
@@ -179,7 +131,7 @@ class Feed:
         """From Connected to Disconnected."""
         self._give_up = ""
         self._wishes.clear()  # everything wanted is subscribed to at once
-        self._current = current = _Connection(socket, None)
+        self._current = current = Connection(socket, self.dialect, None)
         reason = "the connection ended"
         self._tell(Connected(self.clock.now_ns(), self.dialect.venue, self.route))
         try:
@@ -190,29 +142,23 @@ class Feed:
         finally:
             self._tell(Disconnected(self.clock.now_ns(), self.dialect.venue, self.route, reason))
             last, self._current = self._current, None
-            for connection in {current, last}:
-                await self._close(connection)
+            for connection in {current, last or current}:
+                await connection.close()
 
-    async def _begin(self, connection: _Connection) -> None:
+    async def _begin(self, connection: Connection) -> None:
         """Subscribe and read from now on."""
         await self._ask(connection, "subscribe", tuple(self.streams.values()))
         connection.reading = asyncio.create_task(self._read(connection))
 
-    async def _close(self, connection: _Connection) -> None:
-        if reading := getattr(connection, "reading", None):
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-        await connection.socket.close()
-
     async def _live(self) -> str:
         """Watch the connection, and whichever follows it, until one has to be given up; returns why."""
-        following: asyncio.Task[_Connection | str] | None = None
+        following: asyncio.Task[Connection | str] | None = None
         follow_at = 0.0
         try:
             while True:
                 current = self._current
-                assert current is not None
-                await self._pause(current)
+                assert current is not None and current.reading is not None
+                await self._pause(current, current.reading)
                 if current.reading.done():
                     current.reading.result()
                 if self._give_up:
@@ -230,25 +176,28 @@ class Feed:
                         follow_at = now + FOLLOW_AGAIN_S
                         self._say(Level.WARNING, f"{self.dialect.title} {self.route} could not be followed: {successor}.")
                     else:
+                        follow_at = now + SHORT_LIVED_S
                         self._take_over(current, successor)
         finally:
             if following is not None:
                 following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
+                (left,) = await asyncio.gather(following, return_exceptions=True)
+                if isinstance(left, Connection):
+                    await left.close()
 
-    async def _pause(self, current: _Connection) -> None:
+    async def _pause(self, current: Connection, reading: asyncio.Task[None]) -> None:
         """Until something is wished for, the reader ends, or it is time to look."""
         waking = asyncio.create_task(self._wake.wait())
         due = min((due for _, _, due in self._wishes), default=float("inf")) - time.monotonic()
         await asyncio.wait(
-            {current.reading, waking},
+            {reading, waking},
             timeout=min(1.0, self.first_data_s / 4, max(due, BETWEEN_REQUESTS_S)),
             return_when=asyncio.FIRST_COMPLETED,
         )
         waking.cancel()
         self._wake.clear()
 
-    async def _problem(self, current: _Connection) -> str:
+    async def _problem(self, current: Connection) -> str:
         """Why the connection should be made anew, "" where it should not."""
         dialect, now = self.dialect, time.monotonic()
         if not self.streams:
@@ -262,115 +211,126 @@ class Feed:
             if current.pinged <= current.last_frame:
                 current.pinged = now
                 await current.socket.send(dialect.ping)
-        missing = [stream for stream in current.missing() if now - current.asked[stream] >= self.first_data_s]
-        silent = sorted(stream.name for stream in missing if not stream.may_be_quiet)
-        if silent:
-            return f"no first data on {', '.join(silent[:5])} within {self.first_data_s:.0f} s of subscribing"
-        tradeless = sorted(stream.name for stream in missing if stream.brings is Trade)
-        if tradeless and not current.quiet_told:
+        problem, silent = current.overdue(self.first_data_s, self._patience)
+        for stream in silent:
+            # A market may have nothing to say for long: the others are not made to suffer for it again and again.
+            patience_s = 2 * self._patience.get(stream.name, self.first_data_s)
+            self._patience[stream.name] = min(patience_s, MOST_PATIENCE_S)
+        tradeless = current.tradeless(self.first_data_s)
+        if tradeless and not problem and not current.quiet_told:
             current.quiet_told = True
-            self._say(Level.WARNING, f"{dialect.title} has not sent a trade on {', '.join(tradeless[:5])} yet.")
-        return ""
+            self._say(Level.WARNING, f"{dialect.title} has not sent a trade on {names(tradeless)} yet.")
+        return problem
 
     # --- one that follows ----------------------------------------------------------------------------------------------
 
-    async def _follow(self) -> _Connection | str:
-        """Another connection whose streams have all spoken, or why there is none."""
-        socket = await self._connect()
+    async def _follow(self) -> Connection | str:
+        """Another connection whose streams have all spoken, as far as they do on this one, or why there is none."""
+        try:
+            socket = await self._connect()
+        except websockets.InvalidHandshake as problem:
+            return str(problem)[:120]
         if socket is None:
             return "nobody answers"
-        successor = _Connection(socket, deque())
+        successor = Connection(socket, self.dialect, deque())
         try:
             await self._begin(successor)
             deadline = time.monotonic() + self.first_data_s
-            while any(not stream.may_be_quiet for stream in successor.missing()):
-                if successor.reading.done():
+            while self._waits_for(successor):
+                if successor.reading is not None and successor.reading.done():
                     successor.reading.result()
                 if time.monotonic() > deadline:
                     raise VenueError(self.dialect.title, "its streams did not all begin")
                 await asyncio.sleep(0.05)
             return successor
         except (VenueError, websockets.ConnectionClosed) as problem:
-            await self._close(successor)
+            await successor.close()
             return str(problem)[:120]
         except BaseException:
-            await self._close(successor)
+            await successor.close()
             raise
 
-    def _take_over(self, old: _Connection, new: _Connection) -> None:
+    def _waits_for(self, successor: Connection) -> bool:
+        heard = self._current.heard if self._current is not None else {}
+        wanted = self.streams.values()
+        return any(one in wanted and one.key in heard and not one.may_be_quiet for one in successor.missing())
+
+    def _take_over(self, old: Connection, new: Connection) -> None:
         held, new.held = new.held or (), None
-        old.reading.cancel()
+        if old.reading is not None:
+            old.reading.cancel()
         self._current = new
         self.followed += 1
+        markets = {stream.market for stream in self.streams.values()}
         for event, read_ns in held:
-            self.emit(event, read_ns)
-        closing = asyncio.create_task(self._close(old))
+            # What can be told twice is; a liquidation has no id, and the old connection has told it.
+            if not isinstance(event, Liquidation) and event.market in markets:  # type: ignore[attr-defined]
+                self.emit(event, read_ns)
+        # It began with what was wanted then; all its streams have begun anew.
+        self._wishes.clear()
+        self._wish("subscribe", tuple(stream for stream in self.streams.values() if stream not in new.asked))
+        self._wish("unsubscribe", tuple(stream for stream in new.asked if stream.name not in self.streams))
+        closing = asyncio.create_task(old.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     # --- talking -------------------------------------------------------------------------------------------------------
 
-    async def _grant(self, current: _Connection) -> None:
-        """The wishes that are due, one a look: the venue counts messages."""
+    async def _grant(self, current: Connection) -> None:
+        """One of the wishes that are due: the venue counts messages."""
         now = time.monotonic()
+        if now - current.spoken < BETWEEN_REQUESTS_S:
+            return
         for place, (verb, streams, due) in enumerate(self._wishes):
             if due > now:
                 continue
             del self._wishes[place]
+            if verb != "unsubscribe":
+                streams = tuple(stream for stream in streams if stream.name in self.streams)  # others are dropped meanwhile
             if verb == "again":
                 current.anew |= {stream.name for stream in streams}
             await self._ask(current, "unsubscribe" if verb == "again" else verb, streams)
             return
 
-    async def _ask(self, connection: _Connection, verb: str, streams: tuple[Stream, ...]) -> None:
-        if not streams:
-            return
-        now = time.monotonic()
-        if len(self._requests) == self._requests.maxlen and now - self._requests[0] < HOUR_S:
+    async def _ask(self, connection: Connection, verb: str, streams: tuple[Stream, ...]) -> None:
+        if streams and (not_before := await connection.ask(verb, streams)):
             self.requests_held += 1
-            self._wishes.append((verb, streams, self._requests[0] + HOUR_S))
-            return
-        self._requests.append(now)
-        for stream in streams:
-            connection.seen.discard(stream.key)
-            connection.asked.pop(stream, None)
-            if verb == "subscribe" or stream.name in connection.anew:  # also where the answer to unsubscribing never comes
-                connection.asked[stream] = now
-        await connection.socket.send(self.dialect.request(verb, streams, len(self._requests) + self.connects))
+            self._wishes.append((verb, streams, not_before))
 
-    async def _read(self, connection: _Connection) -> None:
-        dialect, clock, emit, seen = self.dialect, self.clock, self.emit, connection.seen
+    async def _read(self, connection: Connection) -> None:
+        dialect, clock, emit, known = self.dialect, self.clock, self.emit, connection.heard
         socket = connection.socket
         while True:
             raw = await socket.recv(decode=False)
             read_ns = time.monotonic_ns()
             self.frames += 1
-            connection.last_frame = read_ns / 1e9
+            connection.last_frame = read_s = read_ns / 1e9
+            # A buffered burst would be read without a pause: an order that waits for its turn, and the timers, come first.
+            pause = self.frames % FRAMES_A_TURN == 0
             try:
                 heard = dialect.frame(raw, clock.at_mono(read_ns))
             except DecodeError as problem:
                 emit(DecodeFailed(clock.at_mono(read_ns), dialect.venue, self.route, str(problem)), read_ns)
-                continue
+                heard = NOTHING
             if isinstance(heard, Control):
                 await self._control(connection, heard)
-                continue
-            urgent = False
+                heard = NOTHING
             for event in heard:
                 key = (event.market, type(event))  # type: ignore[attr-defined]
-                if key not in seen:
-                    seen.add(key)
+                if key not in known:
                     dialect.sample(raw)
+                known[key] = read_s
                 if connection.held is None:
-                    urgent |= emit(event, read_ns)
+                    pause |= emit(event, read_ns)
                 elif len(connection.held) < HELD:
                     connection.held.append((event, read_ns))
                 else:
                     raise VenueError(dialect.title, "too much came before all its streams had begun")
-            # A buffered burst would be read without a pause: an order that waits for its turn, and the timers, come first.
-            if urgent or self.frames % FRAMES_A_TURN == 0:
+            if pause:
                 await asyncio.sleep(0)
 
-    async def _control(self, connection: _Connection, control: Control) -> None:
+    async def _control(self, connection: Connection, control: Control) -> None:
+        answered = connection.answered(control)
         match control.kind:
             case "unsubscribe" if control.stream in connection.anew:
                 connection.anew.discard(control.stream)
@@ -382,9 +342,8 @@ class Feed:
                 self._wake.set()
                 self._say(Level.INFO, f"{self.dialect.title} {self.route}: {control.text}. Another connection follows.")
             case "error":
-                named = f" on {control.stream}" if control.stream else ""
-                problem = f"{self.dialect.title}: {control.text}{named}"
-                self._tell(DecodeFailed(self.clock.now_ns(), self.dialect.venue, self.route, problem))
+                what = f" Nothing comes of {names(answered)}." if answered else ""
+                self._say(Level.ERROR, f"{self.dialect.title} {self.route}: {control.text}.{what}")
 
     def _say(self, level: Level, text: str) -> None:
         self._tell(Alert(self.clock.now_ns(), level, text))

@@ -29,7 +29,7 @@ from engine.events import (
     TradeHistory,
     pack_levels,
 )
-from engine.signal.decoding import NAMES_KEPT, SHORT, UNREADABLE, Grid, Whole, nearest, on_grid
+from engine.signal.decoding import NAMES_KEPT, SHORT, UNREADABLE, Control, Grid, Whole, nearest, on_grid
 
 VENUE = "binance"
 T = TypeVar("T")
@@ -142,16 +142,16 @@ class Decoder:
     def forget(self, instrument: Instrument) -> None:
         self.grids.pop(instrument.venue_symbol, None)
 
-    def frame(self, raw: bytes, at: int) -> Event | None:
-        """A market-data frame as an event; None for control frames and symbols that are not listed.
+    def frame(self, raw: bytes, at: int) -> Event | Control | None:
+        """A market-data frame as an event, an answer to a request as a `Control`; None for symbols that are not listed.
 
         Raises DecodeError for anything else; the frame is named in it.
         """
         try:
             frame = _frames.decode(raw)
         except UNREADABLE as problem:
-            if self._is_control(raw):
-                return None
+            if (answer := _answer(raw)) is not None:
+                return answer
             raise _unreadable("market data", problem, raw) from None
         grid = self.grids.get(frame.s)
         if grid is None:
@@ -181,9 +181,8 @@ class Decoder:
             if isinstance(frame, _Kline):
                 return Kline(at, _bar(frame.k, grid), frame.k.x, frame.E)
             if isinstance(frame, _ForceOrder):
-                side = Side.BUY if frame.o.S == "BUY" else Side.SELL
                 price, size = nearest(frame.o.ap, grid.per_tick), nearest(frame.o.z, grid.per_step)
-                return Liquidation(at, grid.market, side, price, size, frame.E)
+                return Liquidation(at, grid.market, SIDES[frame.o.S], price, size, frame.E)
             if not frame.p.is_finite() or frame.p <= 0:
                 raise ValueError(f"a mark price of {frame.p}")
             if not frame.i.is_finite() or frame.i < 0 or not frame.r.is_finite():
@@ -204,17 +203,17 @@ class Decoder:
             names = sorted(f"{kind}.{name[:40]}" for name in body.keys() - _KNOWN.get(kind, body.keys()))
             self.unknown_fields.update(names[: NAMES_KEPT - len(self.unknown_fields)])
 
-    @staticmethod
-    def _is_control(raw: bytes) -> bool:
-        """Answers to SUBSCRIBE; an error in one is an error."""
-        try:
-            control = _control.decode(raw)
-        except UNREADABLE:
-            return False
-        if control.error is not None:
-            text = f"the subscription was refused: {control.error.msg[:SHORT]} (code {control.error.code})"
-            raise DecodeError("Binance", text)
-        return control.id is not None
+
+def _answer(raw: bytes) -> Control | None:
+    """To SUBSCRIBE and the like; None where it is none."""
+    try:
+        answer = _control.decode(raw)
+    except UNREADABLE:
+        return None
+    if answer.error is not None:
+        text = f"the venue refused a request: {answer.error.msg[:SHORT]} (code {answer.error.code})"
+        return Control("error", text=text, number=answer.id or 0)
+    return Control("done", number=answer.id) if answer.id is not None else None
 
 
 # Fields that the venue documents; others are new (`st` and `ps` since the UM/CM integration of 2026, `nq` without RPI fills).
@@ -227,6 +226,7 @@ _KNOWN = {
     "forceOrder": {"e", "E", "o", "st", "ps"},
 }
 BARS_MS = {"1m": 60_000}
+SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
 
 
 def _bar(row: _Candle, grid: Grid) -> Bar:

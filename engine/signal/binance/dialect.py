@@ -6,8 +6,8 @@ import msgspec
 
 from engine.events import BookDelta, Event, Instrument, Kline, Liquidation, Mark, Quote, Trade
 from engine.signal.binance.decode import VENUE, Decoder
-from engine.signal.decoding import Heard
-from engine.signal.feed import Stream
+from engine.signal.connection import Stream
+from engine.signal.decoding import NOTHING, Control, Heard
 
 # By route and stream; a stream on the other route is acknowledged and silent. Those that may be: nobody has to trade.
 STREAMS: dict[str, dict[str, tuple[type[Event], bool]]] = {
@@ -20,7 +20,6 @@ STREAMS: dict[str, dict[str, tuple[type[Event], bool]]] = {
     },
 }
 METHODS = {"subscribe": "SUBSCRIBE", "unsubscribe": "UNSUBSCRIBE"}
-NOTHING: list[Event] = []
 
 
 class Binance:
@@ -48,8 +47,10 @@ class Binance:
         return msgspec.json.encode(asked).decode()
 
     def frame(self, raw: bytes, at: int) -> Heard:
-        event = self.decoder.frame(raw, at)
-        return NOTHING if event is None else [event]
+        heard = self.decoder.frame(raw, at)
+        if heard is None:
+            return NOTHING
+        return heard if isinstance(heard, Control) else [heard]
 
     def sample(self, raw: bytes) -> None:
         self.decoder.sample(raw)

@@ -363,10 +363,10 @@ def instruments(raw: bytes, at: int, simulated: bool) -> tuple[list[Instrument],
 def _listed(spec: _Instrument, at: int, simulated: bool) -> Instrument:
     contract = Decimal(spec.ctVal) * Decimal(spec.ctMult or 1)
     figures = [Decimal(text) for text in (spec.tickSz, spec.lotSz, spec.minSz, spec.maxLmtSz, spec.maxMktSz)]
-    if not all(figure.is_finite() and figure > 0 for figure in (contract, *figures)):
+    base = spec.ctValCcy
+    if not base or not all(figure.is_finite() and figure > 0 for figure in (contract, *figures)):
         raise ValueError("an impossible figure")
     tick, lot, least, most, most_market = figures
-    base = spec.ctValCcy
     return Instrument(
         at,
         f"{VENUE}:{base}/USDT:USDT",

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.events import BookSnapshot, Event, Funding, Instrument, Kline, Liquidation, Mark, Quote, Trade
+from engine.signal.connection import Stream
 from engine.signal.decoding import Heard
-from engine.signal.feed import Stream
 from engine.signal.okx.decode import VENUE, Arg, Decoder
 
 # By route and channel; some need not bring anything for long.

@@ -1,0 +1,149 @@
+"""One socket to a venue: what was asked of it, what was answered and heard, and what is overdue."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from websockets.asyncio.client import ClientConnection
+
+from engine.events import BookDelta, BookSnapshot, Event, Instrument, Trade
+from engine.signal.decoding import Control, Heard
+
+STREAM_SILENCE_S = 90.0  # OKX says at least once a minute that a book has not changed
+HOUR_S = 3600.0
+NAMED = 5  # streams in a sentence
+
+Key = tuple[str, type[Event]]
+
+
+class Stream(NamedTuple):
+    """`name` is what the venue's answers call it; `brings` is the kind of event that proves it."""
+
+    market: str
+    name: str
+    brings: type[Event]
+    may_be_quiet: bool = False  # nobody has to trade
+
+    @property
+    def key(self) -> Key:
+        return self.market, self.brings
+
+
+class Dialect(Protocol):
+    """How a venue is spoken to."""
+
+    venue: str
+    title: str  # in sentences
+    ping: str  # text that is answered, sent when nothing came for `ping_after_s`; "" where the venue pings
+    ping_after_s: float
+    recycle_s: float  # age at which a connection is followed by another one; 0: never
+    requests_an_hour: int  # on one connection
+
+    def url(self, base: str, route: str) -> str: ...
+    def streams(self, route: str, instrument: Instrument) -> tuple[Stream, ...]: ...
+    def request(self, verb: str, streams: Iterable[Stream], number: int) -> str:
+        """`verb`: subscribe or unsubscribe."""
+
+    def frame(self, raw: bytes, at: int) -> Heard: ...
+    def sample(self, raw: bytes) -> None: ...
+
+
+class Connection:
+    """One socket's life, all times monotonic seconds. While `held` is a list its events wait there."""
+
+    def __init__(self, socket: ClientConnection, dialect: Dialect, held: "deque[tuple[Event, int]] | None") -> None:
+        self.socket, self.dialect, self.held = socket, dialect, held
+        self.opened = self.last_frame = time.monotonic()
+        self.pinged = self.spoken = 0.0
+        self.leaving = False  # the venue has said that it will close it
+        self.asked: dict[Stream, float] = {}  # when each stream was subscribed to
+        self.heard: dict[Key, float] = {}  # when each kind of event came last
+        self.anew: set[str] = set()  # streams that are unsubscribed only to be subscribed to again
+        self.unanswered: dict[int, list[Stream]] = {}  # subscriptions that the venue has not acknowledged, by request
+        self.quiet_told = False
+        self.reading: asyncio.Task[None] | None = None
+        self._requests: deque[float] = deque(maxlen=dialect.requests_an_hour)
+        self._number = 0
+
+    async def ask(self, verb: str, streams: tuple[Stream, ...]) -> float:
+        """Send a request. Returns 0, or the time at which the venue's hour has room for it: then nothing was asked."""
+        now = time.monotonic()
+        if len(self._requests) == self._requests.maxlen and now - self._requests[0] < HOUR_S:
+            return self._requests[0] + HOUR_S
+        self._requests.append(now)
+        self.spoken = now
+        self._number += 1
+        for stream in streams:
+            self.heard.pop(stream.key, None)
+            self.asked.pop(stream, None)
+            if verb == "subscribe" or stream.name in self.anew:  # also where the answer to unsubscribing never comes
+                self.asked[stream] = now
+        if verb == "subscribe":
+            self.unanswered[self._number] = list(streams)
+        await self.socket.send(self.dialect.request(verb, streams, self._number))
+        return 0.0
+
+    def answered(self, answer: Control) -> list[Stream]:
+        """What an answer is to, as far as it tells: by the request's number, the stream's name, or in the venue's words."""
+        found = self.unanswered.pop(answer.number, [])
+        for number, streams in list(self.unanswered.items()):
+            found += [stream for stream in streams if _meant(stream, answer)]
+            left = [stream for stream in streams if stream not in found]
+            self.unanswered[number] = left
+            if not left:
+                del self.unanswered[number]
+        return found
+
+    def missing(self) -> list[Stream]:
+        """Subscribed to, and not heard of yet."""
+        return [stream for stream in self.asked if stream.key not in self.heard]
+
+    def overdue(self, first_data_s: float, patience: Mapping[str, float]) -> tuple[str, list[Stream]]:
+        """Why it should be made anew, and for which streams; `patience` holds what differs from `first_data_s` by name."""
+        now = time.monotonic()
+        late = [one for one in self.missing() if now - self.asked[one] >= patience.get(one.name, first_data_s)]
+        if silent := [stream for stream in late if not stream.may_be_quiet]:
+            waited_s = min(patience.get(stream.name, first_data_s) for stream in silent)
+            return f"no first data on {names(silent)} within {waited_s:.0f} s of subscribing", silent
+        if mute := [stream for stream in late if stream in self._unanswered()]:
+            return f"the subscription to {names(mute)} was not acknowledged", mute
+        dead = [one for one in self.asked if now - self._last(one) > max(STREAM_SILENCE_S, patience.get(one.name, 0.0))]
+        return (f"nothing came on {names(dead)} for {STREAM_SILENCE_S:.0f} s", dead) if dead else ("", [])
+
+    def _unanswered(self) -> set[Stream]:
+        """Subscriptions that neither an answer nor data prove; what was proved is forgotten."""
+        missing = set(self.missing())
+        left = {number: [one for one in streams if one in missing] for number, streams in self.unanswered.items()}
+        self.unanswered = {number: streams for number, streams in left.items() if streams}
+        return {stream for streams in self.unanswered.values() for stream in streams}
+
+    def tradeless(self, first_data_s: float) -> list[Stream]:
+        now = time.monotonic()
+        return [one for one in self.missing() if one.brings is Trade and now - self.asked[one] >= first_data_s]
+
+    def _last(self, stream: Stream) -> float:
+        """When a stream that has spoken did so last; now where it may be quiet or has still to begin."""
+        if stream.may_be_quiet or stream.key not in self.heard:
+            return time.monotonic()
+        updates = self.heard.get((stream.market, BookDelta), 0.0) if stream.brings is BookSnapshot else 0.0
+        return max(self.heard[stream.key], updates)
+
+    async def close(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+            await asyncio.gather(self.reading, return_exceptions=True)
+        await self.socket.close()
+
+
+def names(streams: Iterable[Stream]) -> str:
+    """Some of their names, for a sentence."""
+    return ", ".join(sorted(stream.name for stream in streams)[:NAMED])
+
+
+def _meant(stream: Stream, answer: Control) -> bool:
+    """OKX's refusals name the stream in words only."""
+    if answer.kind == "error":
+        return all(part in answer.text for part in stream.name.split(":")) and ":" in stream.name
+    return stream.name == answer.stream
