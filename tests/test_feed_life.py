@@ -179,6 +179,32 @@ async def alive(connection: ServerConnection, *bodies: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def test_a_connection_that_ends_as_its_successor_is_ready_is_followed_and_none_is_left_behind() -> None:
+    alive_now: list[ServerConnection] = []
+
+    async def talk(connection: ServerConnection) -> None:
+        alive_now.append(connection)
+        try:
+            if len(alive_now) == 2:
+                for body in ALIVE:
+                    await connection.send(body)
+                alive_now[0].transport.abort()
+            await alive(connection)
+        finally:
+            alive_now.remove(connection)
+
+    async with speaking(talk) as base:
+        made = on_binance(base)
+        made.dialect.recycle_s = 0.5
+        async with running(made) as heard:
+            await until(lambda: made.followed or made.connects > 1)
+            made.dialect.recycle_s = 1000.0
+            await until(lambda: len(alive_now) == 1)
+            quotes = len(heard.of(Quote))
+            await until(lambda: len(heard.of(Quote)) > quotes + 3)
+            assert len(alive_now) == 1
+
+
 async def test_a_venue_that_turns_the_successor_away_costs_nothing() -> None:
     attempts = 0
 

@@ -158,7 +158,16 @@ class Feed:
             while True:
                 current = self._current
                 assert current is not None and current.reading is not None
-                await self._pause(current, current.reading)
+                await self._pause({current.reading} if following is None else {current.reading, following})
+                now = time.monotonic()
+                if following is not None and following.done():
+                    successor, following = following.result(), None
+                    if isinstance(successor, Connection):
+                        follow_at = now + SHORT_LIVED_S
+                        self._take_over(current, successor)
+                        continue
+                    follow_at = now + FOLLOW_AGAIN_S
+                    self._say(Level.WARNING, f"{self.dialect.title} {self.route} could not be followed: {successor}.")
                 if current.reading.done():
                     current.reading.result()
                 if self._give_up:
@@ -166,18 +175,9 @@ class Feed:
                 if problem := await self._problem(current):
                     return problem
                 await self._grant(current)
-                now = time.monotonic()
                 old = self.dialect.recycle_s and now - current.opened > self.dialect.recycle_s
                 if following is None and (current.leaving or old) and now >= follow_at:
                     following = asyncio.create_task(self._follow())
-                if following is not None and following.done():
-                    successor, following = following.result(), None
-                    if isinstance(successor, str):
-                        follow_at = now + FOLLOW_AGAIN_S
-                        self._say(Level.WARNING, f"{self.dialect.title} {self.route} could not be followed: {successor}.")
-                    else:
-                        follow_at = now + SHORT_LIVED_S
-                        self._take_over(current, successor)
         finally:
             if following is not None:
                 following.cancel()
@@ -185,12 +185,12 @@ class Feed:
                 if isinstance(left, Connection):
                     await left.close()
 
-    async def _pause(self, current: Connection, reading: asyncio.Task[None]) -> None:
-        """Until something is wished for, the reader ends, or it is time to look."""
+    async def _pause(self, tasks: set[asyncio.Task[None] | asyncio.Task[Connection | str]]) -> None:
+        """Until something is wished for, one of the tasks ends, or it is time to look."""
         waking = asyncio.create_task(self._wake.wait())
         due = min((due for _, _, due in self._wishes), default=float("inf")) - time.monotonic()
         await asyncio.wait(
-            {reading, waking},
+            {*tasks, waking},
             timeout=min(1.0, self.first_data_s / 4, max(due, BETWEEN_REQUESTS_S)),
             return_when=asyncio.FIRST_COMPLETED,
         )
