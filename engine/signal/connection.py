@@ -86,31 +86,35 @@ class Connection:
         return 0.0
 
     def answered(self, answer: Control) -> list[Stream]:
-        """What an answer is to, as far as it tells: by the request's number, the stream's name, or in the venue's words."""
+        """The subscriptions that an answer is to: by the request's number, by the stream's name, or in the venue's words."""
         found = self.unanswered.pop(answer.number, [])
-        for number, streams in list(self.unanswered.items()):
-            found += [stream for stream in streams if _meant(stream, answer)]
-            left = [stream for stream in streams if stream not in found]
-            self.unanswered[number] = left
-            if not left:
-                del self.unanswered[number]
+        for streams in self.unanswered.values():
+            meant = [stream for stream in streams if _meant(stream, answer)]
+            streams[:] = [stream for stream in streams if stream not in meant]
+            found += meant
         return found
 
     def missing(self) -> list[Stream]:
         """Subscribed to, and not heard of yet."""
         return [stream for stream in self.asked if stream.key not in self.heard]
 
-    def overdue(self, first_data_s: float, patience: Mapping[str, float]) -> tuple[str, list[Stream]]:
-        """Why it should be made anew, and for which streams; `patience` holds what differs from `first_data_s` by name."""
+    def overdue(self, first_data_s: float, patience: Mapping[str, float]) -> tuple[str, dict[str, float]]:
+        """Why it should be made anew, "" where it should not, and how long each silent stream was waited for, by name.
+
+        `patience` has those waits that are not `first_data_s`, or `STREAM_SILENCE_S` between one event and the next.
+        """
         now = time.monotonic()
-        late = [one for one in self.missing() if now - self.asked[one] >= patience.get(one.name, first_data_s)]
-        if silent := [stream for stream in late if not stream.may_be_quiet]:
-            waited_s = min(patience.get(stream.name, first_data_s) for stream in silent)
-            return f"no first data on {names(silent)} within {waited_s:.0f} s of subscribing", silent
-        if mute := [stream for stream in late if stream in self._unanswered()]:
-            return f"the subscription to {names(mute)} was not acknowledged", mute
-        dead = [one for one in self.asked if now - self._last(one) > max(STREAM_SILENCE_S, patience.get(one.name, 0.0))]
-        return (f"nothing came on {names(dead)} for {STREAM_SILENCE_S:.0f} s", dead) if dead else ("", [])
+        waits = {one: patience.get(one.name, first_data_s) for one in self.missing()}
+        late = {one: wait_s for one, wait_s in waits.items() if now - self.asked[one] >= wait_s}
+        if silent := {one.name: wait_s for one, wait_s in late.items() if not one.may_be_quiet}:
+            return f"no first data on {some(silent)} within {min(silent.values()):.0f} s of subscribing", silent
+        unanswered = self._unanswered()
+        if mute := {one.name: wait_s for one, wait_s in late.items() if one in unanswered}:
+            return f"the subscription to {some(mute)} was not acknowledged", mute
+        limits = {one: max(STREAM_SILENCE_S, patience.get(one.name, 0.0)) for one in self.asked if not one.may_be_quiet}
+        if dead := {one.name: limit_s for one, limit_s in limits.items() if now - self._last(one) > limit_s}:
+            return f"nothing came on {some(dead)} for {min(dead.values()):.0f} s", dead
+        return "", {}
 
     def _unanswered(self) -> set[Stream]:
         """Subscriptions that neither an answer nor data prove; what was proved is forgotten."""
@@ -124,11 +128,9 @@ class Connection:
         return [one for one in self.missing() if one.brings is Trade and now - self.asked[one] >= first_data_s]
 
     def _last(self, stream: Stream) -> float:
-        """When a stream that has spoken did so last; now where it may be quiet or has still to begin."""
-        if stream.may_be_quiet or stream.key not in self.heard:
-            return time.monotonic()
+        """When it spoke last, or was asked to."""
         updates = self.heard.get((stream.market, BookDelta), 0.0) if stream.brings is BookSnapshot else 0.0
-        return max(self.heard[stream.key], updates)
+        return max(self.heard.get(stream.key, 0.0), updates, self.asked[stream])
 
     async def close(self) -> None:
         if self.reading is not None:
@@ -137,9 +139,9 @@ class Connection:
         await self.socket.close()
 
 
-def names(streams: Iterable[Stream]) -> str:
-    """Some of their names, for a sentence."""
-    return ", ".join(sorted(stream.name for stream in streams)[:NAMED])
+def some(streams: Iterable[str]) -> str:
+    """A few of the names, for a sentence."""
+    return ", ".join(sorted(streams)[:NAMED])
 
 
 def _meant(stream: Stream, answer: Control) -> bool:

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
 from engine.events import Alert, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument, Level, Liquidation
-from engine.signal.connection import Connection, Dialect, Stream, names
+from engine.signal.connection import Connection, Dialect, Stream, some
 from engine.signal.decoding import NOTHING, Control
 
 SILENCE_S = 30.0  # a connection on which nothing at all comes for so long is dead
@@ -74,6 +74,8 @@ class Feed:
         for stream in gone:
             del self.streams[stream.name]
             self._patience.pop(stream.name, None)
+            if self._current is not None:
+                self._current.asked.pop(stream, None)  # nothing is waited for, even where the request is held back
         self._wish("unsubscribe", tuple(gone))
 
     def resubscribe(self, market: str, brings: type[Event], delay_s: float) -> None:
@@ -211,15 +213,13 @@ class Feed:
             if current.pinged <= current.last_frame:
                 current.pinged = now
                 await current.socket.send(dialect.ping)
-        problem, silent = current.overdue(self.first_data_s, self._patience)
-        for stream in silent:
-            # A market may have nothing to say for long: the others are not made to suffer for it again and again.
-            patience_s = 2 * self._patience.get(stream.name, self.first_data_s)
-            self._patience[stream.name] = min(patience_s, MOST_PATIENCE_S)
+        problem, waited = current.overdue(self.first_data_s, self._patience)
+        # A market may have nothing to say for long: the others are not made to suffer for it again and again.
+        self._patience |= {name: min(2 * wait_s, MOST_PATIENCE_S) for name, wait_s in waited.items()}
         tradeless = current.tradeless(self.first_data_s)
         if tradeless and not problem and not current.quiet_told:
             current.quiet_told = True
-            self._say(Level.WARNING, f"{dialect.title} has not sent a trade on {names(tradeless)} yet.")
+            self._say(Level.WARNING, f"{dialect.title} has not sent a trade on {some(one.name for one in tradeless)} yet.")
         return problem
 
     # --- one that follows ----------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class Feed:
                 self._wake.set()
                 self._say(Level.INFO, f"{self.dialect.title} {self.route}: {control.text}. Another connection follows.")
             case "error":
-                what = f" Nothing comes of {names(answered)}." if answered else ""
+                what = f" Nothing comes of {some(one.name for one in answered)}." if answered else ""
                 self._say(Level.ERROR, f"{self.dialect.title} {self.route}: {control.text}.{what}")
 
     def _say(self, level: Level, text: str) -> None:
