@@ -28,7 +28,8 @@ class RuleJudge:
     def judge(self, market: str, features: Features, at: int, timeframe_ms: int) -> Stance:
         """A stance that is valid for `lifetime_bars`; HOLD while indicators warm up or the voices disagree."""
         voices = _voices(features)
-        score = sum(weight * value for weight, value, _ in voices) / (sum(weight for weight, _, _ in voices) or 1.0)
+        # fsum: the built-in sum of floats rounds otherwise from Python 3.12 on, and a session must replay on any version.
+        score = math.fsum(weight * value for weight, value, _ in voices) / (math.fsum(weight for weight, _, _ in voices) or 1.0)
         risk, risk_words = _risk(features)
         ready = not math.isnan(features.ema_26) and not math.isnan(features.rsi_14) and not math.isnan(features.atr_14)
         bias = Bias.HOLD

@@ -93,5 +93,5 @@ def across(ours: Quoted, others: Sequence[Quoted], levels: int) -> Across:
         distance_bps(max(prices), min(prices)),
         funding,
         spread_bps(bids[0].price, asks[0].price),
-        imbalance(sum(level.size for level in bids), sum(level.size for level in asks)),
+        imbalance(math.fsum(level.size for level in bids), math.fsum(level.size for level in asks)),  # as in every Python version
     )
