@@ -18,12 +18,18 @@ from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
 from engine.config import Settings, load, state_dir
-from engine.errors import BarterError, CaptureError, ConfigError, EngineStartError, StateError
+from engine.errors import BarterError, CaptureError, ConfigError, EngineStartError, SessionError, StateError
 from engine.events import Mode
 
 if TYPE_CHECKING:
     from console.venue_process import Order
 
+COMMANDS = {
+    "release": "clear a latched halt of the mode, so that it can be armed again",
+    "attach": "a screen on a running engine",
+    "sessions": "what was recorded",
+}
+SESSIONS = "sessions [list | show SESSION | verify SESSION [--head HASH]]"
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 FASTEST = 1000.0
@@ -37,7 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
-        return _release(settings) if arguments.command == "release" else _run(arguments, settings)
+        if arguments.words and arguments.command != "sessions":
+            raise ConfigError("command line", arguments.words[0], f"{arguments.command} takes nothing more", "it alone")
+        if arguments.head and arguments.command != "sessions":
+            raise ConfigError("command line", "--head", "only a verification uses it", SESSIONS)
+        match arguments.command:
+            case "release":
+                return _release(settings)
+            case "sessions":
+                from console import sessions
+
+                return sessions.run(settings, arguments.words, arguments.head)
+        return _replay(arguments, settings) if arguments.replay else _run(arguments, settings)
 
     return _told(work)
 
@@ -50,6 +67,8 @@ def _told(work: Callable[[], int]) -> int:
         return _sentence(problem, Exit.USAGE)
     except StateError as problem:
         return _sentence(problem, Exit.STATE)
+    except SessionError as problem:
+        return _sentence(problem, Exit.DAMAGED)
     except EngineStartError as problem:
         return _sentence(problem, problem.exit)
     except BarterError as problem:
@@ -68,13 +87,16 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "command",
         nargs="?",
-        choices=["release", "attach"],
-        help="release: clear a latched halt of the mode, so that it can be armed again; attach: a screen on a running engine",
+        choices=list(COMMANDS),
+        help="; ".join(f"{name}: {what}" for name, what in COMMANDS.items()),
     )
+    add("words", nargs="*", metavar="...", help="what a command takes: " + SESSIONS)
     add("--version", action="version", version=f"barter-tui {__version__}")
     add("--mode", choices=[mode.value for mode in Mode], help="what the prices and the orders are (default: demo)")
     add("--capture", type=Path, metavar="FILE", help="play a recording through the simulated venue instead of its own order flow")
     add("--loop", action="store_true", help="start a capture over when it ends")
+    add("--replay", metavar="SESSION", help="run a recorded session through the same core and compare every output; `latest`")
+    add("--head", default="", metavar="HASH", help="with sessions verify: the hash that the session must have")
     add("--speed", type=_speed, default=1.0, metavar="N", help="run demo N times as fast as real time")
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
     shape = parser.add_mutually_exclusive_group()
@@ -137,6 +159,22 @@ def _release(settings: Settings) -> int:
     else:
         print(f"Nothing to release: trading in {mode} is not halted.")
     return Exit.OK
+
+
+def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
+    from console import sessions
+
+    if arguments.command or arguments.capture is not None:
+        raise ConfigError("command line", "--replay", "it goes with no command and no capture", "it alone")
+    if not arguments.no_ui:
+        raise ConfigError("command line", "--replay", "there is no screen for it yet", "--no-ui with it")
+    if arguments.seconds is not None:
+        raise ConfigError("command line", "--for", "a replay goes to the session's end", "--replay without it")
+    try:
+        return sessions.replay(settings, arguments.replay, tuple(arguments.symbol or ()), arguments.json)
+    except KeyboardInterrupt:
+        print("barter-tui: the replay was interrupted; it had found no difference so far.", file=sys.stderr)
+        return Exit.INTERRUPTED
 
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:

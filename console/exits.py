@@ -20,7 +20,9 @@ class Exit(IntEnum):
     VENUE = 3, "The venue could not be started or reached, or the capture cannot be played."
     STATE = 4, "The state folder cannot be used, or an engine runs with it already (to attach: none does). Nothing was started."
     DISAGREE = 5, "At the end the ledger and the venue's account were compared and were not equal."
-    INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`."
+    DIFFERENT = 6, "A replay gave another output than was recorded; the first one is shown."
+    DAMAGED = 7, "A recorded session does not exist, is damaged, altered or cannot be read. Nothing was concluded from it."
+    INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`. A replay just stops."
     TERMINATED = 143, "Halted by SIGTERM: latched until `barter-tui release`."
 
 

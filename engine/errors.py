@@ -7,6 +7,7 @@ BarterError
 │   └── VenueStartError    the simulated venue could not be started
 ├── CaptureError       a recording cannot be played
 ├── StateError         the state folder cannot be used
+├── SessionError       a recorded session cannot be written, read or replayed
 ├── LinkError          a console and an engine do not come together
 ├── EngineStartError   the engine's process could not be started
 └── InvariantError     the program found itself in a state that may not exist: a bug, which halts
@@ -59,6 +60,14 @@ class CaptureError(BarterError):
 
 class StateError(BarterError):
     """The state folder cannot be read or written. `path` names it."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class SessionError(BarterError):
+    """A recorded session cannot be written, read or replayed. `path` names it, `problem` says what and where in it."""
 
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem

@@ -557,6 +557,12 @@ class Fault(Event, frozen=True, array_like=True, gc=False):
     money_path: bool
 
 
+class JournalState(Event, frozen=True, array_like=True, gc=False):
+    """Whether this session can be recorded: `problem` says why not, "" when it can again."""
+
+    problem: str
+
+
 # --- outputs ---------------------------------------------------------------------------------------------------------
 
 
@@ -841,6 +847,7 @@ Input = (
     | Command
     | Tick
     | Fault
+    | JournalState
     | Alert
 )
 Output = (
@@ -877,6 +884,7 @@ Emit = Callable[[Event, int], bool]
 
 # --- encoding: one codec for everything that is written down or sent -----------------------------------------------
 
-encode = msgspec.msgpack.Encoder(decimal_format="string").encode
+_encoder = msgspec.msgpack.Encoder(decimal_format="string")
+encode, encode_into = _encoder.encode, _encoder.encode_into
 decode_input = msgspec.msgpack.Decoder(Input).decode
 decode_output = msgspec.msgpack.Decoder(Output).decode

@@ -133,6 +133,19 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     protect_within_ms: Annotated[int, Meta(ge=50, description="A position without a stop for this long is closed")] = 3000
 
 
+class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a session is recorded."""
+
+    record: Annotated[bool, Meta(description="Record every session in the state folder, so that it can be replayed")] = True
+    durable: Annotated[
+        str,
+        Meta(
+            pattern="^(auto|yes|no)$",
+            description="Whether an order is on the disk, safe from a loss of power, before it is sent; auto: in live only",
+        ),
+    ] = "auto"
+
+
 INDICATORS = 50  # entries at most
 
 
@@ -146,6 +159,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     judge: JudgeSettings = JudgeSettings()
     strategy: StrategySettings = StrategySettings()
     risk: RiskSettings = RiskSettings()
+    queue: QueueSettings = QueueSettings()
     indicators: tuple[Wanted, ...] = ()
 
 

@@ -68,19 +68,27 @@ class Core:
             e.Command: self._command,
             e.Started: self._started,
             e.Fault: self._fault,
+            e.JournalState: self._journal_state,
             e.Alert: self._alert,
         }
 
     def process(self, event: Event) -> Out:
         """Everything that follows from `event`, in order.
 
-        Whatever it raises is a bug (InvariantError: a state that may not exist). The caller then halts by `halt_for_bug`.
+        Whatever it raises is a bug (InvariantError: a state that may not exist): see `process_or_halt`.
         """
         state, out = self.state, Out()
         state.now = max(state.now, event.at)
         state.counters.events += 1
         self._handlers[type(event)](event, out)
         return out
+
+    def process_or_halt(self, event: Event) -> tuple[Out, Exception | None]:
+        """`process`, and what follows where it raised: a shell and a replay treat a bug alike."""
+        try:
+            return self.process(event), None
+        except Exception as problem:  # the core does no I/O: whatever it raises is a bug, and trading stops
+            return self.halt_for_bug(problem), problem
 
     def halt_for_bug(self, error: Exception) -> Out:
         """What follows when `process` raised: trading halts, once, and the reason names the bug."""
@@ -312,6 +320,14 @@ class Core:
         out.append(Alert(event.at, Level.ERROR, f"{event.part[:1].upper()}{event.part[1:]} crashed: {event.problem}."))
         if event.money_path:
             trading.halt(self.state, f"{event.part} failed", out)
+
+    def _journal_state(self, event: e.JournalState, out: Out) -> None:
+        if event.problem and not self.state.unrecorded:
+            text = f"{event.problem}. No entry is made until it can be; exits, stops and cancels work."
+            out.append(Alert(event.at, Level.ERROR, text))
+        elif self.state.unrecorded and not event.problem:
+            out.append(Alert(event.at, Level.INFO, "The session is recorded again, without a hole: entries may be made."))
+        self.state.unrecorded = event.problem
 
     def _alert(self, event: Alert, out: Out) -> None:
         out.append(event)  # the runtime's words go the same way as ours

@@ -140,6 +140,7 @@ class State(msgspec.Struct):
     private_lost_ms: int = 0
     entry_times: list[int] = []  # of the last minute
     command_ids: list[str] = []
+    unrecorded: str = ""  # why this session cannot be recorded, which refuses entries
     refusal: str = ""  # the newest reason why an entry was not made
     counters: Counters = msgspec.field(default_factory=Counters)
 

@@ -84,6 +84,8 @@ def not_ready(state: State, held: MarketState) -> str:
     """Why the account cannot be traded on yet, "" when it can."""
     if state.account and held.venue != state.account:
         return f"orders go to {state.account}, and this market is watched only"
+    if state.unrecorded:
+        return f"no entry is made that cannot be recorded: {state.unrecorded}"
     if not state.private_up:
         return "the account's private stream is not connected"
     if not state.reconciled:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeGuard
 
 import msgspec
 
@@ -37,15 +37,20 @@ from engine.events import (
     LatchHalt,
     Level,
     Mode,
+    OrderRefused,
+    Purpose,
     ReleaseHalt,
+    SendOrder,
     Started,
     Tick,
 )
 from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
+from engine.queue import Closing
 from engine.runtime import latch
 from engine.runtime.catalog import Catalog
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
+from engine.runtime.recorder import Recorder
 from engine.runtime.requests import Requests
 from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
@@ -64,6 +69,10 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 Journal = Callable[[Event, list[Event]], None]
 
 
+def _adds_exposure(output: Event) -> TypeGuard[SendOrder]:
+    return isinstance(output, SendOrder) and output.purpose is Purpose.ENTRY
+
+
 class Endpoints(msgspec.Struct, frozen=True):
     """Where the venue is. `simulated`: its prices are not those of the real market now."""
 
@@ -73,7 +82,10 @@ class Endpoints(msgspec.Struct, frozen=True):
 
 
 class Engine:
-    """One session. `journal` is given every input of the core with its outputs, in order."""
+    """One session, recorded in the state folder unless `[queue] record` is off.
+
+    `journal` is given every input of the core with its outputs, in order, beside that.
+    """
 
     def __init__(
         self,
@@ -97,6 +109,7 @@ class Engine:
         self.venue_account: AccountSnapshot | None = None
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
         self.outputs = 0
+        self.recorder = Recorder(settings, self.folder, clock, self.process) if settings.queue.record else None
         self._journal = journal
         self._p99s = (0.0, 0.0)
         self._charts = Charts()
@@ -118,7 +131,10 @@ class Engine:
         self.started_ns = time.monotonic_ns()
         body = msgspec.json.encode(self.settings).decode()
         mode, speed = self.settings.engine.mode, self.clock.speed
-        self.process(Started(self.clock.now_ns(), self.session, "", mode, body, __version__, halted, speed))
+        parent = self.recorder.open(self.session) if self.recorder is not None else ""
+        self.process(Started(self.clock.now_ns(), self.session, parent, mode, body, __version__, halted, speed))
+        if self.recorder is not None:
+            self.recorder.report()
         for venue in self.settings.engine.venues:
             ends = self.endpoints
             first_data_s = self.settings.venue.first_data_s
@@ -128,6 +144,8 @@ class Engine:
             await self._list_instruments(traded)
         except BarterError:
             await self._close_sources()
+            if self.recorder is not None:
+                self.recorder.close(None)
             raise
         if self.credentials is not None:
             settings = self.settings.venue
@@ -148,6 +166,8 @@ class Engine:
             self._tasks.once(f"the markets of {source.venue}", self._watch(source))
         self._tasks.keep("the timer", self._tick, money_path=True)
         self._tasks.keep("the loop's watch", self._watch_lag)
+        if self.recorder is not None:
+            self._tasks.keep("the recording", self.recorder.run)
         if self._account is not None:
             self._tasks.keep("the account", self._run_account, money_path=True)
         if self._arms_itself() and not halted:
@@ -159,6 +179,15 @@ class Engine:
         if self._account is not None:
             await self._account.close()
         await self._close_sources()
+        if self.recorder is not None:
+            self.recorder.close(self._closing())
+
+    def _closing(self) -> Closing:
+        """What the session came to; the recorder counts the events."""
+        portfolio, counters = self.state.portfolio, self.state.counters
+        unrealised = portfolio.unrealised(self.state.instruments(), self.state.marks())
+        pnl = portfolio.realised + unrealised - portfolio.fees + portfolio.funding
+        return Closing(self.clock.now_ns(), 0, 0, counters.orders, counters.fills, str(pnl), str(portfolio.wallet))
 
     async def _close_sources(self) -> None:
         for source in self.sources.values():
@@ -283,13 +312,13 @@ class Engine:
     def process(self, event: Event, read_ns: int = 0) -> bool:
         """One event through the core and its outputs on their way; True when a request to the outside follows."""
         before = time.monotonic_ns()
-        try:
-            out = self.core.process(event)
-        except Exception as problem:  # the core does no I/O: whatever it raises is a bug, and trading stops
-            log.exception("the core failed on %s", type(event).__name__)
-            out = self.core.halt_for_bug(problem)
+        out, bug = self.core.process_or_halt(event)
         after = time.monotonic_ns()
+        if bug is not None:
+            log.error("the core failed on %s", type(event).__name__, exc_info=bug)
         self.latencies.process.add(after - before)
+        if self.recorder is not None:
+            self.recorder.take(event, out)
         if self._journal is not None:
             self._journal(event, out)
         requests = self._requests
@@ -298,6 +327,7 @@ class Engine:
         self.outputs += len(out)
         urgent = False
         troubles: list[str] = []
+        refused = () if self._recorded(out) else tuple(one for one in out if _adds_exposure(one))
         for output in out:
             for listener in self._listeners:
                 listener(output)
@@ -309,11 +339,22 @@ class Engine:
                     troubles += self._latch(output)
                 case ReleaseHalt():
                     troubles += self._unlatch()
+                case SendOrder() if output in refused:
+                    pass
                 case _ if requests is not None:
                     urgent |= requests.carry_out(output, read_ns, before, after)
+        for order in refused:
+            words = "it could not be recorded, so it was not sent"
+            self.process(OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, words))
         for text in troubles:  # through the core, as every alert goes: listeners and the journal get it too
             urgent |= self.process(Alert(self.clock.now_ns(), Level.ERROR, text))
         return urgent or (requests is not None and requests.unwritten)
+
+    def _recorded(self, out: list[Event]) -> bool:
+        """Orders are on record before their bytes are sent; False when one of these is not."""
+        if self.recorder is None or not any(isinstance(output, SendOrder) for output in out):
+            return True
+        return self.recorder.commit(order=True)
 
     def _emit(self, event: Event, read_ns: int) -> bool:
         """Events from sockets and requests."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.events import AccountSnapshot, Mode, Stance, Trading
+from engine.runtime.recorder import Recorded
 from engine.runtime.stats import Percentiles
 
 if TYPE_CHECKING:
@@ -97,6 +98,12 @@ class Summary(msgspec.Struct, frozen=True):
         ),
     ]
     dropped: Annotated[dict[str, int], Meta(description="What came and was not used, by reason")]
+    recording: Annotated[
+        Recorded | None,
+        Meta(
+            description="The session's file: inputs and outputs, compressed bytes, what was lost; null: `[queue] record` is off"
+        ),
+    ]
     restarts: Annotated[int, Meta(description="Tasks that ended and were started again")]
     alerts: Annotated[int, Meta(description="Sentences told on stderr")]
 
@@ -160,6 +167,7 @@ def summarise(engine: "Engine") -> Summary:
         ),
         engine.latencies.summary(),
         dropped(engine),
+        engine.recorder.figures() if engine.recorder is not None else None,
         engine.restarts,
         engine.alerts_seen,
     )
@@ -217,6 +225,7 @@ def dropped(engine: "Engine") -> dict[str, int]:
         "buffered_updates": 0,
         "buffered_trades": 0,
         "duplicates": 0,
+        "unrecorded": engine.recorder.figures().lost if engine.recorder is not None else 0,
     }
     for held in engine.state.markets.values():
         dropped["buffered_updates"] += held.book.counters.buffer_dropped

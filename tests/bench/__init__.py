@@ -3,6 +3,7 @@
 One way to run them, from the repository, one at a time, since each measures its own process:
 
     python -m tests.bench.pipeline          decoding, book and core: messages a second, CPU by kind, memory
+    python -m tests.bench.journal           recording: events a second beside the bare store, bytes, replay; 100 SIGKILLs
     python -m tests.bench.soak              10,000 messages a second through sockets for a minute: nothing lost, memory flat
     python -m tests.bench.tick_to_wire      from the socket read that causes an order to its bytes at the socket
     python -m tests.bench.console           the console on a pseudo-terminal: CPU, frames, keys, bytes; what it costs the engine

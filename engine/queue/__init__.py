@@ -1,0 +1,70 @@
+"""The event queue: what entered the core and what left it, in order, kept where it can be read again.
+
+`EventQueue` is what an engine writes to; `Chunk` is what readers get. `local` keeps one file a session.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from engine.events import Event, Input, Mode
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """What is known of a session when it begins. `code` is a hash over the engine's own sources: `version` alone does not
+    tell two checkouts apart. `parent` is the session that ran in this state folder before.
+    """
+
+    session: str
+    parent: str
+    mode: Mode
+    symbols: tuple[str, ...]
+    venues: tuple[str, ...]
+    version: str
+    code: str
+    python: str
+    started_ns: int  # engine time, UTC
+    speed: float
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """What is known when it has ended in good order; money is exact decimal text in USDT."""
+
+    ended_ns: int
+    inputs: int
+    outputs: int
+    orders: int
+    fills: int
+    pnl: str
+    wallet: str
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """Consecutive inputs of the core, the first of which is number `first` of the session, and the outputs of each."""
+
+    first: int
+    inputs: list[Input]
+    outputs: list[msgspec.Raw]  # of all inputs, encoded: decoded only by those who want to see them
+    counts: list[tuple[int, int]]  # place of an input within the chunk, and how many outputs followed from it, where any did
+
+    def steps(self) -> Iterator[tuple[Input, list[msgspec.Raw]]]:
+        """Each input with what followed from it."""
+        counts, taken = dict(self.counts), 0
+        for place, event in enumerate(self.inputs):
+            count = counts.get(place, 0)
+            yield event, self.outputs[taken : taken + count]
+            taken += count
+
+
+class EventQueue(Protocol):
+    """Where an engine's events go. Whatever fails raises SessionError, and what was appended is kept and tried again."""
+
+    def append(self, event: Event, out: Sequence[Event]) -> None:
+        """Take an input and its outputs; they may wait in memory until `commit`."""
+
+    def commit(self, *, durable: bool) -> None:
+        """What was appended survives the end of this process when this returns, and a loss of power where `durable`."""
+
+    def close(self, closing: Closing | None) -> None:
+        """Commit and end; without a `closing` it reads as a session that was cut off."""

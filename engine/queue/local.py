@@ -1,0 +1,377 @@
+"""A session as one SQLite file: compressed chunks of events, each one's hash over the hash before it.
+
+SQLite in WAL mode: a commit is one append to the log file, which survives SIGKILL as soon as it returns; a torn tail after
+a loss of power is found by the log's own checksums and cut. Readers come while it is written.
+"""
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+import zstandard
+
+from engine.errors import SessionError
+from engine.events import Event, Input, encode, encode_into
+from engine.queue import Chunk, Closing, Opening
+
+SUFFIX = ".barter"
+FOLDER = "sessions"
+LATEST = "latest"
+APPLICATION = 0x62617274  # "bart": SQLite's application_id, so that another program's file is told from ours
+SCHEMA = 1
+CHUNK_BYTES = 64 << 10  # before compression: small enough that an order never waits long for what is in front of it
+CHUNK_LIMIT = 64 << 20  # no chunk is larger, whatever its row says
+WAITING_BYTES = 32 << 20  # compressed, that could not be written; beyond it the recording ends
+FOLLOW_EVERY_S = 0.1
+T = TypeVar("T")
+
+_TABLES = """
+CREATE TABLE chunks (
+    number INTEGER PRIMARY KEY, first INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL,
+    raw_bytes INTEGER NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL
+);
+CREATE TABLE ends (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+"""
+_HEADER = struct.Struct(">QQQQQ")  # number, first, inputs, outputs, raw_bytes: what a chunk's digest covers beside its body
+_ARRAY = struct.Struct(">BI")  # msgpack's array 32
+_BODY = msgspec.msgpack.Decoder(tuple[list[Input], list[msgspec.Raw], list[tuple[int, int]]])
+
+
+class _Row(NamedTuple):
+    """A chunk as it is stored."""
+
+    number: int
+    first: int
+    inputs: int
+    outputs: int
+    raw_bytes: int
+    body: bytes
+    digest: bytes
+
+
+def _chained(before: bytes, row: tuple[int, int, int, int, int], body: bytes) -> bytes:
+    return hashlib.sha256(before + _HEADER.pack(*row) + body).digest()
+
+
+class LocalQueue:
+    """Writes one session; see `EventQueue`. `path` must not exist. Raises SessionError.
+
+    When a commit fails, what was sealed waits in memory for the next one; beyond `WAITING_BYTES` the rest of the session is
+    not recorded (`lost` counts its inputs), since a recording with a hole could not be replayed.
+    """
+
+    def __init__(self, path: Path, opening: Opening) -> None:
+        self.path, self.opening = path, opening
+        self.inputs = self.outputs = self.lost = self.written_bytes = 0
+        self._in, self._out = bytearray(), bytearray()
+        self._counts: list[tuple[int, int]] = []
+        self._first = self._chunk_outputs = self._number = 0
+        self._sealed: deque[_Row] = deque()
+        self._sealed_bytes = 0
+        self._packer = zstandard.ZstdCompressor(level=1)
+        self._durable = False
+        body = msgspec.json.encode(opening)
+        self._digest = hashlib.sha256(body).digest()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # SQLite gives its log the same rights
+            self._store = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            run = self._store.execute
+            run("PRAGMA page_size = 8192")
+            run("PRAGMA journal_mode = WAL")
+            run("PRAGMA wal_autocheckpoint = 0")  # it would flush to the disk within a commit: see `checkpoint`
+            run("PRAGMA synchronous = NORMAL")
+            run(f"PRAGMA application_id = {APPLICATION}")
+            run(f"PRAGMA user_version = {SCHEMA}")
+            self._store.executescript(_TABLES)
+            run("INSERT INTO ends VALUES ('opening', ?, ?)", (body, self._digest))
+        except (OSError, sqlite3.Error) as problem:
+            raise SessionError(str(path), f"the session cannot be recorded ({_words(problem)})") from None
+
+    def append(self, event: Event, out: Sequence[Event]) -> None:
+        if self.lost:
+            self.lost += 1
+            return
+        encode_into(event, self._in, -1)
+        if out:
+            self._counts.append((self.inputs - self._first, len(out)))
+            for output in out:
+                encode_into(output, self._out, -1)
+            self.outputs += len(out)
+            self._chunk_outputs += len(out)
+        self.inputs += 1
+        if len(self._in) + len(self._out) >= CHUNK_BYTES:
+            self._seal()
+            if len(self._sealed) == 1:  # else writing failed, and the next `commit` tries again: not every chunk
+                self._level(False)
+                self._write()
+
+    def commit(self, *, durable: bool = False) -> None:
+        """Raises SessionError when it could not be written; what waits is tried again next time."""
+        if self.lost:
+            raise SessionError(str(self.path), "the recording ended earlier, because the disk could not take it")
+        self._seal()
+        if self._sealed:
+            self._level(durable)
+            self._write()
+
+    def checkpoint(self) -> None:
+        """Move the log into the file, on a connection of its own: blocks for the disk, so call it from another thread."""
+        try:
+            with sqlite3.connect(self.path, isolation_level=None) as store:
+                store.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            store.close()
+        except sqlite3.Error as problem:
+            raise SessionError(str(self.path), f"its log cannot be moved into the file ({_words(problem)})") from None
+
+    def close(self, closing: Closing | None) -> None:
+        try:
+            self.commit(durable=closing is not None)
+            if closing is not None:
+                body = msgspec.json.encode(closing)
+                self._digest = hashlib.sha256(self._digest + body).digest()
+                self._store.execute("INSERT INTO ends VALUES ('closing', ?, ?)", (body, self._digest))
+                self._store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as problem:
+            raise SessionError(str(self.path), f"the session cannot be closed ({_words(problem)})") from None
+        finally:
+            self._store.close()
+
+    def _level(self, durable: bool) -> None:
+        if durable is not self._durable:
+            self._store.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+    def _seal(self) -> None:
+        inputs = self.inputs - self._first
+        if not inputs:
+            return
+        raw = b"".join(
+            (
+                b"\x93",
+                _ARRAY.pack(0xDD, inputs),
+                self._in,
+                _ARRAY.pack(0xDD, self._chunk_outputs),
+                self._out,
+                encode(self._counts),
+            )
+        )
+        body = self._packer.compress(raw)
+        header = (self._number, self._first, inputs, self._chunk_outputs, len(raw))
+        self._digest = _chained(self._digest, header, body)
+        self._sealed.append(_Row(*header, body, self._digest))
+        self._sealed_bytes += len(body)
+        self._number, self._first, self._chunk_outputs = self._number + 1, self.inputs, 0
+        self._in, self._out, self._counts = bytearray(), bytearray(), []
+        if self._sealed_bytes > WAITING_BYTES:
+            self.lost = sum(row.inputs for row in self._sealed)
+            self._sealed.clear()
+
+    def _write(self) -> None:
+        run = self._store.execute
+        try:
+            run("BEGIN IMMEDIATE")
+            self._store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", self._sealed)
+            run("COMMIT")
+        except sqlite3.Error as problem:
+            if self._store.in_transaction:
+                run("ROLLBACK")
+            raise SessionError(str(self.path), f"the session cannot be recorded ({_words(problem)})") from None
+        self.written_bytes += self._sealed_bytes
+        self._sealed.clear()
+        self._sealed_bytes = 0
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What was read from the first byte to the last. `head` is the last hash: keep it elsewhere, and no alteration of the
+    session can go unseen (`verify(head)`).
+    """
+
+    chunks: int
+    inputs: int
+    outputs: int
+    head: str
+    closed: bool
+
+
+class Session:
+    """Reads one session, also while it is written. Whatever is wrong with it raises SessionError, which says where."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise SessionError(str(path), "there is no such session")
+        log = path.with_name(path.name + "-wal")
+        how = "mode=ro" if log.exists() else "immutable=1"  # without a log, SQLite would want to make one beside it
+        try:
+            self._store = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None)
+        except sqlite3.Error as problem:
+            raise self._wrong(f"it cannot be opened ({_words(problem)})") from None
+        (application,), (schema,) = self._rows("PRAGMA application_id")[0], self._rows("PRAGMA user_version")[0]
+        if application != APPLICATION:
+            raise self._wrong("it is not a recorded session")
+        if schema != SCHEMA:
+            newer = f"it was written by a newer version of this program (schema {schema}, this one reads {SCHEMA})"
+            raise self._wrong(newer if schema > SCHEMA else f"its schema is {schema}, which never was")
+        self.opening = self._end("opening", Opening)
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.close()
+
+    @property
+    def closing(self) -> Closing | None:
+        """None while it is written, and for ever when its engine was killed."""
+        found = self._rows("SELECT count(*) FROM ends WHERE name = 'closing'")
+        return self._end("closing", Closing) if found[0][0] else None
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk, its log included."""
+        log = self.path.with_name(self.path.name + "-wal")
+        return self.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+    @property
+    def inputs(self) -> int:
+        """How many are committed."""
+        rows = self._rows("SELECT first + inputs FROM chunks ORDER BY number DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """From the chunk on that holds input `first`; each hash, number and count is checked on the way."""
+        for row in self._chain(first):
+            yield self._decoded(row)
+
+    async def follow(self, first: int = 0) -> AsyncIterator[Chunk]:
+        """The same, then what comes, until the session is closed."""
+        while True:
+            closed = self.closing is not None
+            for chunk in self.chunks(first):
+                if chunk.first >= first:  # else it was given before
+                    first = chunk.first + len(chunk.inputs)
+                    yield chunk
+            if closed:
+                return
+            await asyncio.sleep(FOLLOW_EVERY_S)
+
+    def verify(self, head: str = "") -> Verified:
+        """Read and check everything; with `head`, a hash of `Verified` kept elsewhere, that it is the hash of this session, or
+        of its beginning when it was written on since.
+        """
+        opening, digest = self._rows("SELECT body, digest FROM ends WHERE name = 'opening'")[0]
+        if hashlib.sha256(opening).digest() != digest:
+            raise self._wrong("its opening is damaged")
+        chunks = inputs = outputs = 0
+        heads = {digest.hex()}
+        for row in self._chain(0):
+            self._decoded(row)
+            digest = row.digest
+            heads.add(digest.hex())
+            chunks, inputs, outputs = chunks + 1, inputs + row.inputs, outputs + row.outputs
+        ends = self._rows("SELECT body, digest FROM ends WHERE name = 'closing'")
+        if ends:
+            body, stored = ends[0]
+            if hashlib.sha256(digest + body).digest() != stored:
+                raise self._wrong("its closing does not fit what is before it")
+            digest = stored
+            heads.add(digest.hex())
+            closing = self._end("closing", Closing)
+            if (closing.inputs, closing.outputs) != (inputs, outputs):
+                raise self._wrong(f"it holds {inputs:,} inputs, and its closing says {closing.inputs:,}")
+        if head and head.lower() not in heads:
+            raise self._wrong(f"it is not the session of that head: its own is {digest.hex()}")
+        return Verified(chunks, inputs, outputs, digest.hex(), bool(ends))
+
+    def _chain(self, first: int) -> Iterator[_Row]:
+        starts = self._rows("SELECT max(number) FROM chunks WHERE first <= ?", first)
+        number = int(starts[0][0] or 0)
+        if number:
+            before = self._rows("SELECT digest, first + inputs FROM chunks WHERE number = ?", number - 1)
+            if not before:
+                raise self._wrong(f"chunk {number - 1} is missing")
+            digest, expected = before[0]
+        else:
+            digest, expected = self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0], 0
+        while rows := self._rows("SELECT * FROM chunks WHERE number >= ? ORDER BY number LIMIT 16", number):
+            for found in rows:
+                row = _Row(*found)
+                if (row.number, row.first) != (number, expected):
+                    raise self._wrong(f"chunk {number} is missing, or begins with another input than {expected:,}")
+                if row.raw_bytes > CHUNK_LIMIT or _chained(digest, row[:5], row.body) != row.digest:
+                    raise self._wrong(f"chunk {number} (from input {row.first:,}) is damaged or was altered")
+                yield row
+                digest, number, expected = row.digest, number + 1, expected + row.inputs
+
+    def _decoded(self, row: _Row) -> Chunk:
+        where = f"chunk {row.number} (from input {row.first:,})"
+        try:
+            raw = zstandard.ZstdDecompressor().decompress(row.body, max_output_size=row.raw_bytes)
+            inputs, outputs, counts = _BODY.decode(raw)
+        except (zstandard.ZstdError, msgspec.MsgspecError) as problem:
+            raise self._wrong(f"{where} cannot be decoded ({problem})") from None
+        told = sum(count for _, count in counts)
+        if (len(raw), len(inputs), len(outputs), told) != (row.raw_bytes, row.inputs, row.outputs, row.outputs):
+            raise self._wrong(f"{where} holds another number of events than it says")
+        return Chunk(row.first, inputs, outputs, counts)
+
+    def _end(self, name: str, kind: type[T]) -> T:
+        rows = self._rows("SELECT body FROM ends WHERE name = ?", name)
+        if not rows:
+            raise self._wrong(f"its {name} is missing")
+        try:
+            return msgspec.json.decode(rows[0][0], type=kind)
+        except msgspec.MsgspecError as problem:
+            raise self._wrong(f"its {name} cannot be decoded ({problem})") from None
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._store.execute(query, values).fetchall()
+        except sqlite3.Error as problem:
+            raise self._wrong(f"it is damaged ({_words(problem)})") from None
+
+    def _wrong(self, problem: str) -> SessionError:
+        return SessionError(str(self.path), problem)
+
+
+def new_path(state_folder: Path, opening: Opening) -> Path:
+    """Where a session of this state folder is recorded: names sort by time."""
+    stamp = opening.started_ns // 1_000_000
+    return state_folder / FOLDER / f"{stamp:013d}-{opening.session}{SUFFIX}"
+
+
+def recorded(state_folder: Path) -> list[Path]:
+    """All sessions of a state folder, oldest first."""
+    return sorted((state_folder / FOLDER).glob(f"*{SUFFIX}"))
+
+
+def find(state_folder: Path, name: str) -> Path:
+    """A session by its path, its name, the beginning of its name, or `latest`. Raises SessionError."""
+    if Path(name).suffix == SUFFIX and Path(name).is_file():
+        return Path(name)
+    known = recorded(state_folder)
+    if name == LATEST and known:
+        return known[-1]
+    found = [path for path in known if session_name(path).startswith(name)]
+    exact = [path for path in found if session_name(path) == name]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    some = f"several sessions begin with {name}" if found else "there is no such session"
+    hint = f"the newest are {', '.join(session_name(path) for path in known[-3:])}" if known else "none is recorded yet"
+    raise SessionError(name, f"{some} in {state_folder / FOLDER}; {hint}")
+
+
+def session_name(path: Path) -> str:
+    return path.stem.partition("-")[2] or path.stem
+
+
+def _words(problem: OSError | sqlite3.Error) -> str:
+    return problem.strerror or str(problem) if isinstance(problem, OSError) else str(problem)

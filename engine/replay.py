@@ -1,0 +1,102 @@
+"""A recorded session in; its inputs through the same core, and the first output that is not the recorded one, out.
+
+It needs no network, model, venue or keys: whatever came from outside is among the inputs.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from engine.config import Settings
+from engine.core import Core
+from engine.errors import SessionError
+from engine.events import Event, Started, decode_output, encode
+from engine.queue.local import Session
+
+BACKWARDS_NS = 60_000_000_000  # events are stamped when they are read: a busy loop reorders some, a minute's worth never
+EXCERPT = 300
+
+Progress = Callable[[int], None]  # how many inputs were replayed
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """The first output that differs: what was recorded and what came now, "nothing" where one side ended earlier."""
+
+    input_number: int
+    at: int  # engine time, ns UTC
+    event: str
+    recorded: str
+    replayed: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a replay ended; without `difference` every output was the recorded one, byte for byte."""
+
+    inputs: int
+    outputs: int
+    difference: Difference | None
+
+
+class Replay:
+    """A session through a fresh core. Raises SessionError when it cannot be replayed; then nothing is said of it."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.core: Core | None = None
+        self.inputs = self.outputs = 0
+        self._newest = 0
+
+    def run(self, progress: Progress | None = None) -> Outcome:
+        """To its end, or to the first difference."""
+        for chunk in self.session.chunks():
+            for event, recorded in chunk.steps():
+                difference = self._step(event, recorded)
+                if difference is not None:
+                    return Outcome(self.inputs, self.outputs, difference)
+            if progress is not None:
+                progress(self.inputs)
+        if self.core is None:
+            raise SessionError(str(self.session.path), "it holds no events: its engine ended before the first was written")
+        return Outcome(self.inputs, self.outputs, None)
+
+    def _step(self, event: Event, recorded: list[msgspec.Raw]) -> Difference | None:
+        if event.at < self._newest - BACKWARDS_NS:
+            back = (self._newest - event.at) / 1e9
+            problem = f"its clock went backwards by {back:.0f} s at input {self.inputs:,} ({type(event).__name__})"
+            raise SessionError(str(self.session.path), problem)
+        self._newest = max(self._newest, event.at)
+        if self.core is None:
+            self.core = Core(self._settings(event))
+        out, _ = self.core.process_or_halt(event)
+        if len(out) != len(recorded) or any(encode(ours) != bytes(theirs) for ours, theirs in zip(out, recorded, strict=True)):
+            return self._difference(event, recorded, out)
+        self.inputs += 1
+        self.outputs += len(out)
+        return None
+
+    def _settings(self, event: Event) -> Settings:
+        if not isinstance(event, Started):
+            problem = f"it begins with {type(event).__name__}, and not with the start of an engine"
+            raise SessionError(str(self.session.path), problem)
+        try:
+            return msgspec.json.decode(event.settings, type=Settings)
+        except msgspec.MsgspecError as problem:
+            raise SessionError(str(self.session.path), f"its settings cannot be read ({problem})") from None
+
+    def _difference(self, event: Event, recorded: list[msgspec.Raw], out: list[Event]) -> Difference:
+        ours = [encode(output) for output in out]
+        theirs = [bytes(output) for output in recorded]
+        place = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+        was = repr(decode_output(theirs[place])) if place < len(theirs) else "nothing"
+        now = repr(out[place]) if place < len(ours) else "nothing"
+        apart = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
+        return Difference(self.inputs, event.at, _excerpt(repr(event), 0), _excerpt(was, apart), _excerpt(now, apart))
+
+
+def _excerpt(text: str, place: int) -> str:
+    """The text around `place`, which is where two sides part."""
+    if len(text) <= EXCERPT:
+        return text
+    start = max(place - EXCERPT // 3, 0)
+    kind = text.partition("(")[0] + "(... " if start else ""
+    return kind + text[start : start + EXCERPT] + (" ..." if start + EXCERPT < len(text) else "")
