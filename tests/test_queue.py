@@ -330,11 +330,10 @@ def kill_while_writing(path: Path, after_lines: int) -> tuple[int, int]:
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as writer:
         assert writer.stdout is not None
-        for _ in range(after_lines):
-            writer.stdout.readline()
+        said = b"".join(writer.stdout.readline() for _ in range(after_lines))
         os.kill(writer.pid, signal.SIGKILL)
-        lines = writer.stdout.read().split(b"\n")  # what it had said before it died; the last one may be half a line
-        acknowledged = max([int(line) for line in lines[:-1] if line], default=0)
+        said += writer.stdout.read()  # what it had said before it died; the last line may be half a line
+        acknowledged = int(said.rpartition(b"\n")[0].rpartition(b"\n")[2])
     with Session(path) as session:
         found = session.verify()
         assert not found.closed and session.closing is None
