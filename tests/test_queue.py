@@ -296,12 +296,11 @@ def test_what_cannot_be_kept_ends_the_recording_and_is_counted(path: Path, monke
     fill(queue, 1_000_000)
     with pytest.raises(SessionError, match="ended earlier"):
         queue.commit()
-    assert queue.lost == 19_999
     with pytest.raises(SessionError):
         queue.close(CLOSING)
     with Session(path) as session:
-        assert (session.inputs, session.closing) == (1, None)
-        session.verify()
+        assert session.closing is None
+        assert 19_000 < queue.lost == 20_000 - session.verify().inputs  # the first chunk may still fit into a page
 
 
 # --- killed while it writes ------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ FOLDER = "sessions"
 LATEST = "latest"
 APPLICATION = 0x62617274  # "bart": SQLite's application_id, so that another program's file is told from ours
 SCHEMA = 1
-CHUNK_BYTES = 64 << 10  # before compression: small enough that an order never waits long for what is in front of it
+# Before compression. What is in front of an order is packed before it is sent: 64 KiB cost it 0.2 ms at the median, 8 KiB
+# cost 0.04, and take 8 % more space (measured 2026-11).
+CHUNK_BYTES = 8 << 10
 CHUNK_LIMIT = 64 << 20  # no chunk is larger, whatever its row says
 WAITING_BYTES = 32 << 20  # compressed, that could not be written; beyond it the recording ends
 FOLLOW_EVERY_S = 0.1

@@ -22,6 +22,7 @@ import msgspec
 from console.venue_process import VenueProcess
 from engine.events import Action, Event, Quote, Trust, TrustChanged
 from engine.runtime import Engine
+from engine.runtime.summary import dropped
 from tests.bench import venue as bench
 from tests.bench.figures import cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table
 from tests.bench.recording import MARKET, SYMBOL, Recording, find, frames
@@ -179,7 +180,7 @@ async def facts(
     sent, got = after["frames"], bench.frames_read(engine)
     assert after["connections"] == 3 and not after.get("slow_consumers_cut"), f"a connection was lost: {after}"
     assert sent == got, f"the venue sent {sent} frames and the engine read {got}"
-    assert (counters.decode_failures, counters.ignored, engine.decoder.unknown_symbols) == (0, 0, 0)
+    assert (counters.decode_failures, dropped(engine)["unknown_market"]) == (0, 0)
     assert (book.gaps, book.duplicates, book.crossed, book.buffer_dropped, book.quotes_dropped) == (0, 0, 0, 0, 0), book
     assert book.mismatches == 0 and book.agreements > 0, book
     for bars in held.bars.values():

@@ -21,6 +21,7 @@ from engine.errors import BarterError
 from engine.events import Action, Instrument, OrderKind, Purpose, SendOrder, Side, TimeInForce
 from engine.execution.live import BinanceAccount
 from engine.runtime import Engine
+from engine.runtime.summary import dropped
 from tests.bench import venue as bench
 from tests.bench.figures import machine, percentiles_us, table
 from tests.bench.probe import Probe, Sent
@@ -64,13 +65,13 @@ async def engine_orders(venue: VenueProcess, symbol: str, folder: Path, seconds:
             engine.command(Action.SHUTDOWN, "the end of the bench")
             await asyncio.sleep(1.0)
             facts(engine, probe)
-            return readings, engine._instruments[0]
+            return readings, next(iter(engine.state.markets.values())).instrument
 
 
 def facts(engine: Engine, probe: Probe) -> None:
     counters = engine.state.counters
     assert counters.unknown == 0 and counters.faults == 0, counters
-    assert counters.decode_failures == 0 and engine.decoder.unknown_symbols == 0, counters
+    assert counters.decode_failures == 0 and dropped(engine)["unknown_market"] == 0, counters
     for held in engine.state.markets.values():
         book = held.book.counters
         assert (book.gaps, book.duplicates, book.mismatches, book.buffer_dropped) == (0, 0, 0, 0), book
