@@ -30,7 +30,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a replay ended; without `difference` every output was the recorded one, byte for byte."""
+    """How a replay ended; without `difference` every output was the recorded one, byte for byte, and so is the state."""
 
     inputs: int
     outputs: int
@@ -57,7 +57,14 @@ class Replay:
                 progress(self.inputs)
         if self.core is None:
             raise SessionError(str(self.session.path), "it holds no events: its engine ended before the first was written")
-        return Outcome(self.inputs, self.outputs, None)
+        return Outcome(self.inputs, self.outputs, self._state_differs(self.core))
+
+    def _state_differs(self, core: Core) -> Difference | None:
+        """Every output was equal: the state at the end must be so too, where the session has an end."""
+        closing = self.session.closing
+        if closing is None or not closing.state or closing.state == (now := core.digest()):
+            return None
+        return Difference(self.inputs, self._newest, "the end of the session", f"state {closing.state}", f"state {now}")
 
     def _step(self, event: Event, recorded: list[msgspec.Raw]) -> Difference | None:
         if event.at < self._newest - BACKWARDS_NS:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -330,6 +331,7 @@ def kill_while_writing(path: Path, after_lines: int) -> tuple[int, int]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as writer:
         assert writer.stdout is not None
         said = b"".join(writer.stdout.readline() for _ in range(after_lines))
+        time.sleep(random.Random(str(path)).random() / 100)  # not always right behind an acknowledgement
         os.kill(writer.pid, signal.SIGKILL)
         said += writer.stdout.read()  # what it had said before it died; the last line may be half a line
         acknowledged = int(said.rpartition(b"\n")[0].rpartition(b"\n")[2])

@@ -18,6 +18,7 @@ from engine.core import Core
 from engine.errors import SessionError
 from engine.events import (
     Action,
+    BookDelta,
     Event,
     JournalState,
     Judged,
@@ -29,6 +30,8 @@ from engine.events import (
     Started,
     Trade,
     decode_output,
+    pack_levels,
+    unpack_levels,
 )
 from engine.execution.live import Credentials
 from engine.queue import Opening
@@ -86,12 +89,13 @@ def pairs(path: Path) -> PAIRS:
 def rewritten(path: Path, events: PAIRS, folder: Path) -> Path:
     """A session of these events whose hashes are right."""
     with Session(path) as session:
-        opening = session.opening
+        opening, closing = session.opening, session.closing
+    assert closing is not None
     made = new_path(folder, opening)
     queue = LocalQueue(made, opening)
     for event, out in events:
         queue.append(event, out)
-    queue.close(None)
+    queue.close(msgspec.structs.replace(closing, inputs=queue.inputs, outputs=queue.outputs))
     return made
 
 
@@ -183,7 +187,18 @@ def lost_input(events: PAIRS) -> int:
     return place
 
 
-CHANGES = (changed_limit, changed_price, changed_judgment, lost_output, lost_input)
+def changed_depth(events: PAIRS) -> int:
+    """A level far from the market, late in the session: nothing that leaves the core depends on it, its state does."""
+    places = [place for place, (event, _) in enumerate(events) if isinstance(event, BookDelta) and len(event.bids) >= 32]
+    event = events[places[-1]][0]
+    assert isinstance(event, BookDelta)
+    levels = list(unpack_levels(event.bids))
+    levels[-1] += 1
+    events[places[-1]] = (msgspec.structs.replace(event, bids=pack_levels(levels)), events[places[-1]][1])
+    return places[-1]
+
+
+CHANGES = (changed_limit, changed_price, changed_depth, changed_judgment, lost_output, lost_input)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

@@ -5,6 +5,7 @@ positions; whatever is computed elsewhere (REST replies, fills, time) reaches it
 same outputs, byte for byte.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -100,6 +101,10 @@ class Core:
     def snapshot(self) -> bytes:
         """The whole state; `Core.restore` goes on from it."""
         return msgspec.msgpack.encode(self.state)
+
+    def digest(self) -> str:
+        """sha256 of the whole state: two cores with the same one go on alike."""
+        return hashlib.sha256(self.snapshot()).hexdigest()
 
     @classmethod
     def restore(cls, settings: Settings, snapshot: bytes) -> "Core":

@@ -38,6 +38,7 @@ class Closing(msgspec.Struct, frozen=True):
     fills: int
     pnl: str
     wallet: str
+    state: str = ""  # sha256 of the core's whole state: what changed nothing that left the core is found by it
 
 
 class Chunk(msgspec.Struct, frozen=True):

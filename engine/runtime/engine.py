@@ -187,7 +187,8 @@ class Engine:
         portfolio, counters = self.state.portfolio, self.state.counters
         unrealised = portfolio.unrealised(self.state.instruments(), self.state.marks())
         pnl = portfolio.realised + unrealised - portfolio.fees + portfolio.funding
-        return Closing(self.clock.now_ns(), 0, 0, counters.orders, counters.fills, str(pnl), str(portfolio.wallet))
+        wallet, state = str(portfolio.wallet), self.core.digest()
+        return Closing(self.clock.now_ns(), 0, 0, counters.orders, counters.fills, str(pnl), wallet, state)
 
     async def _close_sources(self) -> None:
         for source in self.sources.values():
