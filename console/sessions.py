@@ -14,7 +14,7 @@ from rich.table import Table
 from console.exits import Exit
 from engine.config import Settings, state_dir
 from engine.errors import ConfigError, SessionError
-from engine.queue.local import Session, find, recorded, session_name
+from engine.queue.local import FOLDER, Session, find, recorded, session_name
 from engine.replay import Outcome, Replay
 
 ACTIONS = {
@@ -103,6 +103,8 @@ def _list(folder: Path) -> int:
         table.add_row(*_row(path))
     wide = max(Console().width, 150) if not sys.stdout.isatty() else None
     Console(width=wide, highlight=False).print(table)
+    total = sum(path.stat().st_size for path in paths)
+    print(f"{len(paths)} in {folder / FOLDER}, {total / 1e6:,.1f} MB; none is ever removed by this program.")
     return Exit.OK
 
 

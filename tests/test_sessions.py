@@ -53,10 +53,11 @@ def test_the_list_has_each_session_with_its_end_and_its_profit(folder: Path, cap
     record(folder, "bbbbbb", cut_off=True, second=60)
     record(folder, "cccccc", second=120).write_bytes(b"no session at all, but long enough to be looked at" * 99)
     assert run(folder, "sessions", "list") == Exit.OK
-    head, *rows = capsys.readouterr().out.splitlines()
+    head, *rows, total = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["session", "mode", "symbols"]
     assert [row.split()[0] for row in rows] == ["aaaaaa", "bbbbbb", "cccccc"]
     assert "-1.25" in rows[0] and "0:00:30" in rows[0] and "in good order" in rows[0]
+    assert total.startswith("3 in ") and " MB" in total
     assert "cut off" in rows[1] and "damaged" in rows[2]
 
 

@@ -39,7 +39,8 @@ class Recorder:
 
     def __init__(self, settings: Settings, folder: Path, clock: Clock, tell: Callable[[Event], object]) -> None:
         self._settings, self._folder, self._clock, self._tell = settings, folder, clock, tell
-        self._queue: LocalQueue | None = None
+        self._queue: LocalQueue | None = None  # while it records
+        self._shown: LocalQueue | None = None  # what `figures` tells, also afterwards
         self.problem = self._told = ""
         wish = settings.queue.durable
         self._durable = wish == "yes" or (wish == "auto" and settings.engine.mode is Mode.LIVE)
@@ -62,7 +63,7 @@ class Recorder:
             self._clock.speed,
         )
         try:
-            self._queue = LocalQueue(new_path(self._folder, opening), opening)
+            self._queue = self._shown = LocalQueue(new_path(self._folder, opening), opening)
         except SessionError as problem:
             self._failed(problem)
         return parent
@@ -111,23 +112,17 @@ class Recorder:
         queue, self._queue = self._queue, None
         if queue is None:
             return
-        self._last = self._figures(queue)
         try:
             if closing is not None:
                 closing = msgspec.structs.replace(closing, inputs=queue.inputs, outputs=queue.outputs)
             queue.close(closing)
-            self._last = self._figures(queue)
         except SessionError as problem:
             self._failed(problem)
 
-    _last: Recorded | None = None
-
     def figures(self) -> Recorded:
-        if self._queue is not None:
-            return self._figures(self._queue)
-        return self._last or Recorded("", 0, 0, 0, 0, self.problem)
-
-    def _figures(self, queue: LocalQueue) -> Recorded:
+        queue = self._shown
+        if queue is None:
+            return Recorded("", 0, 0, 0, 0, self.problem)
         return Recorded(str(queue.path), queue.inputs, queue.outputs, queue.written_bytes, queue.lost, self.problem)
 
     def _failed(self, problem: SessionError) -> None:
