@@ -137,6 +137,52 @@ def test_a_session_is_never_written_over(path: Path) -> None:
         assert session.verify().inputs == 10
 
 
+def test_a_durable_commit_flushes_even_what_was_written_before_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order that filled its chunk was written with it, and its commit found nothing left to flush."""
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def watched(place: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{place}").readlink().name if sys.platform == "linux" else "-wal")
+        fsync(place)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    queue = LocalQueue(path, OPENING)
+    number = 0
+    while not queue.written_bytes:
+        queue.append(noise(number), [])
+        number += 1
+    assert not queue._in and not queue._sealed, "the chunk was written as it became full"
+    queue.commit()
+    assert flushed == []
+    queue.commit(durable=True)
+    assert flushed[0].endswith("-wal")
+    count = len(flushed)
+    queue.commit(durable=True)
+    assert len(flushed) == count, "nothing came in between"
+    queue.append(noise(number), [])
+    queue.commit(durable=True)
+    assert len(flushed) > count
+    queue.close(None)
+
+
+def test_an_event_that_cannot_be_written_ends_the_recording_and_leaves_what_was_before_it(path: Path) -> None:
+    queue = LocalQueue(path, OPENING)
+    for number in range(5):
+        queue.append(input_of(number), outputs_of(number))
+    with pytest.raises(SessionError, match="Tick cannot be written"):
+        queue.append(Tick(1 << 70), [])
+    queue.append(Tick(6), [])
+    assert queue.lost == 2
+    with pytest.raises(SessionError, match="ended earlier"):
+        queue.commit()
+    with pytest.raises(SessionError):
+        queue.close(CLOSING)
+    with Session(path) as session:
+        assert [event.at for event, _ in read(session)] == [0, 1, 2, 3, 4]
+        assert not session.verify().closed
+
+
 # --- what is wrong with a file is said -------------------------------------------------------------------------------------
 
 

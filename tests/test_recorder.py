@@ -18,11 +18,10 @@ from engine.core import Core
 from engine.errors import SessionError
 from engine.events import (
     Action,
-    BookDelta,
     Event,
     JournalState,
     Judged,
-    Kline,
+    Mark,
     Mode,
     OrderRefused,
     Purpose,
@@ -30,8 +29,6 @@ from engine.events import (
     Started,
     Trade,
     decode_output,
-    pack_levels,
-    unpack_levels,
 )
 from engine.execution.live import Credentials
 from engine.queue import Opening
@@ -151,18 +148,12 @@ def changed_limit(events: PAIRS) -> int:
 
 
 def changed_price(events: PAIRS) -> int:
+    """A trade in the midst of the session becomes the highest of its bar."""
     for place, (event, out) in enumerate(events):
-        match event:
-            case Trade():
-                events[place] = (msgspec.structs.replace(event, price=event.price + 9), out)
-            case Kline(closed=True) if place > 200:
-                bar = msgspec.structs.replace(event.bar, close=event.bar.close + 1, high=event.bar.high + 1)
-                events[place] = (msgspec.structs.replace(event, bar=bar), out)
-                return place
-            case _:
-                continue
-        return place
-    raise AssertionError("no price was recorded")
+        if place > len(events) // 2 and isinstance(event, Trade) and event.market == MARKET:
+            events[place] = (msgspec.structs.replace(event, price=event.price + 1_000), out)
+            return place
+    raise AssertionError("no trade was recorded")
 
 
 def changed_judgment(events: PAIRS) -> int:
@@ -187,18 +178,17 @@ def lost_input(events: PAIRS) -> int:
     return place
 
 
-def changed_depth(events: PAIRS) -> int:
-    """A level far from the market, late in the session: nothing that leaves the core depends on it, its state does."""
-    places = [place for place, (event, _) in enumerate(events) if isinstance(event, BookDelta) and len(event.bids) >= 32]
-    event = events[places[-1]][0]
-    assert isinstance(event, BookDelta)
-    levels = list(unpack_levels(event.bids))
-    levels[-1] += 1
-    events[places[-1]] = (msgspec.structs.replace(event, bids=pack_levels(levels)), events[places[-1]][1])
-    return places[-1]
+def changed_mark(events: PAIRS) -> int:
+    """The last mark price: nothing that leaves the core depends on it, the state at the end does."""
+    for place in reversed(range(len(events))):
+        event, out = events[place]
+        if isinstance(event, Mark) and event.market == MARKET:
+            events[place] = (msgspec.structs.replace(event, index=event.index + 1), out)
+            return place
+    raise AssertionError("no mark price was recorded")
 
 
-CHANGES = (changed_limit, changed_price, changed_depth, changed_judgment, lost_output, lost_input)
+CHANGES = (changed_limit, changed_price, changed_mark, changed_judgment, lost_output, lost_input)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

@@ -5,6 +5,7 @@ a loss of power is found by the log's own checksums and cut. Readers come while 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import sqlite3
@@ -78,7 +79,7 @@ class LocalQueue:
         self._sealed: deque[_Row] = deque()
         self._sealed_bytes = 0
         self._packer = zstandard.ZstdCompressor(level=1)
-        self._durable = False
+        self._unflushed = True
         body = msgspec.json.encode(opening)
         self._digest = hashlib.sha256(body).digest()
         try:
@@ -101,28 +102,37 @@ class LocalQueue:
         if self.lost:
             self.lost += 1
             return
-        encode_into(event, self._in, -1)
-        if out:
-            self._counts.append((self.inputs - self._first, len(out)))
+        before = len(self._in), len(self._out)
+        try:
+            encode_into(event, self._in, -1)
             for output in out:
                 encode_into(output, self._out, -1)
+        except (OverflowError, TypeError, ValueError) as problem:  # a number beyond 64 bits, for one
+            del self._in[before[0] :], self._out[before[1] :]
+            with contextlib.suppress(SessionError):
+                self.commit()
+            self.lost = 1
+            what = f"{type(event).__name__} cannot be written ({problem}), and a recording with a hole could not be replayed"
+            raise SessionError(str(self.path), f"the recording ends: {what}") from None
+        if out:
+            self._counts.append((self.inputs - self._first, len(out)))
             self.outputs += len(out)
             self._chunk_outputs += len(out)
         self.inputs += 1
         if len(self._in) + len(self._out) >= CHUNK_BYTES:
             self._seal()
             if len(self._sealed) == 1:  # else writing failed, and the next `commit` tries again: not every chunk
-                self._level(False)
                 self._write()
 
     def commit(self, *, durable: bool = False) -> None:
         """Raises SessionError when it could not be written; what waits is tried again next time."""
         if self.lost:
-            raise SessionError(str(self.path), "the recording ended earlier, because the disk could not take it")
+            raise SessionError(str(self.path), "the recording ended earlier and cannot go on")
         self._seal()
         if self._sealed:
-            self._level(durable)
             self._write()
+        if durable and self._unflushed:
+            self._flush()
 
     def checkpoint(self) -> None:
         """Move the log into the file, on a connection of its own: blocks for the disk, so call it from another thread."""
@@ -146,10 +156,18 @@ class LocalQueue:
         finally:
             self._store.close()
 
-    def _level(self, durable: bool) -> None:
-        if durable is not self._durable:
-            self._store.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
+    def _flush(self) -> None:
+        """The log to the disk. SQLite's own `synchronous` would not do: it acts on its next commit, and there may be none."""
+        try:
+            for path in (self.path.with_name(self.path.name + "-wal"), self.path.parent):
+                place = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(place)
+                finally:
+                    os.close(place)
+        except OSError as problem:
+            raise SessionError(str(self.path), f"the session cannot be flushed to the disk ({_words(problem)})") from None
+        self._unflushed = False
 
     def _seal(self) -> None:
         inputs = self.inputs - self._first
@@ -186,6 +204,7 @@ class LocalQueue:
             if self._store.in_transaction:
                 run("ROLLBACK")
             raise SessionError(str(self.path), f"the session cannot be recorded ({_words(problem)})") from None
+        self._unflushed = True
         self.written_bytes += self._sealed_bytes
         self._sealed.clear()
         self._sealed_bytes = 0
