@@ -14,7 +14,7 @@ from rich.table import Table
 from console.exits import Exit
 from engine.config import Settings, state_dir
 from engine.errors import ConfigError, SessionError
-from engine.queue.local import FOLDER, Session, find, recorded, session_name
+from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
 from engine.replay import Outcome, Replay
 
 ACTIONS = {
@@ -57,7 +57,7 @@ def replay(settings: Settings, name: str, symbols: tuple[str, ...], as_json: boo
         else:
             print(_told(outcome))
         if outcome.difference is None and session.closing is None:
-            print("barter-tui: the session was cut off: its engine was killed, or still runs.", file=sys.stderr)
+            _tell_cut_off()
         if outcome.difference is not None and (note := _other_code(session)):
             print(f"barter-tui: {note}", file=sys.stderr)
     return Exit.OK if outcome.difference is None else Exit.DIFFERENT
@@ -103,25 +103,24 @@ def _list(folder: Path) -> int:
         table.add_row(*_row(path))
     wide = max(Console().width, 150) if not sys.stdout.isatty() else None
     Console(width=wide, highlight=False).print(table)
-    total = sum(path.stat().st_size for path in paths)
-    print(f"{len(paths)} in {folder / FOLDER}, {total / 1e6:,.1f} MB; none is ever removed by this program.")
+    print(f"{len(paths)} in {folder / FOLDER}, {sum(map(size, paths)) / 1e6:,.1f} MB; none is ever removed by this program.")
     return Exit.OK
 
 
 def _row(path: Path) -> tuple[str, ...]:
+    room = f"{size(path) / 1e6:.1f} MB"
     try:
         with Session(path) as session:
             opening, closing = session.opening, session.closing
-            size = f"{session.size / 1e6:.1f} MB"
             who = (opening.session, opening.mode.value, " ".join(symbol.partition("/")[0] for symbol in opening.symbols))
             started = _time(opening.started_ns)
             if closing is None:
-                return (*who, started, "-", f"{session.inputs:,}", "-", "-", size, "cut off, or still running")
+                return (*who, started, "-", f"{session.inputs:,}", "-", "-", room, "cut off, or still running")
             span = _span(closing.ended_ns - opening.started_ns)
             pnl = f"{float(closing.pnl):+.2f}"
-            return (*who, started, span, f"{closing.inputs:,}", str(closing.fills), pnl, size, "in good order")
+            return (*who, started, span, f"{closing.inputs:,}", str(closing.fills), pnl, room, "in good order")
     except SessionError as problem:
-        return (session_name(path), "?", "?", "?", "?", "?", "?", "?", f"{path.stat().st_size / 1e6:.1f} MB", problem.problem)
+        return (session_name(path), "?", "?", "?", "?", "?", "?", "?", room, problem.problem)
 
 
 def _show(session: Session) -> int:
@@ -142,8 +141,12 @@ def _verify(session: Session, head: str) -> int:
     found = session.verify(head)
     print(f"verified: {found.chunks:,} chunks, {found.inputs:,} inputs, {found.outputs:,} outputs; head {found.head}")
     if not found.closed:
-        print("barter-tui: the session was cut off: its engine was killed, or still runs.", file=sys.stderr)
+        _tell_cut_off()
     return Exit.OK
+
+
+def _tell_cut_off() -> None:
+    print("barter-tui: the session was cut off: its engine was killed, or still runs.", file=sys.stderr)
 
 
 def _time(ns: int) -> str:

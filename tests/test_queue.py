@@ -350,6 +350,18 @@ def test_what_cannot_be_kept_ends_the_recording_and_is_counted(path: Path, monke
         assert 19_000 < queue.lost == 20_000 - session.verify().inputs  # the first chunk may still fit into a page
 
 
+def test_a_commit_that_ends_the_recording_says_so_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It returned as if all were written, and an order would have been sent without a record."""
+    monkeypatch.setattr(local_queue, "WAITING_BYTES", 10)
+    queue = LocalQueue(path, OPENING)
+    queue.append(noise(1), [])
+    with pytest.raises(SessionError, match="ended earlier"):
+        queue.commit()
+    assert queue.lost == 1
+    with pytest.raises(SessionError):
+        queue.close(None)
+
+
 # --- killed while it writes ------------------------------------------------------------------------------------------------
 
 WRITER = """

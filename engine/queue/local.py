@@ -126,9 +126,9 @@ class LocalQueue:
 
     def commit(self, *, durable: bool = False) -> None:
         """Raises SessionError when it could not be written; what waits is tried again next time."""
-        if self.lost:
-            raise SessionError(str(self.path), "the recording ended earlier and cannot go on")
         self._seal()
+        if self.lost:  # asked after sealing, which may be what ends the recording
+            raise SessionError(str(self.path), "the recording ended earlier and cannot go on")
         if self._sealed:
             self._write()
         if durable and self._unflushed:
@@ -159,7 +159,7 @@ class LocalQueue:
     def _flush(self) -> None:
         """The log to the disk. SQLite's own `synchronous` would not do: it acts on its next commit, and there may be none."""
         try:
-            for path in (self.path.with_name(self.path.name + "-wal"), self.path.parent):
+            for path in (_log(self.path), self.path.parent):
                 place = os.open(path, os.O_RDONLY)
                 try:
                     os.fsync(place)
@@ -229,8 +229,7 @@ class Session:
         self.path = path
         if not path.is_file():
             raise SessionError(str(path), "there is no such session")
-        log = path.with_name(path.name + "-wal")
-        how = "mode=ro" if log.exists() else "immutable=1"  # without a log, SQLite would want to make one beside it
+        how = "mode=ro" if _log(path).exists() else "immutable=1"  # without a log, SQLite would want to make one beside it
         try:
             self._store = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None)
         except sqlite3.Error as problem:
@@ -254,12 +253,6 @@ class Session:
         """None while it is written, and for ever when its engine was killed."""
         found = self._rows("SELECT count(*) FROM ends WHERE name = 'closing'")
         return self._end("closing", Closing) if found[0][0] else None
-
-    @property
-    def size(self) -> int:
-        """Bytes on the disk, its log included."""
-        log = self.path.with_name(self.path.name + "-wal")
-        return self.path.stat().st_size + (log.stat().st_size if log.exists() else 0)
 
     @property
     def inputs(self) -> int:
@@ -390,8 +383,18 @@ def find(state_folder: Path, name: str) -> Path:
     raise SessionError(name, f"{some} in {state_folder / FOLDER}; {hint}")
 
 
+def size(path: Path) -> int:
+    """Bytes on the disk, its log included."""
+    return sum(file.stat().st_size for file in (path, _log(path)) if file.exists())
+
+
 def session_name(path: Path) -> str:
     return path.stem.partition("-")[2] or path.stem
+
+
+def _log(path: Path) -> Path:
+    """SQLite's log beside the file, there while it is written or after its writer was killed."""
+    return path.with_name(path.name + "-wal")
 
 
 def _words(problem: OSError | sqlite3.Error) -> str:
