@@ -20,3 +20,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no recorded market data: ../shared/data is absent beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded session that keeps its state every 50 inputs; read it only."""
+    from engine.runtime import recorder
+    from tests.recordings import record
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "STATE_EVERY", 50)
+        return record(tmp_path_factory.mktemp("small"))

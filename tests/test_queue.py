@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +121,55 @@ async def test_a_reader_follows_a_session_that_is_being_written(path: Path) -> N
     assert seen == list(range(2000))
 
 
+def test_a_kept_state_is_found_before_any_input_that_lies_behind_it(path: Path) -> None:
+    queue = LocalQueue(path, OPENING)
+    states = {}
+    for number in range(3000):
+        queue.append(input_of(number), outputs_of(number))
+        if number % 700 == 699:
+            states[number + 1] = b"state %d" % number * 50
+            assert queue.keep(states[number + 1])
+    queue.close(None)
+    with Session(path) as session:
+        assert [chunk.first + len(chunk.inputs) for chunk in session.chunks() if chunk.state] == list(states)
+        for wanted in (0, 699, 700, 701, 1399, 1400, 2999, 3000, 9999):
+            behind = max((place for place in states if place <= wanted), default=None)
+            assert session.state_before(wanted) == (None if behind is None else (behind, states[behind]))
+        assert session.verify().inputs == 3000
+
+
+def test_a_state_is_not_kept_where_nothing_was_appended_since_the_last_chunk(path: Path) -> None:
+    queue = LocalQueue(path, OPENING)
+    assert not queue.keep(b"state")
+    queue.append(input_of(0), [])
+    assert queue.keep(b"state") and not queue.keep(b"state")
+    queue.close(None)
+
+
+def test_an_altered_state_is_found(path: Path) -> None:
+    queue = LocalQueue(path, OPENING)
+    queue.append(input_of(0), [])
+    queue.keep(b"a state that somebody will alter")
+    queue.close(None)
+    change(path, "UPDATE chunks SET state = ?", zstandard.ZstdCompressor().compress(b"another state"))
+    with Session(path) as session:
+        with pytest.raises(SessionError, match="damaged or was altered"):
+            session.state_before(1)
+        with pytest.raises(SessionError, match="damaged or was altered"):
+            session.verify()
+
+
+def test_a_moment_is_found_in_the_chunk_that_holds_it(path: Path) -> None:
+    write(path, 3000)
+    with Session(path) as session:
+        chunks = list(session.chunks())
+        assert len(chunks) > 3
+        for chunk in chunks:
+            for event in (chunk.inputs[0], chunk.inputs[-1]):
+                assert session.at(event.at) == chunk.first
+        assert session.at(0) == 0 and session.at(2**62) == chunks[-1].first
+
+
 def test_only_its_owner_can_read_a_session(path: Path) -> None:
     queue = LocalQueue(path, OPENING)
     queue.append(Tick(1), [])
@@ -214,7 +264,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "another count": (lambda path: change(path, "UPDATE chunks SET inputs = inputs + 1 WHERE number = 2"), "chunk 2 .* altered"),
     "another opening": (lambda path: change(path, "UPDATE ends SET body = ? WHERE name = 'opening'", b"{}"), "opening"),
     "a huge chunk": (lambda path: change(path, "UPDATE chunks SET raw_bytes = 1 << 40 WHERE number = 1"), "chunk 1 .* altered"),
-    "a future schema": (lambda path: change(path, "PRAGMA user_version = 2"), "newer version of this program"),
+    "a future schema": (lambda path: change(path, "PRAGMA user_version = 99"), "a newer version of this program"),
+    "a past schema": (lambda path: change(path, "PRAGMA user_version = 1"), "an older version of this program"),
     "another program's file": (lambda path: change(path, "PRAGMA application_id = 7"), "not a recorded session"),
     "no database": (lambda path: path.write_bytes(b"gzip, perhaps" * 999) and None, "damaged"),
     "an empty file": (lambda path: path.write_bytes(b"") and None, "not a recorded session"),

@@ -1,11 +1,8 @@
 """An engine records its session: orders before they are sent, a full disk refuses entries and nothing else, all of it replays."""
 
-import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.config import Settings, create_aster_config, load, state_dir
+from engine.config import create_aster_config, load, state_dir
 from engine.core import Core
 from engine.errors import SessionError
 from engine.events import (
@@ -30,52 +27,13 @@ from engine.events import (
     Trade,
     decode_output,
 )
-from engine.execution.live import Credentials
 from engine.queue import Opening
 from engine.queue.local import LocalQueue, Session, new_path, recorded, session_name
 from engine.replay import BACKWARDS_NS, Replay
-from engine.runtime import Endpoints, Engine
-from tests.simulated import KEY, SECRET, Simulated, simulated, until
+from tests.recordings import MARKET, desk, recording
+from tests.simulated import KEY, SECRET, simulated, until
 
-EAGER = {
-    "judge": {"every_bars": 1, "min_confidence": 0.0},
-    "strategy": {"cooldown_bars": 0, "stop_atr": 1.0, "target_atr": 1.0},
-}
-MARKET = "binance:ASTER/USDT:USDT"
 PAIRS = list[tuple[Event, list[Event]]]
-
-
-def desk(folder: Path, **sections: Any) -> Settings:
-    return create_aster_config(**{**EAGER, "engine": {"state_dir": str(folder)}, **sections})
-
-
-@asynccontextmanager
-async def recording(venue: Simulated, settings: Settings) -> AsyncIterator[Engine]:
-    keys = Credentials(KEY, SECRET)
-    async with Engine(settings, venue.clock, Endpoints(venue.rest, venue.ws), keys) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A session of the simulated venue with orders, fills, a fault and a halt."""
-    folder = tmp_path_factory.mktemp("small")
-
-    async def run() -> None:
-        async with simulated() as venue, recording(venue, desk(folder)) as engine:
-            for _ in range(2):
-                await until(lambda: engine.state.portfolio.position(MARKET).quantity, 60)
-                engine.command(Action.CLOSE, "the test", MARKET)
-                await until(lambda: not engine.state.portfolio.position(MARKET).quantity)
-            await venue.fault("depth_gap")
-            gaps = lambda: sum(held.book.counters.gaps for held in engine.state.markets.values())  # noqa: E731
-            await until(gaps)
-            await until(lambda: all(held.book.trusted for held in engine.state.markets.values()))
-            await engine.settle(Action.HALT, "the test")
-
-    asyncio.run(run())
-    (path,) = recorded(state_dir(desk(folder)))
-    return path
 
 
 def pairs(path: Path) -> PAIRS:

@@ -4,11 +4,33 @@
 """
 
 from collections.abc import Iterator, Sequence
+from enum import IntFlag
 from typing import Protocol
 
 import msgspec
 
-from engine.events import Event, Input, Mode
+from engine.events import Alert, Decided, Event, Filled, Input, Judged, Mode, SendOrder, TradingChanged
+
+
+class Kind(IntFlag):
+    """What people look for in a session; each chunk says which of them its outputs are. Numbers are on the disk."""
+
+    JUDGMENT = 1
+    DECISION = 2
+    ORDER = 4
+    FILL = 8
+    ALERT = 16
+    TRADING = 32  # armed, disarmed, halted
+
+
+KINDS: dict[type[Event], Kind] = {
+    Judged: Kind.JUDGMENT,
+    Decided: Kind.DECISION,
+    SendOrder: Kind.ORDER,
+    Filled: Kind.FILL,
+    Alert: Kind.ALERT,
+    TradingChanged: Kind.TRADING,
+}
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -48,6 +70,7 @@ class Chunk(msgspec.Struct, frozen=True):
     inputs: list[Input]
     outputs: list[msgspec.Raw]  # of all inputs, encoded: decoded only by those who want to see them
     counts: list[tuple[int, int]]  # place of an input within the chunk, and how many outputs followed from it, where any did
+    state: bytes = b""  # the core's snapshot after its last input, where one was kept
 
     def steps(self) -> Iterator[tuple[Input, list[msgspec.Raw]]]:
         """Each input with what followed from it."""
@@ -63,6 +86,11 @@ class EventQueue(Protocol):
 
     def append(self, event: Event, out: Sequence[Event]) -> None:
         """Take an input and its outputs; they may wait in memory until `commit`."""
+
+    def keep(self, state: bytes) -> bool:
+        """Keep the core's state after what was appended, so that a reader need not begin at the start; False where it was
+        not kept, since nothing was appended since the last chunk.
+        """
 
     def commit(self, *, durable: bool) -> None:
         """What was appended survives the end of this process when this returns, and a loss of power where `durable`."""

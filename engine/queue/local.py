@@ -20,13 +20,13 @@ import zstandard
 
 from engine.errors import SessionError
 from engine.events import Event, Input, encode, encode_into
-from engine.queue import Chunk, Closing, Opening
+from engine.queue import KINDS, Chunk, Closing, Opening
 
 SUFFIX = ".barter"
 FOLDER = "sessions"
 LATEST = "latest"
 APPLICATION = 0x62617274  # "bart": SQLite's application_id, so that another program's file is told from ours
-SCHEMA = 1
+SCHEMA = 2
 # Before compression. What is in front of an order is packed before it is sent: 64 KiB cost it 0.2 ms at the median, 8 KiB
 # cost 0.04, and take 8 % more space (measured 2026-11).
 CHUNK_BYTES = 8 << 10
@@ -38,11 +38,14 @@ T = TypeVar("T")
 _TABLES = """
 CREATE TABLE chunks (
     number INTEGER PRIMARY KEY, first INTEGER NOT NULL, inputs INTEGER NOT NULL, outputs INTEGER NOT NULL,
-    raw_bytes INTEGER NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL
+    at INTEGER NOT NULL, kinds INTEGER NOT NULL, raw_bytes INTEGER NOT NULL, body BLOB NOT NULL, state BLOB NOT NULL,
+    digest BLOB NOT NULL
 );
+CREATE INDEX states ON chunks (first) WHERE state != x'';
 CREATE TABLE ends (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
 """
-_HEADER = struct.Struct(">QQQQQ")  # number, first, inputs, outputs, raw_bytes: what a chunk's digest covers beside its body
+# What a chunk's digest covers beside the one before it, its body and its state: `_Row` up to `raw_bytes`, and the body's length.
+_HEADER = struct.Struct(">QQQQqQQQ")
 _ARRAY = struct.Struct(">BI")  # msgpack's array 32
 _BODY = msgspec.msgpack.Decoder(tuple[list[Input], list[msgspec.Raw], list[tuple[int, int]]])
 
@@ -54,13 +57,16 @@ class _Row(NamedTuple):
     first: int
     inputs: int
     outputs: int
+    at: int  # engine time of its first input
+    kinds: int  # what its outputs are, as bits: see `Kind`
     raw_bytes: int
     body: bytes
-    digest: bytes
+    state: bytes  # the core's, after its last input; b"" in most
+    digest: bytes = b""
 
 
-def _chained(before: bytes, row: tuple[int, int, int, int, int], body: bytes) -> bytes:
-    return hashlib.sha256(before + _HEADER.pack(*row) + body).digest()
+def _chained(before: bytes, row: _Row) -> bytes:
+    return hashlib.sha256(before + _HEADER.pack(*row[:7], len(row.body)) + row.body + row.state).digest()
 
 
 class LocalQueue:
@@ -75,7 +81,7 @@ class LocalQueue:
         self.inputs = self.outputs = self.lost = self.written_bytes = 0
         self._in, self._out = bytearray(), bytearray()
         self._counts: list[tuple[int, int]] = []
-        self._first = self._chunk_outputs = self._number = 0
+        self._first = self._chunk_outputs = self._number = self._at = self._kinds = 0
         self._sealed: deque[_Row] = deque()
         self._sealed_bytes = 0
         self._packer = zstandard.ZstdCompressor(level=1)
@@ -114,7 +120,11 @@ class LocalQueue:
             self.lost = 1
             what = f"{type(event).__name__} cannot be written ({problem}), and a recording with a hole could not be replayed"
             raise SessionError(str(self.path), f"the recording ends: {what}") from None
+        if self.inputs == self._first:
+            self._at = event.at
         if out:
+            for output in out:
+                self._kinds |= KINDS.get(type(output), 0)
             self._counts.append((self.inputs - self._first, len(out)))
             self.outputs += len(out)
             self._chunk_outputs += len(out)
@@ -133,6 +143,16 @@ class LocalQueue:
             self._write()
         if durable and self._unflushed:
             self._flush()
+
+    def keep(self, state: bytes) -> bool:
+        """`state` is the core's after all that was appended: a replay can begin there. Written by the next `commit`.
+
+        False when nothing was appended since the last chunk: there is none to keep it with.
+        """
+        if self.inputs == self._first:
+            return False
+        self._seal(self._packer.compress(state))
+        return True
 
     def checkpoint(self) -> None:
         """Move the log into the file, on a connection of its own: blocks for the disk, so call it from another thread."""
@@ -169,7 +189,7 @@ class LocalQueue:
             raise SessionError(str(self.path), f"the session cannot be flushed to the disk ({_words(problem)})") from None
         self._unflushed = False
 
-    def _seal(self) -> None:
+    def _seal(self, state: bytes = b"") -> None:
         inputs = self.inputs - self._first
         if not inputs:
             return
@@ -184,11 +204,11 @@ class LocalQueue:
             )
         )
         body = self._packer.compress(raw)
-        header = (self._number, self._first, inputs, self._chunk_outputs, len(raw))
-        self._digest = _chained(self._digest, header, body)
-        self._sealed.append(_Row(*header, body, self._digest))
-        self._sealed_bytes += len(body)
-        self._number, self._first, self._chunk_outputs = self._number + 1, self.inputs, 0
+        row = _Row(self._number, self._first, inputs, self._chunk_outputs, self._at, self._kinds, len(raw), body, state)
+        self._digest = _chained(self._digest, row)
+        self._sealed.append(row._replace(digest=self._digest))
+        self._sealed_bytes += len(body) + len(state)
+        self._number, self._first, self._chunk_outputs, self._kinds = self._number + 1, self.inputs, 0, 0
         self._in, self._out, self._counts = bytearray(), bytearray(), []
         if self._sealed_bytes > WAITING_BYTES:
             self.lost = sum(row.inputs for row in self._sealed)
@@ -198,7 +218,7 @@ class LocalQueue:
         run = self._store.execute
         try:
             run("BEGIN IMMEDIATE")
-            self._store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?)", self._sealed)
+            self._store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._sealed)
             run("COMMIT")
         except sqlite3.Error as problem:
             if self._store.in_transaction:
@@ -238,8 +258,8 @@ class Session:
         if application != APPLICATION:
             raise self._wrong("it is not a recorded session")
         if schema != SCHEMA:
-            newer = f"it was written by a newer version of this program (schema {schema}, this one reads {SCHEMA})"
-            raise self._wrong(newer if schema > SCHEMA else f"its schema is {schema}, which never was")
+            age = "a newer" if schema > SCHEMA else "an older"
+            raise self._wrong(f"it was written by {age} version of this program (schema {schema}, this one reads {SCHEMA})")
         self.opening = self._end("opening", Opening)
 
     def __enter__(self) -> "Session":
@@ -264,6 +284,48 @@ class Session:
         """From the chunk on that holds input `first`; each hash, number and count is checked on the way."""
         for row in self._chain(first):
             yield self._decoded(row)
+
+    def state_before(self, wanted: int) -> tuple[int, bytes] | None:
+        """The newest kept state from which input `wanted` lies ahead, and the number of inputs behind it; None without one."""
+        query = "SELECT number FROM chunks WHERE state != x'' AND first + inputs <= ? AND first <= ? ORDER BY first DESC LIMIT 1"
+        if not (found := self._rows(query, wanted, wanted)):
+            return None
+        row = _Row(*self._rows("SELECT * FROM chunks WHERE number = ?", found[0][0])[0])
+        before = self._rows("SELECT digest FROM chunks WHERE number = ?", row.number - 1) if row.number else ()
+        digest = before[0][0] if before else self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0]
+        where = f"chunk {row.number} (from input {row.first:,})"
+        if _chained(digest, row) != row.digest:
+            raise self._wrong(f"{where} is damaged or was altered")
+        return row.first + row.inputs, self._unpacked(row.state, where)
+
+    def at(self, moment: int) -> int:
+        """The number of the first input of the chunk that holds engine time `moment` (ns UTC); chunks are in order of time."""
+        low, high = 0, self._count()
+        while high - low > 1:  # the first of `low` is at or before the moment, or low is 0
+            middle = (low + high) // 2
+            found = self._rows("SELECT at FROM chunks WHERE number = ?", middle)
+            if not found:
+                raise self._wrong(f"chunk {middle} is missing")
+            low, high = (middle, high) if found[0][0] <= moment else (low, middle)
+        rows = self._rows("SELECT first FROM chunks WHERE number = ?", low)
+        return int(rows[0][0]) if rows else 0
+
+    def holding(self, kinds: int, first: int, *, back: bool = False) -> Iterator[Chunk]:
+        """Chunks with outputs of these kinds, from the one that holds input `first` on, or from it backwards."""
+        starts = self._rows("SELECT max(number) FROM chunks WHERE first <= ?", first)
+        number, order, side = int(starts[0][0] or 0), "DESC" if back else "ASC", "<=" if back else ">="
+        query = f"SELECT * FROM chunks WHERE number {side} ? AND kinds & ? ORDER BY number {order} LIMIT 1"
+        while found := self._rows(query, number, kinds):
+            row = _Row(*found[0])
+            yield self._decoded(row)
+            number = row.number + (-1 if back else 1)
+
+    def kinds(self, kinds: int) -> list[tuple[int, int]]:
+        """Engine time and kinds of each chunk that holds some of these."""
+        return [(int(at), int(found)) for at, found in self._rows("SELECT at, kinds FROM chunks WHERE kinds & ?", kinds)]
+
+    def _count(self) -> int:
+        return int(self._rows("SELECT coalesce(max(number) + 1, 0) FROM chunks")[0][0])
 
     async def follow(self, first: int = 0) -> AsyncIterator[Chunk]:
         """The same, then what comes, until the session is closed."""
@@ -320,7 +382,7 @@ class Session:
                 row = _Row(*found)
                 if (row.number, row.first) != (number, expected):
                     raise self._wrong(f"chunk {number} is missing, or begins with another input than {expected:,}")
-                if row.raw_bytes > CHUNK_LIMIT or _chained(digest, row[:5], row.body) != row.digest:
+                if row.raw_bytes > CHUNK_LIMIT or _chained(digest, row) != row.digest:
                     raise self._wrong(f"chunk {number} (from input {row.first:,}) is damaged or was altered")
                 yield row
                 digest, number, expected = row.digest, number + 1, expected + row.inputs
@@ -335,7 +397,13 @@ class Session:
         told = sum(count for _, count in counts)
         if (len(raw), len(inputs), len(outputs), told) != (row.raw_bytes, row.inputs, row.outputs, row.outputs):
             raise self._wrong(f"{where} holds another number of events than it says")
-        return Chunk(row.first, inputs, outputs, counts)
+        return Chunk(row.first, inputs, outputs, counts, self._unpacked(row.state, where) if row.state else b"")
+
+    def _unpacked(self, packed: bytes, where: str) -> bytes:
+        try:
+            return zstandard.ZstdDecompressor().decompress(packed, max_output_size=CHUNK_LIMIT)
+        except zstandard.ZstdError as problem:
+            raise self._wrong(f"the state after {where} cannot be decoded ({problem})") from None
 
     def _end(self, name: str, kind: type[T]) -> T:
         rows = self._rows("SELECT body FROM ends WHERE name = ?", name)

@@ -109,7 +109,7 @@ class Engine:
         self.venue_account: AccountSnapshot | None = None
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
         self.outputs = 0
-        self.recorder = Recorder(settings, self.folder, clock, self.process) if settings.queue.record else None
+        self.recorder = Recorder(settings, self.folder, clock, self.core, self.process) if settings.queue.record else None
         self._journal = journal
         self._p99s = (0.0, 0.0)
         self._charts = Charts()

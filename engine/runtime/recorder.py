@@ -13,12 +13,14 @@ import msgspec
 import engine
 from engine.clock import Clock
 from engine.config import Settings
+from engine.core import Core
 from engine.errors import SessionError
 from engine.events import Event, JournalState, Mode
 from engine.queue import Closing, Opening
 from engine.queue.local import LocalQueue, new_path, recorded, session_name
 
 log = logging.getLogger("barter.queue")
+STATE_EVERY = 100_000  # inputs: what a seek or a recovery has to replay at most, some 0.8 s; a state is some 170 kB
 COMMIT_EVERY_S = 0.25  # what SIGKILL may cost of market data, at most twice this
 CHECKPOINT_EVERY = 20  # commits
 
@@ -35,10 +37,14 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """One session's recording. A disk that fails never stops the engine: `problem` says so, and it is tried again."""
+    """One session's recording. A disk that fails never stops the engine: `problem` says so, and it is tried again.
 
-    def __init__(self, settings: Settings, folder: Path, clock: Clock, tell: Callable[[Event], object]) -> None:
-        self._settings, self._folder, self._clock, self._tell = settings, folder, clock, tell
+    `core`: whose events these are; it is told of trouble through `tell`.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, clock: Clock, core: Core, tell: Callable[[Event], object]) -> None:
+        self._settings, self._folder, self._clock, self._core, self._tell = settings, folder, clock, core, tell
+        self._kept_at = 0  # inputs, when the core's state was kept last
         self._queue: LocalQueue | None = None  # while it records
         self._shown: LocalQueue | None = None  # what `figures` tells, also afterwards
         self.problem = self._told = ""
@@ -99,6 +105,7 @@ class Recorder:
         while True:
             for _ in range(CHECKPOINT_EVERY):
                 await asyncio.sleep(COMMIT_EVERY_S)
+                self._keep_state()
                 self.commit()
                 self.report()
             if self._queue is not None and not self.problem:
@@ -106,6 +113,13 @@ class Recorder:
                     await asyncio.to_thread(self._queue.checkpoint)
                 except SessionError as problem:  # the log grows meanwhile; nothing is lost
                     log.warning("%s", problem)
+
+    def _keep_state(self) -> None:
+        queue = self._queue
+        if queue is None or self.problem or queue.inputs - self._kept_at < STATE_EVERY:
+            return
+        if queue.keep(self._core.snapshot()):
+            self._kept_at = queue.inputs
 
     def close(self, closing: Closing | None) -> None:
         """End the recording; inputs that come later are not part of the session."""

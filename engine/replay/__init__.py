@@ -3,6 +3,7 @@
 It needs no network, model, venue or keys: whatever came from outside is among the inputs.
 """
 
+import hashlib
 from collections.abc import Callable
 
 import msgspec
@@ -53,6 +54,8 @@ class Replay:
                 difference = self._step(event, recorded)
                 if difference is not None:
                     return Outcome(self.inputs, self.outputs, difference)
+            if chunk.state and self.core is not None and chunk.state != (now := self.core.snapshot()):
+                return Outcome(self.inputs, self.outputs, self._other_state("a kept state", chunk.state, now))
             if progress is not None:
                 progress(self.inputs)
         if self.core is None:
@@ -66,6 +69,10 @@ class Replay:
             return None
         return Difference(self.inputs, self._newest, "the end of the session", f"state {closing.state}", f"state {now}")
 
+    def _other_state(self, what: str, then: bytes, now: bytes) -> Difference:
+        states = (f"state {hashlib.sha256(state).hexdigest()}" for state in (then, now))
+        return Difference(self.inputs, self._newest, what, *states)
+
     def _step(self, event: Event, recorded: list[msgspec.Raw]) -> Difference | None:
         if event.at < self._newest - BACKWARDS_NS:
             back = (self._newest - event.at) / 1e9
@@ -73,22 +80,13 @@ class Replay:
             raise SessionError(str(self.session.path), problem)
         self._newest = max(self._newest, event.at)
         if self.core is None:
-            self.core = Core(self._settings(event))
+            self.core = Core(settings_of(self.session, event))
         out, _ = self.core.process_or_halt(event)
         if len(out) != len(recorded) or any(encode(ours) != bytes(theirs) for ours, theirs in zip(out, recorded, strict=True)):
             return self._difference(event, recorded, out)
         self.inputs += 1
         self.outputs += len(out)
         return None
-
-    def _settings(self, event: Event) -> Settings:
-        if not isinstance(event, Started):
-            problem = f"it begins with {type(event).__name__}, and not with the start of an engine"
-            raise SessionError(str(self.session.path), problem)
-        try:
-            return msgspec.json.decode(event.settings, type=Settings)
-        except msgspec.MsgspecError as problem:
-            raise SessionError(str(self.session.path), f"its settings cannot be read ({problem})") from None
 
     def _difference(self, event: Event, recorded: list[msgspec.Raw], out: list[Event]) -> Difference:
         ours = [encode(output) for output in out]
@@ -107,3 +105,14 @@ def _excerpt(text: str, place: int) -> str:
     start = max(place - EXCERPT // 3, 0)
     kind = text.partition("(")[0] + "(... " if start else ""
     return kind + text[start : start + EXCERPT] + (" ..." if start + EXCERPT < len(text) else "")
+
+
+def settings_of(session: Session, first: Event) -> Settings:
+    """What the session ran with, by its first input. Raises SessionError."""
+    if not isinstance(first, Started):
+        problem = f"it begins with {type(first).__name__}, and not with the start of an engine"
+        raise SessionError(str(session.path), problem)
+    try:
+        return msgspec.json.decode(first.settings, type=Settings)
+    except msgspec.MsgspecError as problem:
+        raise SessionError(str(session.path), f"its settings cannot be read ({problem})") from None
