@@ -33,10 +33,11 @@ from console.notes import Note
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS
 from engine.events import Action, Alert, Filled, Level, OrderChanged, Trading, TradingChanged
-from engine.views import Answer, Ask, Frame, Goodbye, Leave, StatusView, Watch
+from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, StatusView, Watch
 
 if TYPE_CHECKING:
     from console.link import Link
+    from engine.replay.playback import Playback
 
 log = logging.getLogger(__name__)
 SEND_WITHIN_S = 0.5
@@ -55,6 +56,12 @@ def _leave_alone() -> None:
     """Take what stays for ever out of the collector: walking it held frames and keys up for 40 ms, every other second."""
     gc.collect()
     gc.freeze()
+
+
+def _replay_screen(desk: Desk, playback: "Playback", now: Callable[[], float]) -> TradingScreen:
+    from console.screens.replay import ReplayScreen
+
+    return ReplayScreen(desk, playback, now)
 
 
 class Parting(StrEnum):
@@ -94,6 +101,7 @@ class Console(App[Parting], inherit_bindings=False):
         faults: Mapping[str, str] | None = None,
         inject: Callable[[str, str], Awaitable[None]] | None = None,
         now: Callable[[], float] = time.monotonic,
+        playback: "Playback | None" = None,
     ) -> None:
         super().__init__()
         self.log_file = log_file
@@ -102,7 +110,8 @@ class Console(App[Parting], inherit_bindings=False):
         self.desk = Desk()
         self.presses = Presses()
         self.kill = KillKey(self.presses, lambda ask: self.link.send_now(ask), now)
-        self.trading = TradingScreen(self.desk, now)
+        self.playback = playback
+        self.trading = TradingScreen(self.desk, now) if playback is None else _replay_screen(self.desk, playback, now)
         self.user_keys = dict(user_keys or {})
         self.painted_soon = False  # an urgent paint was made since the last frame
         self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
@@ -284,7 +293,8 @@ class Console(App[Parting], inherit_bindings=False):
             halted = status is not None and (status.trading is Trading.HALTED or status.flattening)
             now = self.now()
             self.presses.shown(halted, now)
-            silent = 0.0 if self.desk.lost_reason or not self._heard_at else now - self._heard_at
+            resting = self.desk.lost_reason or not self._heard_at or self.playback is not None  # a paused replay is silent
+            silent = 0.0 if resting else now - self._heard_at
             if silent > SILENT_AFTER_S and self.desk.frames:
                 self.trading.banner.silent_s = int(silent)
                 self.desk.connected = False
@@ -304,6 +314,9 @@ class Console(App[Parting], inherit_bindings=False):
     async def action_halt(self) -> None:
         """The kill key: the command is sent before anything is drawn, if it was not on its way already."""
         ask = self.kill.take()
+        if self.playback is not None:
+            self.say(NOT_HERE, "warning")
+            return
         if ask is not None and await self.send(ask):
             flatten = ask.action is Action.FLATTEN
             word = "Flatten asked: every position is closed, reduce-only." if flatten else "Halt asked. Again: flatten."
@@ -438,8 +451,9 @@ class Console(App[Parting], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: from the table of keys, then the themes and markets by name."""
-        for title, key in keys.palette():
-            space = self if key.anywhere else self.trading.query_one(f"#{key.pane}") if key.pane else self.trading
+        for title, key in keys.palette(self.playback is not None):
+            here = key.pane in ("", "replay")
+            space = self if key.anywhere else self.trading if here else self.trading.query_one(f"#{key.pane}")
             yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
         for name, seen in self.faults.items():
             yield SystemCommand(f"demo: inject {name}", seen, partial(self._inject, name))

@@ -95,9 +95,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("--mode", choices=[mode.value for mode in Mode], help="what the prices and the orders are (default: demo)")
     add("--capture", type=Path, metavar="FILE", help="play a recording through the simulated venue instead of its own order flow")
     add("--loop", action="store_true", help="start a capture over when it ends")
-    add("--replay", metavar="SESSION", help="run a recorded session through the same core and compare every output; `latest`")
+    add("--replay", metavar="SESSION", help="play a recorded session; with --no-ui, compare every output; `latest`")
     add("--head", default="", metavar="HASH", help="with sessions verify: the hash that the session must have")
-    add("--speed", type=_speed, default=1.0, metavar="N", help="run demo N times as fast as real time")
+    add("--speed", type=_speed, default=1.0, metavar="N", help="run demo, or play a session, N times as fast as real time")
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="with --no-ui: one JSON object a line, the summary last")
@@ -167,7 +167,8 @@ def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command or arguments.capture is not None:
         raise ConfigError("command line", "--replay", "it goes with no command and no capture", "it alone")
     if not arguments.no_ui:
-        raise ConfigError("command line", "--replay", "there is no screen for it yet", "--no-ui with it")
+        _check_screen(arguments)
+        return guarded(lambda: _told(lambda: asyncio.run(_replay_screen(arguments, settings))))
     if arguments.seconds is not None:
         raise ConfigError("command line", "--for", "a replay goes to the session's end", "--replay without it")
     try:
@@ -175,6 +176,12 @@ def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
     except KeyboardInterrupt:
         print("barter-tui: the replay was interrupted; it had found no difference so far.", file=sys.stderr)
         return Exit.INTERRUPTED
+
+
+async def _replay_screen(arguments: argparse.Namespace, settings: Settings) -> int:
+    from console.replay import show
+
+    return await show(settings, arguments.replay, arguments.speed, verbose=arguments.verbose)
 
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:

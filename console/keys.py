@@ -82,7 +82,26 @@ KEYS: tuple[Key, ...] = (
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),
     Key("quit", "q,ctrl+c", "quit", "quit", "Leave: asks whether the engine stops, runs on, or you stay", "program", bar=2),
 )  # fmt: skip
-BY_ID = {key.id: key for key in KEYS}
+# Over a recorded session these stand before the others: there is no engine to steer.
+REPLAY: tuple[Key, ...] = tuple(_of("replay", (
+    ("play", "space", "play", "play", "Play, or pause"),
+    ("faster", "greater_than_sign", "speed(1)", "faster", "Up to as fast as it goes"),
+    ("slower", "less_than_sign", "speed(-1)", "slower", "Down to a tenth of real time"),
+    ("step", "full_stop", "step(1)", "step", "One input of the core on"),
+    ("step_back", "comma", "step(-1)", "step back", "One input back"),
+    ("on", "shift+right", "jump(30)", "on", "Half a minute on"),
+    ("back", "shift+left", "jump(-30)", "back", "Half a minute back"),
+    ("goto", "g", "goto", "go to", "Go to a time of day, so many seconds from here, or a part of the session"),
+    ("judgment", "J", "to_next('judgment')", "judgment", "To the next judgment"),
+    ("order", "O", "to_next('order')", "order", "To the next order"),
+    ("fill", "F", "to_next('fill')", "fill", "To the next fill"),
+    ("alert", "A", "to_next('alert')", "alert", "To the next alert"),
+    ("fault", "E", "to_next('fault')", "fault", "To the next error, halt or switch of trading"),
+    ("last_fill", "B", "to_last('fill')", "last fill", "Back to the fill before"),
+    ("start", "S", "ends(0)", "start", "To the start of the session"),
+    ("end", "Z", "ends(1)", "end", "To the end of the session"),
+)))  # fmt: skip
+BY_ID = {key.id: key for key in (*KEYS, *REPLAY)}
 
 
 def shown(keys: str) -> str:
@@ -100,14 +119,15 @@ def bindings(*, anywhere: bool = False, pane: str = "") -> list[Binding]:
     """For the program (`anywhere`, before everything else), for a pane by its id, or for the trading screen."""
     return [
         Binding(key.key, key.action, key.label, id=key.id, tooltip=key.help, priority=anywhere)
-        for key in KEYS
+        for key in (*KEYS, *REPLAY)
         if key.anywhere is anywhere and key.pane == pane
     ]
 
 
-def palette() -> Iterable[tuple[str, Key]]:
+def palette(replay: bool = False) -> Iterable[tuple[str, Key]]:
     """`area: verb` and its key; the number keys and the palette itself need no entry of their own kind."""
-    return ((f"{key.group}: {key.label}", key) for key in KEYS if key.id != "palette")
+    offered = [*REPLAY, *(key for key in KEYS if key.group != "trading")] if replay else KEYS
+    return ((f"{key.group}: {key.label}", key) for key in offered if key.id != "palette")
 
 
 def problems(remapped: Mapping[str, str]) -> list[str]:
@@ -117,9 +137,10 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
     if any(key_to_character(key.strip()) is not None or not key.strip() for key in kill):
         found.append("keys.halt: the kill switch may not be a key that writes a letter, or typing would halt.")
     taken: dict[tuple[str, str], str] = {}  # by pane: two panes may use the same key, a pane and the screen may not
-    for key in sorted(KEYS, key=lambda key: key.pane):
+    for key in sorted((*KEYS, *REPLAY), key=lambda key: key.pane):
         for name in (name.strip() for name in remapped.get(key.id, key.key).split(",")):
-            other = taken.get(("", name)) or taken.setdefault((key.pane, name), key.id)
+            shadows = key.pane == "replay" and name not in kill  # on purpose, while nothing can be steered
+            other = (not shadows and taken.get(("", name))) or taken.setdefault((key.pane, name), key.id)
             if other != key.id:
                 found.append(f"keys.{key.id}: {shown(name)} is already the key of {other}.")
     return found
@@ -128,6 +149,7 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
 def render_table() -> str:
     """The README's table."""
     rows = [
-        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |" for row in KEYS
+        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |"
+        for row in (*KEYS, *REPLAY)
     ]
     return "\n".join(["| key | command | what it does |", "|---|---|---|", *rows])

@@ -28,6 +28,7 @@ from engine.events import (
 )
 
 PROTOCOL = 4  # raised by any change that an older console could misread
+NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -63,6 +64,7 @@ class StatusView(Picture, frozen=True, array_like=True):
     link_troubles: int = 0  # consoles that lagged too far, could not be read or were another user's
     markets: tuple[str, ...] = ()  # that are collected now
     lag_ms: int | None = None  # mean time from the watched market's venue stamping a message to us, None before one
+    replay: bool = False  # of a recorded session: nothing of it happens now
 
 
 class AccountView(Picture, frozen=True, array_like=True):

@@ -131,7 +131,7 @@ def test_another_symbols_session_is_refused(folder: Path, capsys: pytest.Capture
         (("sessions", "show", "x", "--head", "y"), "only a verification"),
         (("--head", "y"), "only a verification"),
         (("release", "x"), "takes nothing more"),
-        (("--replay", "latest"), "no screen for it yet"),
+        (("--replay", "latest"), "needs a terminal"),
         (("attach", "--replay", "latest", "--no-ui"), "no command"),
         (("--replay", "latest", "--no-ui", "--for", "5s"), "session's end"),
     ],

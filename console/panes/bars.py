@@ -8,7 +8,7 @@ from textual import events
 from textual.message import Message
 
 from console.desk import Desk
-from console.keys import BY_ID, KEYS, shown
+from console.keys import BY_ID, KEYS, REPLAY, shown
 from console.panes.lines import LinePane, Row, Run, wrap
 from engine.events import Trading
 from engine.views import Picture, PositionsView, StatusView
@@ -116,6 +116,12 @@ class KeyBar(LinePane, can_focus=False):
 
     shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((StatusView, ""),)
 
+    def __init__(self, desk: Desk, *, id: str | None = None, replay: bool = False) -> None:
+        super().__init__(desk, id=id)
+        # Over a recorded session nothing can be steered: its own keys come first.
+        ours = (key._replace(bar=1) for key in REPLAY)
+        self._keys = (*ours, *(key for key in KEYS if key.group != "trading")) if replay else KEYS
+
     def versions(self) -> tuple[object, ...]:
         status = self.desk.get(StatusView, "")
         return (status.trading if status else None, self._focused())
@@ -129,7 +135,7 @@ class KeyBar(LinePane, can_focus=False):
         status = desk.get(StatusView, "")
         halted = status is not None and status.trading is Trading.HALTED
         keymap = getattr(self.app, "user_keys", {})
-        there = [key for key in KEYS if key.bar and key.pane in ("", self._focused())]
+        there = [key for key in self._keys if key.bar and key.pane in ("", "replay", self._focused())]
         ranked = sorted(there, key=lambda key: 1.5 if halted and key.id == "release" else key.bar)
         row: list[Run] = []
         room = width

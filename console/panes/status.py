@@ -61,7 +61,8 @@ class StatusPane(LinePane, can_focus=False):
         version = self.desk.version(StatusView, "")
         if version != self._version:
             self._version, self._came_at = version, self._now()
-        waited = int((self._now() - self._came_at) * 1000) if version else 0
+        status = self.desk.get(StatusView, "")
+        waited = int((self._now() - self._came_at) * 1000) if version and not (status and status.replay) else 0
         return waited if waited > 500 else 0
 
     def age_ms(self) -> float:
@@ -81,7 +82,8 @@ class StatusPane(LinePane, can_focus=False):
         age = self.age_ms()
         old = age < 0 or age > OLD_AFTER_MS or not desk.connected or (ladder is not None and ladder.trust is not Trust.TRUSTED)
         age_run = (f"{'!' if old else ''}{show.duration(age)}", "stale bold" if old else "text")
-        mode = (f" {status.mode.value.upper()} ", f"{status.mode.value} bold reverse")
+        look = f"{status.mode.value} bold reverse"
+        mode = (f" REPLAY of {status.mode.value} ", look) if status.replay else (f" {status.mode.value.upper()} ", look)
         gone = not desk.connected
         flattening = "FLAT, HALTED" if desk.flat else "FLATTENING"
         word = "NO LINK" if gone else flattening if status.flattening else status.trading.value.upper()

@@ -13,7 +13,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from console.keys import KEYS, shown
+from console.keys import KEYS, REPLAY, shown
 
 NOTES = (
     "Dangerous keys (!) ask before they act; stopping never does. Words beside colours always say the same: "
@@ -34,7 +34,7 @@ class HelpScreen(ModalScreen[None]):
             box.border_title = "Keys"
             box.border_subtitle = "Esc closes"
             with VerticalScroll():
-                for group, rows in groupby(KEYS, key=lambda key: key.group):
+                for group, rows in groupby((*KEYS, *REPLAY), key=lambda key: key.group):
                     table = Table.grid(padding=(0, 2, 0, 0))
                     table.add_column(justify="right", min_width=9, no_wrap=True)
                     table.add_column(width=17, no_wrap=True)

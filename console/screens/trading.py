@@ -67,6 +67,7 @@ class TradingScreen(Screen[None]):
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
         self.key_bar = KeyBar(desk, id="keys")
+        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
         self.here = 1
         self.maximised = False
         self._framed: tuple[bool, str] = (False, "")
@@ -111,7 +112,7 @@ class TradingScreen(Screen[None]):
         """Whatever changed and can be seen. A pane that fails says so in its own place and the others go on."""
         with self.app.batch_update():
             self.banner.settle()
-            for pane in (self.status, self.banner, self.tabs, *self.panes, self.key_bar):
+            for pane in (*self.lines, self.key_bar):
                 try:
                     pane.paint_if_changed()
                 except Exception as error:
