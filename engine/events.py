@@ -549,6 +549,16 @@ class Started(Event, frozen=True, array_like=True, gc=False):
     speed: float = 1.0  # of engine time against real time
 
 
+class Recovered(Event, frozen=True, array_like=True, gc=False):
+    """What the session before this one left: `facts` is a `Recollection` as JSON, or `problem` says why it cannot be had."""
+
+    parent: str
+    facts: str
+    cut_off: bool  # its engine was killed
+    halted: str  # why trading was halted when this session started, "" if it was not
+    problem: str = ""
+
+
 class Fault(Event, frozen=True, array_like=True, gc=False):
     """A part of the runtime failed; `money_path` says that trading must stop."""
 
@@ -848,6 +858,7 @@ Input = (
     | Tick
     | Fault
     | JournalState
+    | Recovered
     | Alert
 )
 Output = (

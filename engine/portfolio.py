@@ -141,7 +141,6 @@ class Portfolio(msgspec.Struct):
     def open(self, wallet: Decimal) -> None:
         """The venue's first word on the wallet: the session's starting point."""
         self.known, self.wallet, self.opening_wallet = True, wallet, wallet
-        self.day = -1
 
     def unrealised(self, instruments: dict[str, Instrument], marks: dict[str, Decimal]) -> Decimal:
         """Over all positions; one whose mark is not known yet counts as nothing."""

@@ -13,7 +13,7 @@ import msgspec
 
 from engine import events as e
 from engine.config import Settings
-from engine.core import account, market, protection, trading, watchlist
+from engine.core import account, market, protection, recovery, trading, watchlist
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
@@ -68,6 +68,7 @@ class Core:
             e.AccountSnapshot: self._account_snapshot,
             e.Command: self._command,
             e.Started: self._started,
+            e.Recovered: self._recovered,
             e.Fault: self._fault,
             e.JournalState: self._journal_state,
             e.Alert: self._alert,
@@ -310,7 +311,7 @@ class Core:
             account.ask(state, state.account, "the regular comparison is due", out)
 
     def _started(self, event: e.Started, out: Out) -> None:
-        self.state.session = event.session
+        self.state.session, self.state.recovering = event.session, bool(event.parent)
         # A network and a scheduler are not faster under `--speed`: these are 50 ms and 2 s of real time at least.
         self.state.bar_grace_ms = max(BAR_GRACE_MS, int(50 * event.speed))
         self.state.quiet_ms = max(QUIET_MS, int(QUIET_MS * event.speed))
@@ -319,6 +320,9 @@ class Core:
             out.append(Alert(event.at, Level.WARNING, f"Trading stays halted from before: {event.halted}."))
         else:
             trading.set_trading(self.state, Trading.OFF, "started", out)
+
+    def _recovered(self, event: e.Recovered, out: Out) -> None:
+        recovery.recovered(self.state, self.settings, event, out)
 
     def _fault(self, event: e.Fault, out: Out) -> None:
         self.state.counters.faults += 1

@@ -160,8 +160,16 @@ def snapshot(state: State, event: AccountSnapshot, out: Out) -> None:
     state.reconciling = False
     if not state.portfolio.known:
         state.portfolio.open(event.wallet)
-        for fact in event.positions:
-            _adopt_position(state, fact, event.at, out)
+        if state.wallet_before is not None:
+            state.portfolio.day_equity += event.wallet - state.wallet_before
+            state.wallet_before = None
+        if state.carried:
+            state.carried = False
+            _positions_agree(state, event, out)
+        else:
+            for fact in event.positions:
+                _adopt_position(state, fact, event.at, out)
+        _fates(state, event, out)
         _orders_agree(state, event, out)
         state.reconciled = True
         return
@@ -295,6 +303,21 @@ def _positions_agree(state: State, event: AccountSnapshot, out: Out) -> None:
             _adopt_position(state, fact, event.at, out)
         else:
             ours.quantity, ours.cost = 0, ZERO
+
+
+def _fates(state: State, event: AccountSnapshot, out: Out) -> None:
+    """Orders that an earlier session left: those that the venue lists are alive, the others are asked for at once."""
+    listed = {fact.client_id: fact for fact in event.orders}
+    for order in state.live_orders():
+        if order.state is not OrderState.UNKNOWN:
+            continue
+        fact = listed.get(order.client_id)
+        if fact is None:
+            order.look_up_at = event.at
+            continue
+        order.filled = max(order.filled, fact.filled)
+        state.by_venue_id[fact.venue_id] = order.client_id
+        trading.tell(state, order, orders.accepted(order, fact.venue_id, event.at), out)
 
 
 def _orders_agree(state: State, event: AccountSnapshot, out: Out) -> None:

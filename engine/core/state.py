@@ -140,6 +140,9 @@ class State(msgspec.Struct):
     private_lost_ms: int = 0
     entry_times: list[int] = []  # of the last minute
     command_ids: list[str] = []
+    recovering: bool = False  # the session before this one is being read
+    carried: bool = False  # positions were carried over from it, and the venue has not spoken yet
+    wallet_before: Decimal | None = None  # at the end of a session that was flat: what differs now was transferred
     unrecorded: str = ""  # why this session cannot be recorded, which refuses entries
     refusal: str = ""  # the newest reason why an entry was not made
     counters: Counters = msgspec.field(default_factory=Counters)

@@ -86,6 +86,8 @@ def not_ready(state: State, held: MarketState) -> str:
         return f"orders go to {state.account}, and this market is watched only"
     if state.unrecorded:
         return f"no entry is made that cannot be recorded: {state.unrecorded}"
+    if state.recovering:
+        return "the session before this one is being read"
     if not state.private_up:
         return "the account's private stream is not connected"
     if not state.reconciled:

@@ -51,6 +51,7 @@ from engine.runtime.catalog import Catalog
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
 from engine.runtime.recorder import Recorder
+from engine.runtime.recovery import recover
 from engine.runtime.requests import Requests
 from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
@@ -118,6 +119,7 @@ class Engine:
         self._account: BinanceAccount | None = None
         self._requests: Requests | None = None
         self._command_number = 0
+        self._recollected = asyncio.Event()  # the session before this one was read, or there is none
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -166,6 +168,10 @@ class Engine:
             self._tasks.once(f"the markets of {source.venue}", self._watch(source))
         self._tasks.keep("the timer", self._tick, money_path=True)
         self._tasks.keep("the loop's watch", self._watch_lag)
+        if parent:
+            self._tasks.once("the recovery", self._recover(parent, halted), money_path=True)
+        else:
+            self._recollected.set()
         if self.recorder is not None:
             self._tasks.keep("the recording", self.recorder.run)
         if self._account is not None:
@@ -428,6 +434,14 @@ class Engine:
         source.start(self._tasks)
         self._tasks.keep(f"the clock of {source.venue}", partial(self.clocks.follow, source.rest))
 
+    async def _recover(self, parent: str, halted: str) -> None:
+        """What the session before this one left, before the venue's first word on the account."""
+        try:
+            found = await recover(self.folder, parent, halted)
+            self.process(msgspec.structs.replace(found, at=self.clock.now_ns()))
+        finally:
+            self._recollected.set()
+
     async def _run_account(self) -> None:
         """Load ccxt, ask what orders cost, then follow the private stream; failing starts over with back-off."""
         account, requests = self._account, self._requests
@@ -440,6 +454,7 @@ class Engine:
             gc.freeze()
             for instrument in instruments:
                 self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
+        await self._recollected.wait()
         await PrivateFeed(self.endpoints.ws, account, instruments, self.clock, self._emit).run()
 
     def _listed(self, symbol: str) -> Instrument | None:

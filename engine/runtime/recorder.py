@@ -128,6 +128,8 @@ class Recorder:
             return
         try:
             if closing is not None:
+                queue.keep(self._core.snapshot())  # what the next session recovers from without replaying
+            if closing is not None:
                 closing = msgspec.structs.replace(closing, inputs=queue.inputs, outputs=queue.outputs)
             queue.close(closing)
         except SessionError as problem:
