@@ -1,6 +1,7 @@
 """Recorded sessions at the command line: list, show, verify, and replay through the same core."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,24 +13,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from console.exits import Exit
+from engine import door
 from engine.config import Settings, state_dir
 from engine.errors import ConfigError, SessionError
 from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
+from engine.queue.retention import condense, due
 from engine.replay import Outcome, Replay
 
 ACTIONS = {
     "list": "the recorded sessions of the mode, oldest first (the default)",
     "show": "what is known of one session",
     "verify": "check every hash of one session; with --head against a hash that you kept",
+    "prune": "remove market data: of the sessions named, else of those beyond [queue] keep_days and keep_gb; asks, or --yes",
 }
 
 
-def run(settings: Settings, words: list[str], head: str) -> int:
-    """`barter-tui sessions [list | show SESSION | verify SESSION]`. Raises ConfigError and SessionError."""
+def run(settings: Settings, words: list[str], head: str, yes: bool = False) -> int:
+    """`barter-tui sessions [ACTION SESSION]`. Raises ConfigError and SessionError."""
     action, *names = words or ["list"]
     if action not in ACTIONS:
         raise ConfigError("command line", action, "sessions cannot do that", f"one of {', '.join(ACTIONS)}")
     wanted = 0 if action == "list" else 1
+    if action == "prune":
+        return _prune(settings, names, yes)
     if len(names) != wanted:
         expected = f"`sessions {action} SESSION`" if wanted else "`sessions list`"
         raise ConfigError("command line", " ".join(words), "the number of names is wrong", expected)
@@ -81,10 +87,10 @@ def _other_code(session: Session) -> str:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def _progress(total: int, doing: str = "replaying") -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
-        task = shown.add_task("replay", total=total)
+        task = shown.add_task(doing, total=total)
         yield lambda done: shown.update(task, completed=done)
 
 
@@ -103,7 +109,7 @@ def _list(folder: Path) -> int:
         table.add_row(*_row(path))
     wide = max(Console().width, 150) if not sys.stdout.isatty() else None
     Console(width=wide, highlight=False).print(table)
-    print(f"{len(paths)} in {folder / FOLDER}, {sum(map(size, paths)) / 1e6:,.1f} MB; none is ever removed by this program.")
+    print(f"{len(paths)} in {folder / FOLDER}, {sum(map(size, paths)) / 1e6:,.1f} MB.")
     return Exit.OK
 
 
@@ -111,14 +117,17 @@ def _row(path: Path) -> tuple[str, ...]:
     room = f"{size(path) / 1e6:.1f} MB"
     try:
         with Session(path) as session:
-            opening, closing = session.opening, session.closing
+            opening, closing, gone = session.opening, session.closing, session.condensed
             who = (opening.session, opening.mode.value, " ".join(symbol.partition("/")[0] for symbol in opening.symbols))
             started = _time(opening.started_ns)
             if closing is None:
-                return (*who, started, "-", f"{session.inputs:,}", "-", "-", room, "cut off, or still running")
+                count = session.inputs if gone is None else gone.inputs
+                end = "cut off, or still running" if gone is None else "cut off; market data removed"
+                return (*who, started, "-", f"{count:,}", "-", "-", room, end)
             span = _span(closing.ended_ns - opening.started_ns)
             pnl = f"{float(closing.pnl):+.2f}"
-            return (*who, started, span, f"{closing.inputs:,}", str(closing.fills), pnl, room, "in good order")
+            end = "in good order" if gone is None else "in good order; market data removed"
+            return (*who, started, span, f"{closing.inputs:,}", str(closing.fills), pnl, room, end)
     except SessionError as problem:
         return (session_name(path), "?", "?", "?", "?", "?", "?", "?", room, problem.problem)
 
@@ -132,12 +141,61 @@ def _show(session: Session) -> int:
             facts[name.removesuffix("_ns")] = _time(facts.pop(name))
     if closing is None:
         facts["end"] = "none: its engine was killed, or still runs"
+    if (gone := session.condensed) is not None:
+        facts["market data"] = f"removed {_time(gone.at_ns)}; its head was {gone.head}"
     for name, value in facts.items():
         print(f"{name:<9} {', '.join(value) if isinstance(value, tuple) else value if value != '' else '-'}")
     return Exit.OK
 
 
+def _prune(settings: Settings, names: list[str], yes: bool) -> int:
+    folder, limits, now = state_dir(settings), settings.queue, time.time_ns()
+    if names:
+        paths = [find(folder, name) for name in names]
+        if door.taken(folder) and paths[-1:] and recorded(folder)[-1] in paths:
+            raise SessionError(names[0], "an engine runs and writes the newest session: stop it first")
+    else:
+        own = session_name(recorded(folder)[-1]) if door.taken(folder) and recorded(folder) else ""
+        paths = due(folder, limits.keep_days, limits.keep_gb, now, own)
+    if not paths:
+        print(f"Nothing is due: keep_days is {limits.keep_days:g} and keep_gb {limits.keep_gb:g}.")
+        return Exit.OK
+    for path in paths:
+        print("  ".join(_row(path)[place] for place in (0, 3, 8, 9)))
+    question = f"Remove the market data of {len(paths)} sessions ({sum(map(size, paths)) / 1e6:,.1f} MB)? Money records stay."
+    if not yes and not (sys.stdin.isatty() and _agreed(f"{question} They cannot be replayed any more. [y/N] ")):
+        if not sys.stdin.isatty():
+            raise ConfigError("command line", "prune", "it asks, and there is no terminal to ask on", "--yes with it")
+        print("Nothing was removed.")
+        return Exit.OK
+    freed, problems = 0, []
+    with _progress(len(paths), "removing") as move:
+        for done, path in enumerate(paths, start=1):
+            try:
+                freed += condense(path, now)
+            except SessionError as problem:
+                problems.append(str(problem))
+            move(done)
+    print(f"{len(paths) - len(problems)} sessions lost their market data: {freed / 1e6:,.1f} MB are free.")
+    for text in problems:
+        print(f"barter-tui: left as it is: {text}", file=sys.stderr)
+    return Exit.DAMAGED if problems else Exit.OK
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
 def _verify(session: Session, head: str) -> int:
+    if (gone := session.condensed) is not None:
+        count = sum(1 for _ in session.kept())
+        print(f"verified: {count:,} kept records; market data were removed {_time(gone.at_ns)}, its head was {gone.head}")
+        if head and head.lower() != gone.head:
+            raise SessionError(str(session.path), f"it is not the session of that head: its own was {gone.head}")
+        return Exit.OK
     found = session.verify(head)
     print(f"verified: {found.chunks:,} chunks, {found.inputs:,} inputs, {found.outputs:,} outputs; head {found.head}")
     if not found.closed:

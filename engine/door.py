@@ -91,6 +91,21 @@ def peer_uid(connected: socket.socket) -> int | None:
     return None
 
 
+def taken(folder: Path) -> bool:
+    """Whether an engine runs with this state folder."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _lock(folder: Path) -> int:
     path = folder / LOCK
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -144,6 +144,14 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Whether an order is on the disk, safe from a loss of power, before it is sent; auto: in live only",
         ),
     ] = "auto"
+    keep_days: Annotated[
+        float,
+        Meta(ge=0, le=3650, description="Days that a session's market data are kept; its money records stay; 0: for good"),
+    ] = 30.0
+    keep_gb: Annotated[
+        float,
+        Meta(ge=0, le=10_000, description="GB for all sessions of a mode; the oldest lose their market data first; 0: any"),
+    ] = 5.0
 
 
 INDICATORS = 50  # entries at most

@@ -63,6 +63,16 @@ class Closing(msgspec.Struct, frozen=True):
     state: str = ""  # sha256 of the core's whole state: what changed nothing that left the core is found by it
 
 
+class Condensed(msgspec.Struct, frozen=True):
+    """What a session was before its market data were removed. `head` is its last hash then: see `Session.verify`."""
+
+    at_ns: int
+    head: str
+    chunks: int
+    inputs: int
+    outputs: int
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """Consecutive inputs of the core, the first of which is number `first` of the session, and the outputs of each."""
 

@@ -12,6 +12,7 @@ import sqlite3
 import struct
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,8 +20,8 @@ import msgspec
 import zstandard
 
 from engine.errors import SessionError
-from engine.events import Event, Input, encode, encode_into
-from engine.queue import KINDS, Chunk, Closing, Opening
+from engine.events import Event, Input, Output, encode, encode_into
+from engine.queue import KINDS, Chunk, Closing, Condensed, Opening
 
 SUFFIX = ".barter"
 FOLDER = "sessions"
@@ -44,9 +45,12 @@ CREATE TABLE chunks (
 CREATE INDEX states ON chunks (first) WHERE state != x'';
 CREATE TABLE ends (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
 """
+_KEPT = "CREATE TABLE kept (number INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL);"
+KEPT_A_CHUNK = 1_000
 # What a chunk's digest covers beside the one before it, its body and its state: `_Row` up to `raw_bytes`, and the body's length.
 _HEADER = struct.Struct(">QQQQqQQQ")
 _ARRAY = struct.Struct(">BI")  # msgpack's array 32
+_KEPT_BODY = msgspec.msgpack.Decoder(list[tuple[int, Input | None, list[Output]]])
 _BODY = msgspec.msgpack.Decoder(tuple[list[Input], list[msgspec.Raw], list[tuple[int, int]]])
 
 
@@ -230,6 +234,45 @@ class LocalQueue:
         self._sealed_bytes = 0
 
 
+def write_condensed(
+    session: "Session", verified: "Verified", now_ns: int, kept: Sequence[tuple[int, Event | None, Sequence[Event]]]
+) -> Path:
+    """A file beside the session's that holds `kept` alone (input number, input, outputs); it is on the disk when this returns."""
+    made = session.path.with_suffix(".condensing")
+    made.unlink(missing_ok=True)
+    packer = zstandard.ZstdCompressor(level=9)
+    try:
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(sqlite3.connect(made, isolation_level=None)) as store:
+            store.execute(f"PRAGMA application_id = {APPLICATION}")
+            store.execute(f"PRAGMA user_version = {SCHEMA}")
+            store.executescript(_TABLES + _KEPT)
+            store.execute("BEGIN")
+            told = Condensed(now_ns, verified.head, verified.chunks, verified.inputs, verified.outputs)
+            ends = {"opening": session.opening, "condensed": told, "closing": session.closing}
+            digest = b""
+            for name, value in ends.items():
+                if value is not None:
+                    body = msgspec.json.encode(value)
+                    digest = hashlib.sha256(digest + body).digest()
+                    store.execute("INSERT INTO ends VALUES (?, ?, ?)", (name, body, digest))
+            for number, place in enumerate(range(0, len(kept), KEPT_A_CHUNK)):
+                body = packer.compress(encode(kept[place : place + KEPT_A_CHUNK]))
+                digest = hashlib.sha256(digest + body).digest()
+                store.execute("INSERT INTO kept VALUES (?, ?, ?)", (number, body, digest))
+            store.execute("COMMIT")
+        for path in (made, made.parent):
+            place = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(place)
+            finally:
+                os.close(place)
+    except (OSError, sqlite3.Error) as problem:
+        made.unlink(missing_ok=True)
+        raise SessionError(str(session.path), f"its smaller file cannot be written ({_words(problem)})") from None
+    return made
+
+
 class Verified(msgspec.Struct, frozen=True):
     """What was read from the first byte to the last. `head` is the last hash: keep it elsewhere, and no alteration of the
     session can go unseen (`verify(head)`).
@@ -275,6 +318,32 @@ class Session:
         return self._end("closing", Closing) if found[0][0] else None
 
     @property
+    def condensed(self) -> Condensed | None:
+        """What it was before its market data were removed; None while it is whole."""
+        found = self._rows("SELECT count(*) FROM ends WHERE name = 'condensed'")
+        return self._end("condensed", Condensed) if found[0][0] else None
+
+    def kept(self) -> Iterator[tuple[int, Event | None, list[Event]]]:
+        """Of a condensed session: input numbers, inputs that were kept, and outputs; every hash is checked on the way."""
+        digest = b""
+        for name in ("opening", "condensed", "closing"):
+            for body, stored in self._rows("SELECT body, digest FROM ends WHERE name = ?", name):
+                digest = hashlib.sha256(digest + body).digest()
+                if digest != stored:
+                    raise self._wrong(f"its {name} is damaged or was altered")
+        for number, (place, body, stored) in enumerate(self._rows("SELECT number, body, digest FROM kept ORDER BY number")):
+            digest = hashlib.sha256(digest + body).digest()
+            if place != number or digest != stored:
+                raise self._wrong(f"part {number} of its kept records is missing, damaged or was altered")
+            try:
+                raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=CHUNK_LIMIT)
+                some = _KEPT_BODY.decode(raw)
+            except (zstandard.ZstdError, msgspec.MsgspecError) as problem:
+                raise self._wrong(f"part {number} of its kept records cannot be decoded ({problem})") from None
+            for at, event, outputs in some:
+                yield at, event, list(outputs)
+
+    @property
     def inputs(self) -> int:
         """How many are committed."""
         rows = self._rows("SELECT first + inputs FROM chunks ORDER BY number DESC LIMIT 1")
@@ -282,6 +351,9 @@ class Session:
 
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
         """From the chunk on that holds input `first`; each hash, number and count is checked on the way."""
+        if (gone := self.condensed) is not None:
+            day = datetime.fromtimestamp(gone.at_ns / 1e9, UTC).strftime("%Y-%m-%d")
+            raise self._wrong(f"its market data were removed on {day}, so it cannot be replayed; its money records are there")
         for row in self._chain(first):
             yield self._decoded(row)
 

@@ -57,6 +57,7 @@ from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
+from engine.runtime.tidying import tidy
 from engine.views import Answer, AnyPicture, Ask, StatusView, Watch
 
 log = logging.getLogger("barter.runtime")
@@ -174,6 +175,7 @@ class Engine:
             self._recollected.set()
         if self.recorder is not None:
             self._tasks.keep("the recording", self.recorder.run)
+            self._tasks.once("the removal of old market data", self._tidy())
         if self._account is not None:
             self._tasks.keep("the account", self._run_account, money_path=True)
         if self._arms_itself() and not halted:
@@ -433,6 +435,11 @@ class Engine:
             self.process(Alert(self.clock.now_ns(), Level.WARNING, text))
         source.start(self._tasks)
         self._tasks.keep(f"the clock of {source.venue}", partial(self.clocks.follow, source.rest))
+
+    async def _tidy(self) -> None:
+        told = await tidy(self.settings.queue, self.folder, self.session, self.clock.now_ns())
+        if told is not None:
+            self.process(msgspec.structs.replace(told, at=self.clock.now_ns()))
 
     async def _recover(self, parent: str, halted: str) -> None:
         """What the session before this one left, before the venue's first word on the account."""
