@@ -547,6 +547,7 @@ class Started(Event, frozen=True, array_like=True, gc=False):
     version: str
     halted: str = ""  # why the latch was found set, "" if it was not
     speed: float = 1.0  # of engine time against real time
+    account: str = ""  # which account at the venue: a hash over its API key, "" without one
 
 
 class Recovered(Event, frozen=True, array_like=True, gc=False):
@@ -557,6 +558,7 @@ class Recovered(Event, frozen=True, array_like=True, gc=False):
     cut_off: bool  # its engine was killed
     halted: str  # why trading was halted when this session started, "" if it was not
     problem: str = ""
+    account: str = ""  # of that session: see `Started`
 
 
 class Fault(Event, frozen=True, array_like=True, gc=False):

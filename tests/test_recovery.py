@@ -30,7 +30,7 @@ from engine.portfolio import Position
 from engine.queue.local import recorded, session_name
 from engine.runtime.recovery import read, recover
 from tests.factory import MARKET as ASTER
-from tests.factory import START, Desk, settings
+from tests.factory import START, Desk
 from tests.recordings import MARKET, desk, recording
 from tests.simulated import simulated, until
 
@@ -104,14 +104,18 @@ def test_a_restart_does_not_reset_the_days_loss() -> None:
     assert fresh.portfolio.day_equity == fresh.equity()
 
 
-def test_a_transfer_between_two_sessions_is_no_loss_and_a_new_demo_account_has_none() -> None:
+def test_a_transfer_between_two_sessions_is_no_loss() -> None:
     """The first session ended flat, 500 below the day's opening; the wallet that the venue tells now is 500 lower still."""
     event = left(orders=[], positions={}, plans={})
-    live = Desk(settings(engine={"mode": "live"}))
-    live.feed(event)
-    assert tell(live, positions=()).core.state.portfolio.day_equity == Decimal(10_500)
-    demo = tell(after(event), positions=()).core.state
-    assert demo.portfolio.day_equity == demo.equity()
+    assert tell(after(event), positions=()).core.state.portfolio.day_equity == Decimal(10_500)
+
+
+def test_nothing_is_carried_over_to_another_account() -> None:
+    """A demo whose venue ended with it begins with a new account; a live key may be another account's."""
+    made = tell(after(msgspec.structs.replace(left(), account="another")), positions=())
+    state = made.core.state
+    assert not state.orders and not state.portfolio.position(ASTER).quantity and state.portfolio.day_equity == state.equity()
+    assert not any(isinstance(one, Difference) for one in made.out)
 
 
 def test_a_flatten_goes_on_only_where_the_halt_is_still_latched() -> None:

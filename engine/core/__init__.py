@@ -312,6 +312,7 @@ class Core:
 
     def _started(self, event: e.Started, out: Out) -> None:
         self.state.session, self.state.recovering = event.session, bool(event.parent)
+        self.state.own_account = event.account
         # A network and a scheduler are not faster under `--speed`: these are 50 ms and 2 s of real time at least.
         self.state.bar_grace_ms = max(BAR_GRACE_MS, int(50 * event.speed))
         self.state.quiet_ms = max(QUIET_MS, int(QUIET_MS * event.speed))
@@ -322,7 +323,7 @@ class Core:
             trading.set_trading(self.state, Trading.OFF, "started", out)
 
     def _recovered(self, event: e.Recovered, out: Out) -> None:
-        recovery.recovered(self.state, self.settings, event, out)
+        recovery.recovered(self.state, event, out)
 
     def _fault(self, event: e.Fault, out: Out) -> None:
         self.state.counters.faults += 1

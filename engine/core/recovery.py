@@ -8,10 +8,9 @@ from decimal import Decimal
 import msgspec
 
 from engine.action import Plan
-from engine.config import Settings
 from engine.core.state import State
 from engine.core.trading import Out
-from engine.events import Alert, Level, Mode, OrderState, Recovered
+from engine.events import Alert, Level, OrderState, Recovered
 from engine.execution.orders import Order
 from engine.portfolio import Position
 
@@ -43,7 +42,7 @@ def recollection(state: State) -> Recollection:
     return Recollection(state.live_orders(), held, plans, portfolio.day, portfolio.day_equity, portfolio.wallet, state.flattening)
 
 
-def recovered(state: State, settings: Settings, event: Recovered, out: Out) -> None:
+def recovered(state: State, event: Recovered, out: Out) -> None:
     """Before the venue's first word on the account; entries wait for it."""
     state.recovering = False
     if event.problem:
@@ -52,8 +51,12 @@ def recovered(state: State, settings: Settings, event: Recovered, out: Out) -> N
         return
     known = msgspec.json.decode(event.facts, type=Recollection)
     portfolio = state.portfolio
-    # A restart does not reset the day's loss. A demo whose venue ended with it begins with a new account.
-    if not portfolio.known and known.day == event.at // DAY_NS and not (known.flat and settings.engine.mode is Mode.DEMO):
+    if event.account != state.own_account:  # of a demo whose venue ended with it, too
+        if not known.flat:
+            text = f"The session {event.parent} left positions or orders on another account: they are not watched here."
+            out.append(Alert(event.at, Level.INFO, text))
+        return
+    if not portfolio.known and known.day == event.at // DAY_NS:  # a restart does not reset the day's loss
         portfolio.day, portfolio.day_equity = known.day, known.day_equity
         state.wallet_before = known.wallet if known.flat else None
     if not portfolio.known:

@@ -140,6 +140,7 @@ class State(msgspec.Struct):
     private_lost_ms: int = 0
     entry_times: list[int] = []  # of the last minute
     command_ids: list[str] = []
+    own_account: str = ""  # see `Started.account`
     recovering: bool = False  # the session before this one is being read
     carried: bool = False  # positions were carried over from it, and the venue has not spoken yet
     wallet_before: Decimal | None = None  # at the end of a session that was flat: what differs now was transferred

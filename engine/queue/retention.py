@@ -126,7 +126,7 @@ def _condensed(path: Path) -> bool:
 def main() -> int:
     os.nice(NICENESS)
     folder, days, gigabytes, own, now_ns = sys.argv[1:6]
-    print(msgspec.json.encode(tidy(Path(folder), float(days), float(gigabytes), int(now_ns), own)).decode())
+    sys.stdout.buffer.write(msgspec.json.encode(tidy(Path(folder), float(days), float(gigabytes), int(now_ns), own)))
     return 0
 
 

@@ -135,7 +135,8 @@ class Engine:
         body = msgspec.json.encode(self.settings).decode()
         mode, speed = self.settings.engine.mode, self.clock.speed
         parent = self.recorder.open(self.session) if self.recorder is not None else ""
-        self.process(Started(self.clock.now_ns(), self.session, parent, mode, body, __version__, halted, speed))
+        account = self.credentials.account if self.credentials is not None else ""
+        self.process(Started(self.clock.now_ns(), self.session, parent, mode, body, __version__, halted, speed, account))
         if self.recorder is not None:
             self.recorder.report()
         for venue in self.settings.engine.venues:

@@ -41,7 +41,7 @@ def read(path: Path) -> Recovered:
             for event in chunk.inputs[max(place - chunk.first, 0) :]:
                 core.process_or_halt(event)
         facts = msgspec.json.encode(recollection(core.state)).decode()
-        return Recovered(0, session.opening.session, facts, session.closing is None, "")
+        return Recovered(0, session.opening.session, facts, session.closing is None, "", account=started.account)
 
 
 async def recover(folder: Path, parent: str, halted: str) -> Recovered:
@@ -76,9 +76,9 @@ async def recover(folder: Path, parent: str, halted: str) -> Recovered:
 def main() -> int:
     os.nice(NICENESS)
     try:
-        print(msgspec.json.encode(read(Path(sys.argv[1]))).decode())
+        sys.stdout.buffer.write(msgspec.json.encode(read(Path(sys.argv[1]))))
     except BarterError as problem:
-        print(getattr(problem, "problem", str(problem)), file=sys.stderr)
+        sys.stderr.write(f"{getattr(problem, 'problem', problem)}\n")
         return 1
     return 0
 
