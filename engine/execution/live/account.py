@@ -5,8 +5,8 @@ number (`outcome`). Its own throttler is off: it would add 200 ms to an order.
 """
 
 import asyncio
-import hashlib
 import contextvars
+import hashlib
 import importlib
 import logging
 import time
