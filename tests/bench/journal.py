@@ -1,19 +1,22 @@
 """The session's file: events a second appended, read and replayed, bytes an event, and what SIGKILL leaves.
 
-    python -m tests.bench.journal [--kills 100]
+    python -m tests.bench.journal [--kills 100] [--seek 10000000]
 
 Beside it stands the bare store: the same events, encoded in lists, compressed and put into SQLite, without numbers, hashes,
 outputs' counts and the protocol around them.
 """
 
 import argparse
+import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import zstandard
 
 from engine.config import create_aster_config
@@ -33,9 +36,11 @@ from engine.events import (
     encode,
     unpack_levels,
 )
-from engine.queue import Closing, Opening
+from engine.queue import Closing, Kind, Opening
 from engine.queue.local import LocalQueue, Session
 from engine.replay import Replay
+from engine.replay.player import Player
+from engine.runtime.recorder import STATE_EVERY
 from tests.bench.figures import machine, table
 from tests.bench.pipeline import MARKET, NAME, TICK_NS, best_cpu, decoder, instrument
 from tests.bench.recording import Frame, find, frames
@@ -149,10 +154,70 @@ def kills(count: int, folder: Path) -> None:
     )
 
 
+def long_session(recorded: list[Frame], folder: Path, events: int) -> Path:
+    """So many inputs and outputs: the recording over and over through one core, each round later than the one before."""
+    at = recorded[0].at
+    settings = create_aster_config(engine={"symbols": [MARKET]}, strategy={"timeframe": "1s"})
+    core, event = Core(settings), decoder(at)
+    path = folder / "0-bench1.barter"
+    queue = LocalQueue(path, opening(at))
+
+    def take(one: Event) -> None:
+        queue.append(one, core.process(one))
+
+    take(Started(at, "bench1", "", Mode.DEMO, msgspec.json.encode(settings).decode(), "0"))
+    for first in (instrument(at), *(Connected(at, "binance", route) for route in ("public", "market"))):
+        take(first)
+    span, kept, shift = recorded[-1].at - at + TICK_NS, 0, 0
+    while queue.inputs + queue.outputs < events:
+        for frame in recorded:
+            found = event(frame)
+            take(msgspec.structs.replace(found, at=found.at + shift))
+            if queue.inputs - kept >= STATE_EVERY and queue.keep(core.snapshot()):
+                kept = queue.inputs
+        shift += span
+    queue.close(Closing(at + shift, queue.inputs, queue.outputs, 0, 0, "0", "0", core.digest()))
+    return path
+
+
+def seeks(recorded: list[Frame], folder: Path, events: int, tries: int = 40) -> None:
+    path = long_session(recorded, folder, events)
+    dice = random.Random(3)
+    times: dict[str, list[float]] = {
+        "open": [],
+        "seek anywhere": [],
+        "seek 1,000 inputs back": [],
+        "find a time": [],
+        "next judgment": [],
+    }
+
+    def timed(name: str, work: Callable[[], object]) -> None:
+        began = time.perf_counter()
+        work()
+        times[name].append((time.perf_counter() - began) * 1e3)
+
+    with Session(path) as session:
+        inputs = session.inputs
+        for _ in range(tries):
+            timed("open", lambda: Player(session))
+        player = Player(session)
+        for _ in range(tries):
+            timed("seek anywhere", lambda: deque(player.seek(dice.randrange(inputs)), 0))
+            timed("seek 1,000 inputs back", lambda: deque(player.seek(player.position - 1_000), 0))
+            moment = dice.randrange(player.started_ns, player.ends_ns)
+            timed("find a time", lambda moment=moment: player.place_of(moment))
+            timed("next judgment", lambda: player.find(Kind.JUDGMENT))
+        whole = inputs + (session.closing.outputs if session.closing is not None else 0)
+    print(f"\na session of {whole:,} events ({inputs:,} inputs), {path.stat().st_size / 1e6:,.0f} MB, {tries} tries each; ms")
+    rows = [(name, *np.percentile(found, (50, 90, 100)).round(1)) for name, found in times.items()]
+    table(("", "p50", "p90", "most"), rows)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--passes", type=int, default=3)
+    options.add_argument("--seek", type=int, default=10_000_000, help="events of the session that is sought in; 0: none")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -162,6 +227,8 @@ def main() -> None:
         speeds(pairs, folder, chosen.passes)
         sizes(pairs, folder)
         kills(chosen.kills, folder)
+        if chosen.seek:
+            seeks(frames(recording), folder, chosen.seek)
 
 
 if __name__ == "__main__":
