@@ -29,7 +29,7 @@ COMMANDS = {
     "attach": "a screen on a running engine",
     "sessions": "what was recorded",
 }
-SESSIONS = "sessions [list | show SESSION | verify SESSION [--head HASH] | prune [SESSION ...] [--yes]]"
+SESSIONS = "sessions [list | show SESSION | verify SESSION [--head HASH] | pull SESSION | prune [SESSION ...] [--yes]]"
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 FASTEST = 1000.0

@@ -1,5 +1,6 @@
 """Recorded sessions at the command line: list, show, verify, and replay through the same core."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from console.exits import Exit
 from engine import door
 from engine.config import Settings, state_dir
 from engine.errors import ConfigError, SessionError
+from engine.queue.fluvio import topic_of
 from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
 from engine.queue.retention import condense, due
 from engine.replay import Outcome, Replay
@@ -24,6 +26,7 @@ ACTIONS = {
     "list": "the recorded sessions of the mode, oldest first (the default)",
     "show": "what is known of one session",
     "verify": "check every hash of one session; with --head against a hash that you kept",
+    "pull": "fetch one session from the Fluvio cluster at [queue] endpoint, and check every hash",
     "prune": "remove market data: of the sessions named, else of those beyond [queue] keep_days and keep_gb; asks, or --yes",
 }
 
@@ -36,6 +39,8 @@ def run(settings: Settings, words: list[str], head: str, yes: bool = False) -> i
     wanted = 0 if action == "list" else 1
     if action == "prune":
         return _prune(settings, names, yes)
+    if action == "pull" and len(names) == 1:
+        return _pull(settings, names[0])
     if len(names) != wanted:
         expected = f"`sessions {action} SESSION`" if wanted else "`sessions list`"
         raise ConfigError("command line", " ".join(words), "the number of names is wrong", expected)
@@ -180,6 +185,18 @@ def _prune(settings: Settings, names: list[str], yes: bool) -> int:
     for text in problems:
         print(f"barter-tui: left as it is: {text}", file=sys.stderr)
     return Exit.DAMAGED if problems else Exit.OK
+
+
+def _pull(settings: Settings, name: str) -> int:
+    """In a process of its own: the client of Fluvio can freeze one, or crash at its end."""
+    topic = topic_of(settings.engine.symbols)
+    words = ("pull", str(state_dir(settings)), settings.queue.endpoint, topic, name)
+    done = subprocess.run((sys.executable, "-m", "engine.queue.bridge", *words), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2] or f"the process that fetches it ended with code {done.returncode}"
+        raise SessionError(name, f"it was not fetched: {last}")
+    with Session(Path(done.stdout.strip())) as session:
+        return _verify(session, "")
 
 
 def _agreed(question: str) -> bool:

@@ -8,6 +8,7 @@ BarterError
 ├── CaptureError       a recording cannot be played
 ├── StateError         the state folder cannot be used
 ├── SessionError       a recorded session cannot be written, read or replayed
+├── QueueError         a Fluvio cluster cannot be reached, refused something or went silent
 ├── LinkError          a console and an engine do not come together
 ├── EngineStartError   the engine's process could not be started
 └── InvariantError     the program found itself in a state that may not exist: a bug, which halts
@@ -72,6 +73,14 @@ class SessionError(BarterError):
     def __init__(self, path: str, problem: str) -> None:
         self.path, self.problem = path, problem
         super().__init__(f"{path}: {problem}")
+
+
+class QueueError(BarterError):
+    """A Fluvio cluster cannot be reached, refused something or went silent. `place` says where, `problem` what."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        self.place, self.problem = place, problem
+        super().__init__(f"{place}: {problem}")
 
 
 class LinkError(BarterError):

@@ -227,6 +227,7 @@ async def test_a_crash_is_told_with_its_kind_and_whether_trading_must_stop(
         if runs == 1:
             raise KeyError("bug")
 
+    caplog.set_level(logging.ERROR, "barter")  # the command line of another test may have made it quieter
     told.tasks.keep("the timer", run, money_path=money_path)
     await until(lambda: runs == 2)
     await told.tasks.close()

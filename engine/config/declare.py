@@ -144,6 +144,19 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Whether an order is on the disk, safe from a loss of power, before it is sent; auto: in live only",
         ),
     ] = "auto"
+    backend: Annotated[
+        str,
+        Meta(
+            pattern="^(local|fluvio)$",
+            description="Where the journal goes: `local`: the state folder; `fluvio`: from there on to a Fluvio cluster too",
+        ),
+    ] = "local"
+    endpoint: Annotated[
+        str, Meta(pattern=r"^[^\s:]+:\d{1,5}$", description="The cluster's controller as host:port, with backend fluvio")
+    ] = "127.0.0.1:9003"
+    retention_hours: Annotated[
+        float, Meta(ge=1, le=87_600, description="How long the cluster keeps records, set when a topic is made")
+    ] = 168.0
     keep_days: Annotated[
         float,
         Meta(ge=0, le=3650, description="Days that a session's market data are kept; its money records stay; 0: for good"),

@@ -47,14 +47,14 @@ CREATE TABLE ends (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NU
 """
 _KEPT = "CREATE TABLE kept (number INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL);"
 KEPT_A_CHUNK = 1_000
-# What a chunk's digest covers beside the one before it, its body and its state: `_Row` up to `raw_bytes`, and the body's length.
+# What a chunk's digest covers beside the one before it, its body and its state: `Row` up to `raw_bytes`, and the body's length.
 _HEADER = struct.Struct(">QQQQqQQQ")
 _ARRAY = struct.Struct(">BI")  # msgpack's array 32
 _KEPT_BODY = msgspec.msgpack.Decoder(list[tuple[int, Input | None, list[Output]]])
 _BODY = msgspec.msgpack.Decoder(tuple[list[Input], list[msgspec.Raw], list[tuple[int, int]]])
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """A chunk as it is stored."""
 
     number: int
@@ -69,7 +69,7 @@ class _Row(NamedTuple):
     digest: bytes = b""
 
 
-def _chained(before: bytes, row: _Row) -> bytes:
+def _chained(before: bytes, row: Row) -> bytes:
     return hashlib.sha256(before + _HEADER.pack(*row[:7], len(row.body)) + row.body + row.state).digest()
 
 
@@ -86,7 +86,7 @@ class LocalQueue:
         self._in, self._out = bytearray(), bytearray()
         self._counts: list[tuple[int, int]] = []
         self._first = self._chunk_outputs = self._number = self._at = self._kinds = 0
-        self._sealed: deque[_Row] = deque()
+        self._sealed: deque[Row] = deque()
         self._sealed_bytes = 0
         self._packer = zstandard.ZstdCompressor(level=1)
         self._unflushed = True
@@ -208,7 +208,7 @@ class LocalQueue:
             )
         )
         body = self._packer.compress(raw)
-        row = _Row(self._number, self._first, inputs, self._chunk_outputs, self._at, self._kinds, len(raw), body, state)
+        row = Row(self._number, self._first, inputs, self._chunk_outputs, self._at, self._kinds, len(raw), body, state)
         self._digest = _chained(self._digest, row)
         self._sealed.append(row._replace(digest=self._digest))
         self._sealed_bytes += len(body) + len(state)
@@ -362,7 +362,7 @@ class Session:
         query = "SELECT number FROM chunks WHERE state != x'' AND first + inputs <= ? AND first <= ? ORDER BY first DESC LIMIT 1"
         if not (found := self._rows(query, wanted, wanted)):
             return None
-        row = _Row(*self._rows("SELECT * FROM chunks WHERE number = ?", found[0][0])[0])
+        row = Row(*self._rows("SELECT * FROM chunks WHERE number = ?", found[0][0])[0])
         before = self._rows("SELECT digest FROM chunks WHERE number = ?", row.number - 1) if row.number else ()
         digest = before[0][0] if before else self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0]
         where = f"chunk {row.number} (from input {row.first:,})"
@@ -372,7 +372,7 @@ class Session:
 
     def at(self, moment: int) -> int:
         """The number of the first input of the chunk that holds engine time `moment` (ns UTC); chunks are in order of time."""
-        low, high = 0, self._count()
+        low, high = 0, self.count
         while high - low > 1:  # the first of `low` is at or before the moment, or low is 0
             middle = (low + high) // 2
             found = self._rows("SELECT at FROM chunks WHERE number = ?", middle)
@@ -388,7 +388,7 @@ class Session:
         number, order, side = int(starts[0][0] or 0), "DESC" if back else "ASC", "<=" if back else ">="
         query = f"SELECT * FROM chunks WHERE number {side} ? AND kinds & ? ORDER BY number {order} LIMIT 1"
         while found := self._rows(query, number, kinds):
-            row = _Row(*found[0])
+            row = Row(*found[0])
             yield self._decoded(row)
             number = row.number + (-1 if back else 1)
 
@@ -396,8 +396,21 @@ class Session:
         """Engine time and kinds of each chunk that holds some of these."""
         return [(int(at), int(found)) for at, found in self._rows("SELECT at, kinds FROM chunks WHERE kinds & ?", kinds)]
 
-    def _count(self) -> int:
+    @property
+    def count(self) -> int:
+        """Chunks that are committed."""
         return int(self._rows("SELECT coalesce(max(number) + 1, 0) FROM chunks")[0][0])
+
+    def rows(self, number: int = 0) -> Iterator[Row]:
+        """Chunks as they are stored, from chunk `number` on; each hash is checked on the way."""
+        first = self._rows("SELECT first FROM chunks WHERE number = ?", number)
+        if first:
+            yield from self._chain(int(first[0][0]))
+
+    def end(self, name: str) -> tuple[bytes, bytes] | None:
+        """`opening` or `closing` as it is stored, with its hash."""
+        found = self._rows("SELECT body, digest FROM ends WHERE name = ?", name)
+        return (found[0][0], found[0][1]) if found else None
 
     async def follow(self, first: int = 0) -> AsyncIterator[Chunk]:
         """The same, then what comes, until the session is closed."""
@@ -439,7 +452,7 @@ class Session:
             raise self._wrong(f"it is not the session of that head: its own is {digest.hex()}")
         return Verified(chunks, inputs, outputs, digest.hex(), bool(ends))
 
-    def _chain(self, first: int) -> Iterator[_Row]:
+    def _chain(self, first: int) -> Iterator[Row]:
         starts = self._rows("SELECT max(number) FROM chunks WHERE first <= ?", first)
         number = int(starts[0][0] or 0)
         if number:
@@ -451,7 +464,7 @@ class Session:
             digest, expected = self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0], 0
         while rows := self._rows("SELECT * FROM chunks WHERE number >= ? ORDER BY number LIMIT 16", number):
             for found in rows:
-                row = _Row(*found)
+                row = Row(*found)
                 if (row.number, row.first) != (number, expected):
                     raise self._wrong(f"chunk {number} is missing, or begins with another input than {expected:,}")
                 if row.raw_bytes > CHUNK_LIMIT or _chained(digest, row) != row.digest:
@@ -459,7 +472,7 @@ class Session:
                 yield row
                 digest, number, expected = row.digest, number + 1, expected + row.inputs
 
-    def _decoded(self, row: _Row) -> Chunk:
+    def _decoded(self, row: Row) -> Chunk:
         where = f"chunk {row.number} (from input {row.first:,})"
         try:
             raw = zstandard.ZstdDecompressor().decompress(row.body, max_output_size=row.raw_bytes)
@@ -494,6 +507,32 @@ class Session:
 
     def _wrong(self, problem: str) -> SessionError:
         return SessionError(str(self.path), problem)
+
+
+def rebuild(path: Path, opening: tuple[bytes, bytes], rows: Sequence[Row], closing: tuple[bytes, bytes] | None) -> Verified:
+    """A session's file from what another holds; it stands there only when all of it is verified. Raises SessionError."""
+    made = path.with_suffix(".coming")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made.unlink(missing_ok=True)
+        os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with contextlib.closing(sqlite3.connect(made, isolation_level=None)) as store:
+            store.execute(f"PRAGMA application_id = {APPLICATION}")
+            store.execute(f"PRAGMA user_version = {SCHEMA}")
+            store.executescript(_TABLES)
+            store.execute("BEGIN")
+            ends = [("opening", *opening), *([("closing", *closing)] if closing is not None else [])]
+            store.executemany("INSERT INTO ends VALUES (?, ?, ?)", ends)
+            store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows))
+            store.execute("COMMIT")
+        with Session(made) as session:
+            verified = session.verify()
+        made.replace(path)
+    except (OSError, sqlite3.Error) as problem:
+        raise SessionError(str(path), f"the session cannot be written ({_words(problem)})") from None
+    finally:
+        made.unlink(missing_ok=True)
+    return verified
 
 
 def new_path(state_folder: Path, opening: Opening) -> Path:

@@ -50,6 +50,7 @@ from engine.runtime import latch
 from engine.runtime.catalog import Catalog
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
+from engine.runtime.forwarding import Forwarding
 from engine.runtime.recorder import Recorder
 from engine.runtime.recovery import recover
 from engine.runtime.requests import Requests
@@ -112,6 +113,8 @@ class Engine:
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
         self.outputs = 0
         self.recorder = Recorder(settings, self.folder, clock, self.core, self.process) if settings.queue.record else None
+        wanted = self.recorder is not None and settings.queue.backend == "fluvio"
+        self.forwarding = Forwarding(settings.queue, self.folder, clock, self.process) if wanted else None
         self._journal = journal
         self._p99s = (0.0, 0.0)
         self._charts = Charts()
@@ -177,6 +180,8 @@ class Engine:
         if self.recorder is not None:
             self._tasks.keep("the recording", self.recorder.run)
             self._tasks.once("the removal of old market data", self._tidy())
+        if self.forwarding is not None:
+            self.forwarding.start()
         if self._account is not None:
             self._tasks.keep("the account", self._run_account, money_path=True)
         if self._arms_itself() and not halted:
@@ -190,6 +195,8 @@ class Engine:
         await self._close_sources()
         if self.recorder is not None:
             self.recorder.close(self._closing())
+        if self.forwarding is not None:
+            await self.forwarding.close()
 
     def _closing(self) -> Closing:
         """What the session came to; the recorder counts the events."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.events import AccountSnapshot, Mode, Stance, Trading
+from engine.queue.bridge import Status
 from engine.runtime.recorder import Recorded
 from engine.runtime.stats import Percentiles
 
@@ -104,6 +105,10 @@ class Summary(msgspec.Struct, frozen=True):
             description="The session's file: inputs and outputs, compressed bytes, what was lost; null: `[queue] record` is off"
         ),
     ]
+    fluvio: Annotated[
+        Status | None,
+        Meta(description="The bridge to Fluvio: its state, chunks behind, records acknowledged, failures; null: not wanted"),
+    ]
     restarts: Annotated[int, Meta(description="Tasks that ended and were started again")]
     alerts: Annotated[int, Meta(description="Sentences told on stderr")]
 
@@ -168,6 +173,7 @@ def summarise(engine: "Engine") -> Summary:
         engine.latencies.summary(),
         dropped(engine),
         engine.recorder.figures() if engine.recorder is not None else None,
+        engine.forwarding.status if engine.forwarding is not None else None,
         engine.restarts,
         engine.alerts_seen,
     )
