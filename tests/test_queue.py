@@ -138,6 +138,17 @@ def test_a_kept_state_is_found_before_any_input_that_lies_behind_it(path: Path) 
         assert session.verify().inputs == 3000
 
 
+def test_keeping_a_state_holds_up_no_chunk(path: Path) -> None:
+    """What is sealed is written at once, so that nothing waits in memory for a commit that comes late."""
+    queue = LocalQueue(path, OPENING)
+    for number in range(3000):
+        queue.append(input_of(number), outputs_of(number))
+        if number % 700 == 699:
+            assert queue.keep(b"state")
+        assert not queue._sealed
+    queue.close(None)
+
+
 def test_a_state_is_not_kept_where_nothing_was_appended_since_the_last_chunk(path: Path) -> None:
     queue = LocalQueue(path, OPENING)
     assert not queue.keep(b"state")

@@ -135,8 +135,7 @@ class LocalQueue:
         self.inputs += 1
         if len(self._in) + len(self._out) >= CHUNK_BYTES:
             self._seal()
-            if len(self._sealed) == 1:  # else writing failed, and the next `commit` tries again: not every chunk
-                self._write()
+            self._write_first()
 
     def commit(self, *, durable: bool = False) -> None:
         """Raises SessionError when it could not be written; what waits is tried again next time."""
@@ -149,14 +148,19 @@ class LocalQueue:
             self._flush()
 
     def keep(self, state: bytes) -> bool:
-        """`state` is the core's after all that was appended: a replay can begin there. Written by the next `commit`.
+        """`state` is the core's after all that was appended: a replay can begin there.
 
         False when nothing was appended since the last chunk: there is none to keep it with.
         """
         if self.inputs == self._first:
             return False
         self._seal(self._packer.compress(state))
+        self._write_first()
         return True
+
+    def _write_first(self) -> None:
+        if len(self._sealed) == 1:  # else writing failed, and the next `commit` tries again: not every chunk
+            self._write()
 
     def checkpoint(self) -> None:
         """Move the log into the file, on a connection of its own: blocks for the disk, so call it from another thread."""

@@ -118,8 +118,11 @@ class Recorder:
         queue = self._queue
         if queue is None or self.problem or queue.inputs - self._kept_at < STATE_EVERY:
             return
-        if queue.keep(self._core.snapshot()):
-            self._kept_at = queue.inputs
+        try:
+            if queue.keep(self._core.snapshot()):
+                self._kept_at = queue.inputs
+        except SessionError as problem:
+            self._failed(problem)
 
     def close(self, closing: Closing | None) -> None:
         """End the recording; inputs that come later are not part of the session."""
