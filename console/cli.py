@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from console.actions import ACTIONS, help_text
 from console.exits import Exit
 from console.guard import guarded
 from engine import __version__
@@ -29,7 +30,7 @@ COMMANDS = {
     "attach": "a screen on a running engine",
     "sessions": "what was recorded",
 }
-SESSIONS = "sessions [list | show SESSION | verify SESSION [--head HASH] | pull SESSION | prune [SESSION ...] [--yes]]"
+SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 FASTEST = 1000.0
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "sessions":
                 from console import sessions
 
-                return sessions.run(settings, arguments.words, arguments.head, arguments.yes)
+                return sessions.run(settings, arguments.words, arguments.head, arguments.yes, arguments.to)
         return _replay(arguments, settings) if arguments.replay else _run(arguments, settings)
 
     return _told(work)
@@ -80,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "barter-tui",
         description="A terminal console for crypto perpetual contracts.",
-        epilog="exit codes:\n" + "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit),
+        epilog=f"sessions:\n{help_text()}\n\nexit codes:\n" + "\n".join(f"  {code.value:>3}  {code.meaning}" for code in Exit),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -97,6 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--loop", action="store_true", help="start a capture over when it ends")
     add("--replay", metavar="SESSION", help="play a recorded session; with --no-ui, compare every output; `latest`")
     add("--head", default="", metavar="HASH", help="with sessions verify: the hash that the session must have")
+    add("--to", type=Path, metavar="FILE", help="with sessions export: the file to write")
     add("--yes", action="store_true", help="with sessions prune: do not ask")
     add("--speed", type=_speed, default=1.0, metavar="N", help="run demo, or play a session, N times as fast as real time")
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")

@@ -13,25 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from console.actions import ACTIONS
 from console.exits import Exit
 from engine import door
 from engine.config import Settings, state_dir
 from engine.errors import ConfigError, SessionError
+from engine.queue.export import export
 from engine.queue.fluvio import topic_of
 from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
 from engine.queue.retention import condense, due
 from engine.replay import Outcome, Replay
 
-ACTIONS = {
-    "list": "the recorded sessions of the mode, oldest first (the default)",
-    "show": "what is known of one session",
-    "verify": "check every hash of one session; with --head against a hash that you kept",
-    "pull": "fetch one session from the Fluvio cluster at [queue] endpoint, and check every hash",
-    "prune": "remove market data: of the sessions named, else of those beyond [queue] keep_days and keep_gb; asks, or --yes",
-}
 
-
-def run(settings: Settings, words: list[str], head: str, yes: bool = False) -> int:
+def run(settings: Settings, words: list[str], head: str, yes: bool = False, to: Path | None = None) -> int:
     """`barter-tui sessions [ACTION SESSION]`. Raises ConfigError and SessionError."""
     action, *names = words or ["list"]
     if action not in ACTIONS:
@@ -49,7 +43,13 @@ def run(settings: Settings, words: list[str], head: str, yes: bool = False) -> i
     folder = state_dir(settings)
     if action == "list":
         return _list(folder)
+    if (action == "export") != (to is not None):
+        raise ConfigError(
+            "command line", "--to", "an export needs it, and nothing else does", "`sessions export SESSION --to FILE`"
+        )
     with Session(find(folder, names[0])) as session:
+        if to is not None:
+            return _export(session, to)
         return _show(session) if action == "show" else _verify(session, head)
 
 
@@ -197,6 +197,13 @@ def _pull(settings: Settings, name: str) -> int:
         raise SessionError(name, f"it was not fetched: {last}")
     with Session(Path(done.stdout.strip())) as session:
         return _verify(session, "")
+
+
+def _export(session: Session, to: Path) -> int:
+    with _progress(session.inputs, "exporting") as move:
+        count = export(session, to, move)
+    print(f"{count:,} events in {to}.")
+    return Exit.OK
 
 
 def _agreed(question: str) -> bool:

@@ -1,0 +1,67 @@
+"""A recorded session in, JSON lines out: one event a line, inputs and what followed from each, in order."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.errors import SessionError
+from engine.events import BookDelta, BookSnapshot, Event, decode_output, unpack_levels
+from engine.queue.local import Session
+
+Progress = Callable[[int], None]
+
+
+def lines(session: Session, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:
+    """Each event with its session, the number of its input, its direction (`in` or `out`) and type; of a condensed session
+    what it kept.
+
+    Prices and sizes are whole ticks and steps: the market's `Instrument` line says how large these are.
+    """
+    name = session.opening.session
+    for number, event, outputs in session.kept() if session.condensed is not None else _whole(session, progress):
+        if event is not None:
+            yield _line(name, number, "in", event)
+        for output in outputs:
+            yield _line(name, number, "out", output)
+
+
+def export(session: Session, to: Path, progress: Progress = lambda _: None) -> int:
+    """Write them; returns how many. The file stands there only when all of it is written. Raises SessionError."""
+    made, count = to.with_name(to.name + ".partial"), 0
+    try:
+        with made.open("xb") as file:
+            for line in lines(session, progress):
+                file.write(msgspec.json.encode(line) + b"\n")
+                count += 1
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(made, to)  # unlike a rename, it does not write over what is there
+    except FileExistsError as problem:
+        raise SessionError(str(problem.filename2 or problem.filename), "this file is there already") from None
+    except OSError as problem:
+        raise SessionError(str(to), f"it cannot be written ({problem.strerror})") from None
+    finally:
+        if count or made.exists():
+            with contextlib.suppress(OSError):
+                made.unlink()
+    return count
+
+
+def _whole(session: Session, progress: Progress) -> Iterator[tuple[int, Event | None, list[Event]]]:
+    for chunk in session.chunks():
+        for number, (event, raws) in enumerate(chunk.steps(), start=chunk.first):
+            yield number, event, [decode_output(raw) for raw in raws]
+        progress(chunk.first + len(chunk.inputs))
+
+
+def _line(session: str, number: int, direction: str, event: Event) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(event)
+    if isinstance(event, BookDelta | BookSnapshot):
+        for name in ("bids", "asks"):
+            flat = unpack_levels(fields[name])
+            fields[name] = list(zip(flat[::2], flat[1::2], strict=True))
+    return {"session": session, "number": number, "direction": direction, "type": type(event).__name__, "event": fields}
