@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -255,6 +256,22 @@ async def test_a_cluster_that_comes_late_and_goes_is_caught_up_with(folder: Path
             assert process.returncode is None
         assert (await pulled(cluster.endpoint, TOPIC, live, tmp_path / "else"))[0] == 0
         assert heads(tmp_path / "else") < heads(folder)
+
+
+async def test_a_damaged_session_holds_up_no_other_and_one_that_was_cut_off_is_done_with(folder: Path, tmp_path: Path) -> None:
+    (path,) = recorded(folder)
+    bad, cut = path.with_name("0000000000001-bad000.barter"), path.with_name("0000000000002-cut000.barter")
+    shutil.copy(path, bad)
+    with contextlib.closing(sqlite3.connect(bad)) as store, store:
+        store.execute("UPDATE chunks SET body = x'00' WHERE number = 1")
+    made = LocalQueue(cut, msgspec.structs.replace(OPENED, session="cut000", symbols=("ASTER/USDT:USDT",)))
+    made.append(input_of(0), outputs_of(0))
+    made.close(None)
+    async with standin() as cluster:
+        async with bridge(folder, cluster.endpoint) as (_, said):
+            await until(lambda: finished(folder, session_name(path)) and finished(folder, "cut000"))
+            await until(lambda: said[-1].left == 1 and said[-1].behind == 0)
+        assert (await pulled(cluster.endpoint, TOPIC, session_name(path), tmp_path / "else"))[0] == 0
 
 
 async def test_a_bridge_that_is_killed_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:

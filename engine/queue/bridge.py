@@ -34,13 +34,16 @@ class Sent(msgspec.Struct):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One line to the engine. `behind`: chunks of all sessions that are not acknowledged yet."""
+    """One line to the engine. `behind`: chunks of all sessions that are not acknowledged yet; `left`: sessions left out, since
+    they cannot be read.
+    """
 
     state: str  # connecting, up, failing
     behind: int
     sent: int  # records acknowledged since the start
     failures: int
     problem: str = ""
+    left: int = 0
 
 
 class Outbox:
@@ -59,18 +62,13 @@ class Outbox:
         fresh.write_bytes(msgspec.json.encode(self.sent))
         fresh.replace(self._file)
 
-    def due(self) -> Iterator[tuple[Session, Sent]]:
-        """Sessions that are not wholly sent, oldest first. One that cannot be read, or lost its market data, is left out."""
-        for path in recorded(self.folder):
+    def due(self) -> Iterator[tuple[Path, Sent, bool]]:
+        """Sessions that are not wholly sent, oldest first, and whether a newer one exists: then nobody writes it any more."""
+        paths = recorded(self.folder)
+        for path in paths:
             sent = self.sent.get(session_name(path), Sent())
-            if sent.closed:
-                continue
-            try:
-                with Session(path) as session:
-                    if session.condensed is None:
-                        yield session, sent
-            except SessionError:
-                continue
+            if not sent.closed:
+                yield path, sent, path is not paths[-1]
 
 
 class Bridge:
@@ -82,6 +80,7 @@ class Bridge:
         self._topics: set[str] = set()
         self.status = Status("connecting", 0, 0, 0)
         self._told: Status | None = None
+        self._left: set[Path] = set()  # that cannot be read: the others go on
 
     async def run(self) -> None:
         tried = 0
@@ -105,24 +104,38 @@ class Bridge:
             await cluster.connect()
             self._cluster, self._topics = cluster, set()
         moved, behind = False, 0
-        for session, sent in self._outbox.due():
-            name = session.opening.session
-            topic = topic_of(session.opening.symbols)
-            if topic not in self._topics:
-                await self._cluster.ensure(topic, self._retention_s)
-                self._topics.add(topic)
-            closing = session.end("closing")  # asked before the rows: nothing is written after it
-            values, after = self._batch(session, name, sent)
-            if not values and closing is not None:
-                values, after.closed = packed(name, CLOSING, closing), True
-            if values:
-                after.offset = await self._cluster.send(topic, name, values)
-                self._outbox.acknowledged(name, after)
-                self.status = msgspec.structs.replace(self.status, sent=self.status.sent + len(values))
-                moved = True
-            behind += session.count - after.chunks + (closing is not None and not after.closed)
-        self._tell(msgspec.structs.replace(self.status, state="up", behind=behind, problem=""))
+        for path, sent, ended in self._outbox.due():
+            if path in self._left:
+                continue
+            try:
+                with Session(path) as session:
+                    if session.condensed is None:
+                        some, more = await self._forward_one(self._cluster, session, sent, ended)
+                        moved, behind = moved or some, behind + more
+            except SessionError:
+                self._left.add(path)
+        self._tell(msgspec.structs.replace(self.status, state="up", behind=behind, problem="", left=len(self._left)))
         return moved
+
+    async def _forward_one(self, cluster: Cluster, session: Session, sent: Sent, ended: bool) -> tuple[bool, int]:
+        """Whether a batch was sent, and how many chunks are still to be."""
+        name = session.opening.session
+        topic = topic_of(session.opening.symbols)
+        if topic not in self._topics:
+            await cluster.ensure(topic, self._retention_s)
+            self._topics.add(topic)
+        closing = session.end("closing")  # asked before the rows: nothing is written after it
+        values, after = self._batch(session, name, sent)
+        if not values and closing is not None:
+            values, after.closed = packed(name, CLOSING, closing), True
+        elif not values and ended:
+            after.closed = True  # cut off: nothing will come of it any more
+            self._outbox.acknowledged(name, after)
+        if values:
+            after.offset = await cluster.send(topic, name, values)
+            self._outbox.acknowledged(name, after)
+            self.status = msgspec.structs.replace(self.status, sent=self.status.sent + len(values))
+        return bool(values), session.count - after.chunks + (closing is not None and not after.closed)
 
     def _batch(self, session: Session, name: str, sent: Sent) -> tuple[list[bytes], Sent]:
         values: list[bytes] = []
