@@ -8,7 +8,7 @@ import math
 
 import msgspec
 
-from engine.config import JudgeSettings, StrategySettings
+from engine.config import JudgmentSettings, StrategySettings
 from engine.events import Bias, Features, Side, Stance
 from engine.kernel import kernel
 
@@ -32,7 +32,7 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 
-def decide(features: Features, stance: Stance | None, position: int, at: int, judge: JudgeSettings, cooling: bool) -> Wish:
+def decide(features: Features, stance: Stance | None, position: int, at: int, judge: JudgmentSettings, cooling: bool) -> Wish:
     """What to do at a bar's close with `position` (signed steps)."""
     if stance is None or not stance.valid(at):
         return _nothing("there is no valid judgment")

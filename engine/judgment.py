@@ -6,7 +6,7 @@
 import math
 from typing import Protocol
 
-from engine.config import JudgeSettings
+from engine.config import JudgmentSettings
 from engine.events import Bias, Features, Stance
 
 NS_PER_MS = 1_000_000
@@ -22,7 +22,7 @@ class Judge(Protocol):
 class RuleJudge:
     """Weighs trend, momentum, stretch and the book; each voice is -1..1 and speaks in the rationale when it matters."""
 
-    def __init__(self, settings: JudgeSettings) -> None:
+    def __init__(self, settings: JudgmentSettings) -> None:
         self.settings = settings
 
     def judge(self, market: str, features: Features, at: int, timeframe_ms: int) -> Stance:

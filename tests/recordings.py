@@ -14,7 +14,7 @@ from engine.runtime import Endpoints, Engine
 from tests.simulated import KEY, SECRET, Simulated, simulated, until
 
 EAGER = {
-    "judge": {"every_bars": 1, "min_confidence": 0.0},
+    "judgment": {"every_bars": 1, "min_confidence": 0.0},
     "strategy": {"cooldown_bars": 0, "stop_atr": 1.0, "target_atr": 1.0},
 }
 MARKET = "binance:ASTER/USDT:USDT"

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from engine.action import KELLY, decide, plan, position_size, size
-from engine.config import JudgeSettings, StrategySettings
+from engine.config import JudgmentSettings, StrategySettings
 from engine.events import Bias, Features, Side, Stance
 
 NAN = math.nan
 RISING = Features(1.01, 1.0, 0.99, 1.005, 1.0, 60.0, 0.005, 0.004, 0.001, 1.0, 1.02, 0.98, 0.002, 1.0, 0.2, 1.01, 5.0, 4.0, 20.0)
 LONG = Stance("m", 0, 1_000, Bias.LONG, 0.8, 0.2, "why", "rules", 1.0)
-JUDGE = JudgeSettings()
+JUDGE = JudgmentSettings()
 
 
 def but(stance: Stance = LONG, **changes: object) -> Stance:

@@ -120,7 +120,7 @@ def test_a_whole_number_serves_where_a_fraction_is_declared(tmp_path: Path) -> N
         ("[risk]\nmax_leverage = nan", "risk.max_leverage", ("nan is out of range",)),
         ("[risk]\nmax_leverage = inf", "risk.max_leverage", ("inf is out of range", "finite")),
         ("[risk]\nmax_daily_loss = 1.1", "risk.max_daily_loss", ("1.1 is out of range", "above 0 and at most 1")),
-        ("[judge]\nlifetime_bars = 0", "judge.lifetime_bars", ("0 is out of range", "at least 1")),
+        ("[judgment]\nlifetime_bars = 0", "judgment.lifetime_bars", ("0 is out of range", "at least 1")),
         ("[venue]\nseed = 99999999999999999999", "venue.seed", ("out of range", "64 bits")),
         ('[engine]\nmode = "demmo"', "engine.mode", ('"demmo" is not one of its values', "one of demo, paper, testnet, live")),
         ('[engine]\narm_at_start = "maybe"', "engine.arm_at_start", ("one of auto, yes, no",)),

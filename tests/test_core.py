@@ -334,7 +334,7 @@ def answer(out: list[Event]) -> tuple[bool, str]:
 
 
 def test_a_vetoed_judgment_opens_nothing_until_the_next_one() -> None:
-    desk = Desk(settings(judge={"every_bars": 100})).open().arm()
+    desk = Desk(settings(judgment={"every_bars": 100})).open().arm()
     out: list[Event] = []
     while not of(out, Judged):
         out += desk.trend(1, 2, 6200 + desk.trade_id * 2)

@@ -36,7 +36,7 @@ from engine.events import (
 from engine.runtime import Endpoints, Engine, latch
 from tests.factory import settings
 
-EAGER = {"judge": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
+EAGER = {"judgment": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
 PATIENCE_S = 60.0
 
 

@@ -19,7 +19,7 @@ SYMBOL = "ASTER/USDT:USDT"
 QUICK = {
     "book": {"stale_after_ms": 1500, "snapshot_floor_ms": 100, "cross_check_s": 1.0},
     "venue": {"first_data_s": 3.0},
-    "judge": {"every_bars": 1, "min_confidence": 0.0, "max_risk_score": 1.0},
+    "judgment": {"every_bars": 1, "min_confidence": 0.0, "max_risk_score": 1.0},
     "strategy": {"cooldown_bars": 0},
     "risk": {"max_orders_per_minute": 1000, "max_spread_bps": 100.0},
 }

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from engine.config import JudgeSettings
+from engine.config import JudgmentSettings
 from engine.events import Bias, Features
 from engine.judgment import RuleJudge
 
@@ -15,7 +15,7 @@ RISING = Features(
 FALLING = Features(
     0.98, 0.99, 1.0, 0.988, 0.992, 38.0, -0.004, -0.003, -0.001, 0.99, 1.01, 0.97, 0.002, 1.5, -0.3, 0.9799, 6.0, 5.0, -25.0
 )
-JUDGE = RuleJudge(JudgeSettings(lifetime_bars=15))
+JUDGE = RuleJudge(JudgmentSettings(lifetime_bars=15))
 
 
 def stance(features: Features):  # type: ignore[no-untyped-def]

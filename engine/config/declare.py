@@ -85,7 +85,7 @@ class FeatureSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     momentum_bars: Annotated[int, Meta(ge=1, le=500, description="Bars in the momentum")] = 10
 
 
-class JudgeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JudgmentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How often an opinion is formed and what it takes to act on it."""
 
     every_bars: Annotated[int, Meta(ge=1, description="Closed bars between two judgments")] = 5
@@ -177,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     venue: VenueSettings = VenueSettings()
     book: BookSettings = BookSettings()
     features: FeatureSettings = FeatureSettings()
-    judge: JudgeSettings = JudgeSettings()
+    judgment: JudgmentSettings = JudgmentSettings()
     strategy: StrategySettings = StrategySettings()
     risk: RiskSettings = RiskSettings()
     queue: QueueSettings = QueueSettings()

@@ -33,7 +33,7 @@ class Core:
     def __init__(self, settings: Settings, state: State | None = None) -> None:
         self.settings = settings
         self.state = state or State()
-        self.judge = RuleJudge(settings.judge)
+        self.judge = RuleJudge(settings.judgment)
         self._handlers: dict[type[Event], Callable[[Any, Out], None]] = {
             e.Quote: self._quote,
             e.BookDelta: self._delta,

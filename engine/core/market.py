@@ -182,7 +182,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     held.bars_since_close += 1
     held.bars_to_judgment -= 1
     if held.bars_to_judgment <= 0:
-        held.bars_to_judgment = settings.judge.every_bars
+        held.bars_to_judgment = settings.judgment.every_bars
         held.stance, held.vetoed = judge.judge(bar.market, known, state.now, bar.timeframe_ms), False
         state.counters.judgments += 1
         out.append(Judged(state.now, held.stance))

@@ -112,7 +112,7 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
         return
     position = state.portfolio.position(market).quantity
     cooling = held.bars_since_close < settings.strategy.cooldown_bars
-    wish = action.decide(features, held.stance, position, state.now, settings.judge, cooling)
+    wish = action.decide(features, held.stance, position, state.now, settings.judgment, cooling)
     if wish.side is None:
         held.outcome = f"nothing: {wish.reason}"
     elif wish.leave:

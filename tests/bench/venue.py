@@ -21,7 +21,7 @@ MARKET_KINDS = ("depth", "bookTicker", "aggTrade", "markPrice")
 
 # Every bar is judged and every judgment acted on; stops are close enough to be reached.
 BUSY: dict[str, dict[str, object]] = {
-    "judge": {"every_bars": 1, "lifetime_bars": 2, "min_confidence": 0.0, "max_risk_score": 1.0},
+    "judgment": {"every_bars": 1, "lifetime_bars": 2, "min_confidence": 0.0, "max_risk_score": 1.0},
     "strategy": {"timeframe": "1s", "cooldown_bars": 0, "min_stop_bps": 2.0, "stop_atr": 1.0, "target_atr": 1.0},
     "risk": {"max_orders_per_minute": 10_000, "max_daily_loss": 1.0, "max_spread_bps": 100.0},
 }
