@@ -32,8 +32,18 @@ class Wish(msgspec.Struct, frozen=True):
 
 
 
-def decide(features: Features, stance: Stance | None, position: int, at: int, judge: JudgmentSettings, cooling: bool) -> Wish:
-    """What to do at a bar's close with `position` (signed steps)."""
+def decide(
+    features: Features,
+    stance: Stance | None,
+    position: int,
+    at: int,
+    judge: JudgmentSettings,
+    cooling: bool,
+    cost_bps: float = 0.0,
+) -> Wish:
+    """What to do at a bar's close with `position` (signed steps). `cost_bps` is what going in and out costs: a stance that says
+    how far the price will go must say more than `cost_factor` times that.
+    """
     if stance is None or not stance.valid(at):
         return _nothing("there is no valid judgment")
     if stance.bias is Bias.HOLD:
@@ -47,6 +57,11 @@ def decide(features: Features, stance: Stance | None, position: int, at: int, ju
         return _nothing(f"confidence {stance.confidence:.2f} is below {judge.min_confidence:g}")
     if stance.risk_score > judge.max_risk_score:
         return _nothing(f"risk {stance.risk_score:.2f} is above {judge.max_risk_score:g}")
+    if stance.target_price > 0.0:
+        move = abs(stance.target_price / stance.price - 1.0) * 10_000
+        if move < judge.cost_factor * cost_bps:
+            wanted = f"{judge.cost_factor:g} times the cost of {cost_bps:.1f}"
+            return _nothing(f"an expected move of {move:.1f} bps does not pay {wanted}")
     if cooling:
         return _nothing("a position was closed a moment ago")
     if math.isnan(features.ema_12) or math.isnan(features.atr_14):

@@ -124,6 +124,18 @@ class Action(StrEnum):
     SHUTDOWN = "shutdown"  # no new entries and entry orders cancelled, without latching a halt
 
 
+class ModelState(StrEnum):
+    """What the language model is doing, as the screen says it."""
+
+    OFF = "off"  # nothing answers at its address, or it is not wanted
+    STARTING = "starting"
+    LOADING = "loading"
+    READY = "ready"
+    THINKING = "thinking"
+    LATE = "late"  # an answer takes longer than most did
+    RULES = "rules"  # it failed too often: rules judge until it answers again
+
+
 class Level(StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -531,6 +543,7 @@ class Command(Event, frozen=True, array_like=True, gc=False):
     action: Action
     source: str = ""
     target: str = ""
+    note: str = ""  # why, in the operator's own words
 
 
 class Tick(Event, frozen=True, array_like=True, gc=False):
@@ -567,6 +580,74 @@ class Fault(Event, frozen=True, array_like=True, gc=False):
     part: str
     problem: str
     money_path: bool
+
+
+class ModelChanged(Event, frozen=True, array_like=True, gc=False):
+    """The model that is asked, or why none is. `by` is `model` or `shadow`; `digest` tells what exactly runs."""
+
+    by: str
+    state: ModelState
+    name: str
+    digest: str
+    version: str  # of the server
+    reason: str
+
+
+class Qualified(Event, frozen=True, array_like=True, gc=False):
+    """What mirrored synthetic markets said of a model: `answers` are its chances from the strongest rise to the strongest fall,
+    0 where it gave none that can be used.
+    """
+
+    by: str
+    digest: str
+    template: str
+    answers: tuple[int, ...]
+    cached: bool  # asked in an earlier session
+
+
+class TrackRecord(Event, frozen=True, array_like=True, gc=False):
+    """How a model's judgments turned out in earlier sessions, as the JSON of a `judgment.record.Record`."""
+
+    by: str
+    record: str
+
+
+class Answered(Event, frozen=True, array_like=True, gc=False):
+    """The part of an answer that decides, as the model wrote it; nothing in it is checked yet. Milliseconds are real ones
+    since it was asked.
+    """
+
+    market: str
+    question: str
+    by: str
+    text: str
+    digest: str
+    first_ms: int  # to its first word
+    decided_ms: int  # to the end of this part
+
+
+class AnswerDone(Event, frozen=True, array_like=True, gc=False):
+    """The whole answer, behind `Answered`. `reason`: `stop`, `length`, `cut` (the stream ended without saying so)."""
+
+    market: str
+    question: str
+    by: str
+    text: str
+    reason: str
+    prompt_tokens: int
+    answer_tokens: int
+    load_ms: int
+    total_ms: int
+
+
+class AnswerFailed(Event, frozen=True, array_like=True, gc=False):
+    """No usable answer. `kind` is a word of `judgment.FAILURES`, `reason` a sentence."""
+
+    market: str
+    question: str
+    by: str
+    kind: str
+    reason: str
 
 
 class JournalState(Event, frozen=True, array_like=True, gc=False):
@@ -698,6 +779,16 @@ class Stance(msgspec.Struct, frozen=True, gc=False):
     rationale: str
     source: str
     price: float  # quote units, when it was made
+    question: str = ""  # that it answers, "" of rules
+    action: str = ""  # open_long, open_short, close, increase, reduce, hold: what it comes to with the position held then
+    raw_chance: int = 0  # percent that the model gave, 0 of rules
+    chance_up: float = 0.5  # that the price is higher at `due_at`, after clamping and calibration
+    size_cap: float = 1.0  # the share of the usual size that it may move, 0: none
+    due_at: int = 0  # when it is scored (ns), 0 of rules
+    invalid_bps: float = 0.0  # an adverse move that ends it, 0: none
+    regime: str = ""
+    target_price: float = 0.0  # quote units, 0: none
+    stop_price: float = 0.0
 
     def valid(self, at: int) -> bool:
         """Whether it may still be acted on."""
@@ -706,6 +797,52 @@ class Stance(msgspec.Struct, frozen=True, gc=False):
 
 class Judged(Event, frozen=True, array_like=True, gc=False):
     stance: Stance
+
+
+class AskJudgment(Event, frozen=True, array_like=True, gc=False):
+    """Ask the model. `table` is the part of the prompt that changes, `template` names the part that does not."""
+
+    market: str
+    question: str
+    template: str
+    table: str
+
+
+class JudgmentDropped(Event, frozen=True, array_like=True, gc=False):
+    """An answer, or its absence, that nothing follows from; `kind` as in `AnswerFailed`."""
+
+    market: str
+    question: str
+    by: str
+    kind: str
+    reason: str
+
+
+class StanceEnded(Event, frozen=True, array_like=True, gc=False):
+    """A stance ended before its time, because of what the market did."""
+
+    market: str
+    question: str
+    reason: str
+
+
+class JudgmentScored(Event, frozen=True, array_like=True, gc=False):
+    """A judgment met its end: `up` is what happened, prices are quote units, `record` is the model's whole record then (JSON)."""
+
+    market: str
+    question: str
+    by: str
+    chance_up: float
+    price: float
+    end_price: float
+    up: bool
+    record: str
+
+
+class WarmModel(Event, frozen=True, array_like=True, gc=False):
+    """Ask the model for a sign of life; a `ModelChanged` answers."""
+
+    by: str
 
 
 class Decided(Event, frozen=True, array_like=True, gc=False):
@@ -717,6 +854,8 @@ class Decided(Event, frozen=True, array_like=True, gc=False):
     quantity: int
     approved: bool
     reason: str
+    judgment: str = ""  # the question behind it, "" where rules or a person are
+    mid: float = 0.0  # quote units, then
 
 
 class SendOrder(Event, frozen=True, array_like=True, gc=False):
@@ -862,6 +1001,12 @@ Input = (
     | JournalState
     | Recovered
     | Alert
+    | ModelChanged
+    | Qualified
+    | TrackRecord
+    | Answered
+    | AnswerDone
+    | AnswerFailed
 )
 Output = (
     TrustChanged
@@ -889,6 +1034,11 @@ Output = (
     | CommandDone
     | Alert
     | Difference
+    | AskJudgment
+    | JudgmentDropped
+    | StanceEnded
+    | JudgmentScored
+    | WarmModel
 )
 
 # How a shell hands an event to the core, with the monotonic time (ns) at which its bytes were read; True when something

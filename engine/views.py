@@ -17,17 +17,21 @@ from engine.events import (
     Filled,
     FundingPaid,
     Judged,
+    JudgmentDropped,
+    JudgmentScored,
     Mode,
+    ModelState,
     OrderChanged,
     Side,
     Stance,
+    StanceEnded,
     Trading,
     TradingChanged,
     Trust,
     TrustChanged,
 )
 
-PROTOCOL = 4  # raised by any change that an older console could misread
+PROTOCOL = 5  # raised by any change that an older console could misread
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
 
@@ -143,6 +147,50 @@ class JudgmentView(Picture, frozen=True, array_like=True):
     outcome: str  # a sentence: entered, refused because ..., waits for the bar ...
 
 
+class TrackView(msgspec.Struct, frozen=True, array_like=True):
+    """How a model's judgments turned out. Intervals are of 95 %, over judgments that do not overlap; gains in basis points a
+    judgment, after costs.
+    """
+
+    n: int
+    independent: int
+    hits: int
+    sided: int
+    hit_low: float
+    hit_high: float
+    brier: float
+    skill: float  # 1 - Brier / 0.25
+    skill_low: float
+    skill_high: float
+    brier_rules: float
+    gain: float
+    gain_rules: float
+    believed: float
+    buckets: tuple[tuple[int, int, float], ...]  # n, of them up, mean chance
+
+
+class ModelView(Picture, frozen=True, array_like=True):
+    """The language model behind the judgments of a market: how it is, what it writes, and how far it is believed."""
+
+    state: ModelState
+    name: str
+    digest: str
+    reason: str  # of its state, a sentence or ""
+    tier: str
+    size_cap: float
+    verdict: tuple[str, ...]  # why it is not qualified
+    questions: int
+    answers: int
+    dropped: tuple[tuple[str, int], ...]
+    problem: str  # the newest reason why no stance came of a question
+    rests_until: int  # engine time, ns; 0: it may be asked
+    usual_ms: int
+    track: TrackView | None
+    writing: str = ""  # of the rationale, as far as it is written
+    seconds: float = 0.0  # that it has been asked for
+    shadow: str = ""  # a sentence about the second model
+
+
 class PositionRow(msgspec.Struct, frozen=True, array_like=True):
     market: str
     quantity: str  # signed base units
@@ -186,9 +234,30 @@ class OrdersView(Picture, frozen=True, array_like=True):
 
 
 AnyPicture = (
-    StatusView | AccountView | LadderView | ChartView | ChartLiveView | IndicatorsView | JudgmentView | PositionsView | OrdersView
+    StatusView
+    | AccountView
+    | LadderView
+    | ChartView
+    | ChartLiveView
+    | IndicatorsView
+    | JudgmentView
+    | PositionsView
+    | OrdersView
+    | ModelView
 )
-AnyNews = Alert | Decided | Filled | FundingPaid | Judged | OrderChanged | TradingChanged | TrustChanged
+AnyNews = (
+    Alert
+    | Decided
+    | Filled
+    | FundingPaid
+    | Judged
+    | JudgmentDropped
+    | JudgmentScored
+    | OrderChanged
+    | StanceEnded
+    | TradingChanged
+    | TrustChanged
+)
 
 # --- the link's messages ---------------------------------------------------------------------------------------------------
 
@@ -245,6 +314,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     id: str
     action: Action
     target: str = ""
+    note: str = ""  # why, in the operator's own words
 
 
 class Leave(msgspec.Struct, frozen=True, tag=True):

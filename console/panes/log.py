@@ -19,10 +19,13 @@ from engine.events import (
     Filled,
     FundingPaid,
     Judged,
+    JudgmentDropped,
+    JudgmentScored,
     Level,
     OrderChanged,
     OrderState,
     Side,
+    StanceEnded,
     Trading,
     TradingChanged,
     Trust,
@@ -145,6 +148,16 @@ def line_of(news: AnyNews, desk: Desk) -> Line:
             name = show.market_name(stance.market, short=True)
             text = f"{name} {stance.bias.value.upper()} {stance.confidence:.0%} by {stance.source}: {stance.rationale}"
             return Line(news.at, Level.INFO, "judgment", text)
+        case JudgmentDropped():
+            stale = news.kind in ("stale", "superseded")
+            text = f"the {news.by}'s answer is not used ({news.kind}): {news.reason}"
+            return Line(news.at, Level.INFO if stale else Level.WARNING, "judgment", text, "muted")
+        case StanceEnded():
+            return Line(news.at, Level.INFO, "judgment", f"the judgment ended: {news.reason}")
+        case JudgmentScored():
+            moved = (news.end_price / news.price - 1.0) * 1e4
+            text = f"the {news.by} gave {news.chance_up:.0%} for a rise, and the price moved {moved:+.1f} bps"
+            return Line(news.at, Level.INFO, "judgment", text, "muted")
         case OrderChanged():
             bad = news.after in (OrderState.REJECTED, OrderState.UNKNOWN)
             text = _tail(f"{news.client_id[-8:]} {news.before.value} > {news.after.value}", news.reason)

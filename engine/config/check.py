@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from engine.config.declare import VENUES, Settings
 from engine.errors import ConfigError
+from engine.events import Mode
 
 Blame = Callable[..., tuple[str, str]]
 """Of several dotted keys, where the newest was set and which it is."""
@@ -28,6 +29,11 @@ def check(settings: Settings, blame: Blame) -> None:
     _check_address("venue.binance_rest", settings.venue.binance_rest, ("http", "https"), blame)
     _check_address("venue.binance_ws", settings.venue.binance_ws, ("ws", "wss"), blame)
     _check_address("venue.okx_rest", settings.venue.okx_rest, ("http", "https"), blame)
+    _check_address("judgment.host", settings.judgment.host, ("http", "https"), blame)
+    if settings.judgment.allow_unqualified and settings.engine.mode is not Mode.DEMO:
+        where, key = blame("judgment.allow_unqualified", "engine.mode")
+        problem = f"a model that failed its test is not traded in {settings.engine.mode.value}"
+        raise ConfigError(where, key, problem, "it in demo only")
     _check_address("venue.okx_ws", settings.venue.okx_ws, ("ws", "wss"), blame)
 
 

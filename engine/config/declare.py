@@ -92,6 +92,47 @@ class JudgmentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lifetime_bars: Annotated[int, Meta(ge=1, description="Bars for which a judgment is valid")] = 15
     min_confidence: Annotated[float, Meta(ge=0, le=1, description="Entries need at least this confidence")] = 0.55
     max_risk_score: Annotated[float, Meta(ge=0, le=1, description="Entries are refused above this risk score")] = 0.85
+    judge: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|rules|model|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$",
+            description="Who judges: `rules`, `model` (Ollama), `auto`: the model where one answers; or your own, `module:name`",
+        ),
+    ] = "auto"
+    fallback: Annotated[
+        str, Meta(pattern="^(rules|hold)$", description="Who judges where the model does not: the rules, or nobody (no entry)")
+    ] = "rules"
+    host: Annotated[str, Meta(description="Where Ollama listens")] = "http://127.0.0.1:11434"
+    model: Annotated[str, Meta(description="Ollama's name of the model; empty: the Mistral that is installed")] = ""
+    shadow: Annotated[str, Meta(description="A second model, asked the same on paper only; empty: none")] = ""
+    ask_every_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="Seconds between two questions; never below twice the usual answer's time")
+    ] = 30.0
+    deadline_s: Annotated[float, Meta(gt=0, le=600, description="Real seconds that an answer may take")] = 45.0
+    max_expiry_min: Annotated[float, Meta(gt=0, le=60, description="Minutes that a model's judgment is valid at most")] = 30.0
+    cost_factor: Annotated[
+        float, Meta(ge=1, le=100, description="A model's expected move must be this many times the cost of going in and out")
+    ] = 1.5
+    num_ctx: Annotated[int, Meta(ge=1024, le=32_768, description="Context of the model in tokens; a change loads it anew")] = 2048
+    num_thread: Annotated[
+        int, Meta(ge=0, le=256, description="Threads of the model; 0: a core less than there are; a change loads it anew")
+    ] = 0
+    keep_alive: Annotated[
+        str, Meta(pattern=r"^-?\d+(ms|s|m|h)?$", description="How long Ollama keeps the model loaded without a question")
+    ] = "30m"
+    allow_unqualified: Annotated[
+        bool, Meta(description="Trade on a model that failed the test of mirrored markets (demo only)")
+    ] = False
+    probation: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Scored judgments, not overlapping, before a model counts as known"),
+    ] = 50
+    probation_size: Annotated[
+        Fraction, Meta(description="Share of the usual size until then, and of a model without an edge")
+    ] = 0.1
+    hold_after: Annotated[
+        int, Meta(ge=1, le=100_000, description="Scored judgments after which a model that is worse than chance is not traded")
+    ] = 100
 
 
 class StrategySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,9 @@ from engine.config.declare import INDICATORS, Settings
 from engine.config.render import LIST, Key, sections
 from engine.errors import ConfigError
 
-RESERVED = frozenset({"BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET"})
+RESERVED = frozenset(
+    {"BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET", "BARTER_OLLAMA_HOST"}
+)
 """Variables that are ours and not settings: they are never read here, stored in `Settings` or repeated in a message."""
 
 _SECTIONS: dict[str, dict[str, Key]] = {name: {key.name: key for key in keys} for name, _, keys in sections()}

@@ -13,7 +13,7 @@ import msgspec
 
 from engine import events as e
 from engine.config import Settings
-from engine.core import account, market, protection, recovery, trading, watchlist
+from engine.core import account, judging, market, protection, recovery, trading, watchlist
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
@@ -72,6 +72,12 @@ class Core:
             e.Fault: self._fault,
             e.JournalState: self._journal_state,
             e.Alert: self._alert,
+            e.ModelChanged: self._model_changed,
+            e.Qualified: self._qualified,
+            e.TrackRecord: self._track_record,
+            e.Answered: self._answered,
+            e.AnswerDone: self._answer_done,
+            e.AnswerFailed: self._answer_failed,
         }
 
     def process(self, event: Event) -> Out:
@@ -292,6 +298,37 @@ class Core:
         if held is not None:
             protection.protect(self.state, self.settings, held, out)
 
+    # --- judges ------------------------------------------------------------------------------------------------------
+
+    def _model_changed(self, event: e.ModelChanged, out: Out) -> None:
+        judging.changed(self.state, self.settings, event, out)
+
+    def _qualified(self, event: e.Qualified, out: Out) -> None:
+        judging.qualified(self.state, self.settings, event, out)
+
+    def _track_record(self, event: e.TrackRecord, out: Out) -> None:
+        judging.remembered(self.state, event)
+
+    def _answered(self, event: e.Answered, out: Out) -> None:
+        if held := self._held(event.market):
+            judging.answered(self.state, self.settings, held, event, out)
+
+    def _answer_done(self, event: e.AnswerDone, out: Out) -> None:
+        if held := self._held(event.market):
+            judging.done(self.state, held, event)
+
+    def _answer_failed(self, event: e.AnswerFailed, out: Out) -> None:
+        judging.failed(self.state, event, out)
+
+    def _veto(self, name: str) -> str:
+        """End the current opinion; the next one is formed as usual. Returns why not."""
+        held = self.state.markets.get(name)
+        if held is None or held.stance is None or not held.stance.valid(self.state.now):
+            return "there is no valid judgment to veto"
+        judging.veto(held, self.state.now)
+        held.outcome = "nothing: the judgment was vetoed"
+        return ""
+
     # --- time and people --------------------------------------------------------------------------------------------
 
     def _tick(self, event: e.Tick, out: Out) -> None:
@@ -302,6 +339,8 @@ class Core:
             market.clock(state, self.settings, held, event.at, self.judge, out)
             market.ask_leverage(state, self.settings, held, out)
             protection.protect(state, self.settings, held, out)
+        if (traded := next(iter(state.markets.values()), None)) is not None:
+            judging.tick(state, self.settings, traded, out)
         account.look_ups(state, out)
         if state.trading is not Trading.ARMED:
             trading.cancel_entries(state, out)
@@ -312,7 +351,7 @@ class Core:
 
     def _started(self, event: e.Started, out: Out) -> None:
         self.state.session, self.state.recovering = event.session, bool(event.parent)
-        self.state.own_account = event.account
+        self.state.own_account, self.state.speed = event.account, event.speed
         # A network and a scheduler are not faster under `--speed`: these are 50 ms and 2 s of real time at least.
         self.state.bar_grace_ms = max(BAR_GRACE_MS, int(50 * event.speed))
         self.state.quiet_ms = max(QUIET_MS, int(QUIET_MS * event.speed))
@@ -376,7 +415,7 @@ class Core:
                 out.append(e.ReleaseHalt(event.at))
                 trading.set_trading(state, Trading.OFF, f"released by {who}", out)
             case Action.VETO:
-                return trading.veto(state, event.target)
+                return self._veto(event.target)
             case Action.CLOSE:
                 return trading.close(state, self.settings, event.target, who, out)
             case Action.CANCEL:

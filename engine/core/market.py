@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
-from engine.core import across, trading
+from engine.core import across, judging, trading
 from engine.core.state import OVERLAYS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
@@ -37,6 +37,7 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 MINUTE_MS = 60_000  # of the venue's own bars
 IN_BAND = frozenset({"okx"})  # venues whose streams begin books themselves
+FLOW_KEEPS = 0.99  # of what was before each trade: the newest hundred or so speak
 LAG_WEIGHT = 64  # a message counts for one part in so many
 ASK_AGAIN_NS = 60 * NS_PER_S  # history that has not come
 MEND_EVERY_NS = 10 * NS_PER_S
@@ -75,6 +76,8 @@ def traded(state: State, settings: Settings, held: MarketState, event: Trade, ju
     first = next(iter(held.bars.values()))
     if event.id > first.last_id:  # a connection that follows another one tells some again
         held.intensity.trade(event.venue_ms)
+        held.flow = held.flow * FLOW_KEEPS + event.side * event.size
+        held.flow_total = held.flow_total * FLOW_KEEPS + event.size
     if first.breaks(event):
         _mend(state, held, out)
     elif not first.started and state.now - held.history_asked_at > ASK_AGAIN_NS:
@@ -183,9 +186,10 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     held.bars_to_judgment -= 1
     if held.bars_to_judgment <= 0:
         held.bars_to_judgment = settings.judgment.every_bars
-        held.stance, held.vetoed = judge.judge(bar.market, known, state.now, bar.timeframe_ms), False
+        held.rules = judge.judge(bar.market, known, state.now, bar.timeframe_ms)
         state.counters.judgments += 1
-        out.append(Judged(state.now, held.stance))
+        out.append(Judged(state.now, held.rules))
+    judging.choose(settings, held, state.now)
     if next(iter(state.markets)) == bar.market:  # the first market is the one that is traded
         trading.consider(state, settings, held, out)
 

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable
 
 from engine.config import Settings
-from engine.core import across
+from engine.core import across, judging
 from engine.core.state import MarketState, State
-from engine.events import OrderKind, Purpose, Side, Trust
+from engine.events import Mode, ModelState, OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
+from engine.judgment.record import Record, believed, hit_interval, size_cap, skill_interval
 from engine.portfolio import Position
 from engine.processor import consolidated
 from engine.processor.features import imbalance
@@ -19,10 +20,12 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    ModelView,
     OrderRow,
     OrdersView,
     PositionRow,
     PositionsView,
+    TrackView,
     Watch,
 )
 
@@ -39,6 +42,8 @@ def pictures(
     found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
     held = state.markets.get(watch.market)
     if held is not None:
+        if (asked := model(state, settings, held)) is not None:
+            found.append(asked)
         found += [ladder(state, settings, held, watch.depth), judgment(held), indicators(held, watch.timeframe_ms)]
         if watch.timeframe_ms in held.bars:
             found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, held, watch.timeframe_ms)]
@@ -141,6 +146,61 @@ def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:
 
 def judgment(held: MarketState) -> JudgmentView:
     return JudgmentView(held.instrument.market, held.stance, held.vetoed, held.outcome)
+
+
+def model(state: State, settings: Settings, held: MarketState) -> ModelView | None:
+    """None where no model was ever heard of."""
+    judge = state.judges.get("model")
+    if judge is None:
+        return None
+    at = judging.tier(settings, judge)
+    resting = bool(judge.rests_until) and judge.state is ModelState.READY
+    shadow = state.judges.get("shadow")
+    second = ""
+    if shadow is not None:
+        known = shadow.record
+        score = f", Brier {known.brier / known.n:.3f} of {known.n}" if known is not None and known.n else ""
+        second = f"{shadow.name}: {shadow.state.value}, {shadow.answers} answers{score}"
+    return ModelView(
+        held.instrument.market,
+        ModelState.RULES if resting else judge.state,
+        judge.name,
+        judge.digest,
+        judge.problem if resting else judge.reason,
+        at.value,
+        size_cap(at, settings.judgment, settings.engine.mode is Mode.LIVE),
+        judge.verdict,
+        judge.questions,
+        judge.answers,
+        tuple(sorted(judge.dropped.items())),
+        judge.problem,
+        judge.rests_until,
+        sorted(judge.times_ms)[len(judge.times_ms) // 2] if judge.times_ms else 0,
+        _track(judge.record),
+        shadow=second,
+    )
+
+
+def _track(known: Record | None) -> TrackView | None:
+    if known is None or not known.n:
+        return None
+    low, high = skill_interval(known)
+    return TrackView(
+        known.n,
+        known.independent,
+        known.hits,
+        known.sided,
+        *hit_interval(known.hits, known.sided),
+        known.brier / known.n,
+        1.0 - known.brier / known.n / 0.25,
+        low / 0.25,
+        high / 0.25,
+        known.brier_rules / known.n,
+        known.gain / known.n,
+        known.gain_rules / known.n,
+        believed(known),
+        tuple((tally.n, tally.ups, tally.chances / tally.n if tally.n else 0.0) for tally in known.buckets),
+    )
 
 
 def guards(state: State, market: str) -> dict[str, Order]:

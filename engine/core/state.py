@@ -1,12 +1,27 @@
 """All that the core knows, as one tree of structs: encode it and it is a snapshot, decode it and the core goes on."""
 
+import math
 from decimal import Decimal
 
 import msgspec
 
 from engine.action import Plan
-from engine.events import Features, Funding, IndicatorValues, Instrument, Liquidation, Mark, OrderState, Side, Stance, Trading
+from engine.events import (
+    Features,
+    Funding,
+    IndicatorValues,
+    Instrument,
+    Liquidation,
+    Mark,
+    ModelState,
+    OrderState,
+    Side,
+    Stance,
+    Trading,
+)
 from engine.execution.orders import Order
+from engine.judgment.record import Record
+from engine.judgment.stance import Question, Scoring
 from engine.portfolio import Portfolio
 from engine.processor.features import Intensity
 from engine.processor.indicators import Indicators
@@ -36,7 +51,15 @@ class MarketState(msgspec.Struct):
     intensity: Intensity
     mark: Mark | None = None
     features: dict[int, Features] = {}
-    stance: Stance | None = None
+    stance: Stance | None = None  # in force, or the last that was
+    rules: Stance | None = None  # the newest of each judge
+    model: Stance | None = None
+    asked_at: int = 0
+    asked_volatility: float = math.nan  # of the question behind `model`
+    questions: dict[str, Question] = {}  # the newest
+    scoring: list[Scoring] = []
+    flow: float = 0.0  # sizes of the newest trades by their aggressor's side, exponentially weighted
+    flow_total: float = 0.0
     vetoed: bool = False
     outcome: str = ""  # what the rules did with the stance at the newest bar
     overlays: dict[int, list[Overlay]] = {}
@@ -83,6 +106,35 @@ class MarketState(msgspec.Struct):
         return None
 
 
+class JudgeState(msgspec.Struct):
+    """A judge that answers in its own time, as far as the core knows it."""
+
+    state: ModelState = ModelState.OFF
+    name: str = ""
+    digest: str = ""
+    version: str = ""
+    reason: str = ""
+    asked_first: bool = False  # mirrored markets, or it need not be
+    qualified: bool = False
+    verdict: tuple[str, ...] = ()  # why not
+    record: Record | None = None
+    questions: int = 0
+    answers: int = 0
+    unfinished: int = 0  # answers whose sentence was cut
+    dropped: dict[str, int] = {}  # by kind of failure
+    problem: str = ""  # the newest
+    failures: int = 0  # in succession
+    rest_ns: int = 0
+    rests: int = 0
+    rests_until: int = 0  # engine time, 0: it may be asked
+    warming: bool = False
+    times_ms: list[int] = []
+    taken: list[str] = []  # questions that were answered
+    chances: list[tuple[int, float]] = []  # its own, and the rules'
+    last_words: tuple[int, int, int, str] | None = None
+    repeated: int = 0
+
+
 class Counters(msgspec.Struct):
     """What happened how often; everything dropped, refused or odd has its own number."""
 
@@ -118,6 +170,8 @@ class Counters(msgspec.Struct):
 class State(msgspec.Struct):
     session: str = ""
     now: int = 0
+    speed: float = 1.0
+    judges: dict[str, JudgeState] = {}  # `model` and `shadow`, once heard of
     bar_grace_ms: int = BAR_GRACE_MS
     quiet_ms: int = QUIET_MS
     trading: Trading = Trading.OFF

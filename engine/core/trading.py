@@ -2,8 +2,6 @@
 
 import math
 
-import msgspec
-
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
 from engine.core import across
@@ -80,6 +78,16 @@ def context(state: State, settings: Settings, held: MarketState) -> risk.Context
     )
 
 
+def cost_bps(state: State, held: MarketState) -> float:
+    """Of going in and out at market: two commissions and the spread."""
+    _, taker = state.portfolio.fee_rates.get(held.instrument.market, (0, 0))
+    book = held.book
+    spread = (
+        (book.best_ask - book.best_bid) / (book.best_ask + book.best_bid) * 20_000 if book.best_bid and book.best_ask else 0.0
+    )
+    return 2e4 * float(taker) + spread
+
+
 def not_ready(state: State, held: MarketState) -> str:
     """Why the account cannot be traded on yet, "" when it can."""
     if state.account and held.venue != state.account:
@@ -112,7 +120,7 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
         return
     position = state.portfolio.position(market).quantity
     cooling = held.bars_since_close < settings.strategy.cooldown_bars
-    wish = action.decide(features, held.stance, position, state.now, settings.judgment, cooling)
+    wish = action.decide(features, held.stance, position, state.now, settings.judgment, cooling, cost_bps(state, held))
     if wish.side is None:
         held.outcome = f"nothing: {wish.reason}"
     elif wish.leave:
@@ -127,8 +135,9 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
     look = context(state, settings, held)
     expected = book.best_ask if side is Side.BUY else book.best_bid
     planned = action.plan(look.price, atr, settings.strategy)
-    confidence = held.stance.confidence if held.stance else 0.0
-    wanted = action.size(settings.strategy, look.equity, look.price, planned, confidence)
+    stance = held.stance
+    confidence, cap = (stance.confidence, stance.size_cap) if stance is not None else (0.0, 1.0)
+    wanted = action.size(settings.strategy, look.equity, look.price, planned, confidence) * min(cap, 1.0)
     # The gate measures the loss from the price to the stop's tick, so room is asked for that distance.
     stop = expected - side * max(math.floor(planned.stop_distance / look.tick), 1)
     distance = max(abs(look.price - stop * look.tick), look.tick)
@@ -163,7 +172,13 @@ def gate(
     verdict = risk.approve(intent, look, settings.risk)
     approved = isinstance(verdict, risk.Approved)
     reason = intent.reason if isinstance(verdict, risk.Approved) else verdict.reason
-    out.append(Decided(state.now, intent.market, intent.purpose, intent.side, intent.quantity, approved, reason))
+    stance = held.stance if intent.purpose is Purpose.ENTRY else None
+    judgment = stance.question if stance is not None else ""
+    mid = look.price if look.spread_bps < math.inf else 0.0
+    decided = Decided(
+        state.now, intent.market, intent.purpose, intent.side, intent.quantity, approved, reason, judgment, round(mid, 12)
+    )
+    out.append(decided)
     if intent.purpose in (Purpose.ENTRY, Purpose.EXIT):
         held.outcome = f"{intent.purpose.value} {'sent' if approved else 'refused'}: {reason}"
     if isinstance(verdict, risk.Approved):
@@ -245,16 +260,6 @@ def cancel_one(state: State, client_id: str, out: Out) -> str:
     if order.purpose is Purpose.STOP and state.portfolio.position(order.market).quantity:
         return "the stop protects the position; close the position instead"
     cancel(state, order, out)
-    return ""
-
-
-def veto(state: State, market: str) -> str:
-    """End the current opinion; the next one is formed as usual. Returns why not."""
-    held = state.markets.get(market)
-    if held is None or held.stance is None or not held.stance.valid(state.now):
-        return "there is no valid judgment to veto"
-    held.stance, held.vetoed = msgspec.structs.replace(held.stance, expires_at=state.now), True
-    held.outcome = "nothing: the judgment was vetoed"
     return ""
 
 

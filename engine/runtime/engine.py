@@ -27,6 +27,7 @@ from engine.events import (
     AccountSnapshot,
     Action,
     Alert,
+    AskJudgment,
     Bar,
     BarClosed,
     Command,
@@ -34,6 +35,7 @@ from engine.events import (
     Event,
     Fault,
     Instrument,
+    JudgmentScored,
     LatchHalt,
     Level,
     Mode,
@@ -43,6 +45,7 @@ from engine.events import (
     SendOrder,
     Started,
     Tick,
+    WarmModel,
 )
 from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
 from engine.queue import Closing
@@ -51,6 +54,7 @@ from engine.runtime.catalog import Catalog
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
 from engine.runtime.forwarding import Forwarding
+from engine.runtime.judges import Judges
 from engine.runtime.recorder import Recorder
 from engine.runtime.recovery import recover
 from engine.runtime.requests import Requests
@@ -59,10 +63,11 @@ from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
 from engine.runtime.tidying import tidy
-from engine.views import Answer, AnyPicture, Ask, StatusView, Watch
+from engine.views import Answer, AnyPicture, Ask, ModelView, StatusView, Watch
 
 log = logging.getLogger("barter.runtime")
 ALERTS_KEPT = 200
+NOTE_LENGTH = 500
 SETTLE_S = 5.0  # how long the end waits for cancels and fills
 LAG_BEAT_S = 0.02
 FIGURES_EVERY = 50  # beats
@@ -115,6 +120,7 @@ class Engine:
         self.recorder = Recorder(settings, self.folder, clock, self.core, self.process) if settings.queue.record else None
         wanted = self.recorder is not None and settings.queue.backend == "fluvio"
         self.forwarding = Forwarding(settings.queue, self.folder, clock, self.process) if wanted else None
+        self.judges = Judges(settings, self.folder, clock, self._emit, endpoints.simulated)
         self._journal = journal
         self._p99s = (0.0, 0.0)
         self._charts = Charts()
@@ -180,6 +186,7 @@ class Engine:
         if self.recorder is not None:
             self._tasks.keep("the recording", self.recorder.run)
             self._tasks.once("the removal of old market data", self._tidy())
+        self.judges.start(self._tasks)
         if self.forwarding is not None:
             self.forwarding.start()
         if self._account is not None:
@@ -190,6 +197,7 @@ class Engine:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._tasks.close()
+        self.judges.close()
         if self._account is not None:
             await self._account.close()
         await self._close_sources()
@@ -269,7 +277,15 @@ class Engine:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         """What a console that watches `watch` should see now."""
-        return [self._status(watch), *pictures(self.state, self.settings, watch, self._charts.of)]
+        found = pictures(self.state, self.settings, watch, self._charts.of)
+        return [self._status(watch), *(self._writing(one) if isinstance(one, ModelView) else one for one in found)]
+
+    def _writing(self, view: ModelView) -> ModelView:
+        """With what only this process knows: the words that the model writes now."""
+        text, seconds, state = self.judges.writing()
+        if state is None:
+            return view
+        return msgspec.structs.replace(view, state=state, writing=text, seconds=round(seconds, 1))
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` with each output of the core, at once; the function returned ends that."""
@@ -280,7 +296,7 @@ class Engine:
         """A console's command. The core acts on an id once; a repeated one is answered as taken."""
         done: list[CommandDone] = []
         end = self.listen(lambda output: done.append(output) if isinstance(output, CommandDone) else None)
-        self.process(Command(self.clock.now_ns(), ask.id, ask.action, "the console", ask.target))
+        self.process(Command(self.clock.now_ns(), ask.id, ask.action, "the console", ask.target, ask.note[:NOTE_LENGTH]))
         end()
         if not done:
             return Answer(ask.id, True, "done before")
@@ -358,6 +374,12 @@ class Engine:
                     troubles += self._unlatch()
                 case SendOrder() if output in refused:
                     pass
+                case AskJudgment():
+                    self.judges.ask(output)
+                case WarmModel():
+                    self.judges.warm(output.by)
+                case JudgmentScored():
+                    self.judges.scored(output)
                 case _ if requests is not None:
                     urgent |= requests.carry_out(output, read_ns, before, after)
         for order in refused:

@@ -1,4 +1,4 @@
-"""Features in, a stance out: an opinion with a confidence, an end and a sentence that says why.
+"""Features in, a stance out, by plain rules: weighs trend, momentum, stretch and the book.
 
 `RuleJudge` is the opinion of plain rules; it is always there, so that trading never waits for a model.
 """
