@@ -333,8 +333,8 @@ class Console(App[Parting], inherit_bindings=False):
         self.say(f"Press {name} again within {AGAIN_WITHIN_S:.0f} s to {what}.", "warning")
         return False
 
-    def prepare(self, action: Action, target: str = "") -> Ask:
-        return Ask(fresh_id(), action, target)
+    def prepare(self, action: Action, target: str = "", note: str = "") -> Ask:
+        return Ask(fresh_id(), action, target, note)
 
     async def ask(self, action: Action, target: str = "") -> bool:
         return await self.send(self.prepare(action, target))
@@ -383,9 +383,13 @@ class Console(App[Parting], inherit_bindings=False):
             place = lengths.index(desk.timeframe_ms) if desk.timeframe_ms in lengths else -1
             desk.timeframe_ms = lengths[(place + timeframe_step) % len(lengths)]
         self.paint_soon()
+        await self.tell_watched()
+
+    async def tell_watched(self, order: str = "") -> None:
+        """Tell the engine what is looked at; with `order`, the trace of that order too."""
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
-                await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH))
+                await self.link.send(Watch(self.desk.market, self.desk.timeframe_ms, DEPTH, order))
         except Exception as error:
             log.warning("the engine was not told what is watched", exc_info=error)
 

@@ -29,7 +29,10 @@ COMMANDS = {
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine",
     "sessions": "what was recorded",
+    "model": "fetch a language model into Ollama: model pull [NAME]",
+    "doctor": "what this machine has and lacks, and the commands that mend it",
 }
+MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -44,13 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
-        if arguments.words and arguments.command != "sessions":
+        if arguments.words and arguments.command not in MANY_WORDS:
             raise ConfigError("command line", arguments.words[0], f"{arguments.command} takes nothing more", "it alone")
         if arguments.head and arguments.command != "sessions":
             raise ConfigError("command line", "--head", "only a verification uses it", SESSIONS)
         match arguments.command:
             case "release":
                 return _release(settings)
+            case "doctor":
+                from console import doctor
+
+                return doctor.run(settings)
+            case "model":
+                return _model(settings, arguments.words)
             case "sessions":
                 from console import sessions
 
@@ -91,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
         choices=list(COMMANDS),
         help="; ".join(f"{name}: {what}" for name, what in COMMANDS.items()),
     )
-    add("words", nargs="*", metavar="...", help="what a command takes: " + SESSIONS)
+    add("words", nargs="*", metavar="...", help=f"what a command takes: {SESSIONS}; model pull [NAME]")
     add("--version", action="version", version=f"barter-tui {__version__}")
     add("--mode", choices=[mode.value for mode in Mode], help="what the prices and the orders are (default: demo)")
     add("--capture", type=Path, metavar="FILE", help="play a recording through the simulated venue instead of its own order flow")
@@ -162,6 +171,14 @@ def _release(settings: Settings) -> int:
     else:
         print(f"Nothing to release: trading in {mode} is not halted.")
     return Exit.OK
+
+
+def _model(settings: Settings, words: Sequence[str]) -> int:
+    from console import pull
+
+    if not words or words[0] != "pull" or len(words) > 2:
+        raise ConfigError("command line", " ".join(words), "that is nothing to do with a model", pull.USAGE)
+    return pull.run(settings, words[1] if len(words) > 1 else "")
 
 
 def _replay(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -43,6 +43,7 @@ KEYS: tuple[Key, ...] = (
     Key("disarm", "d", "disarm", "disarm", "No new entries; entry orders are cancelled, stops stay", "trading", bar=5),
     Key("release", "r", "release", "release", "End a halt on purpose; trading is off after it", "trading", True, bar=12),
     Key("veto", "v", "veto", "veto", "End the current judgment of this market now", "trading", bar=6),
+    Key("veto_why", "V", "veto_why", "veto saying why", "The same, with a note that the journal keeps", "trading"),
     Key("close", "c", "close", "close", "Close a position at the market, reduce-only: the selected one in positions, else "
         "this market's", "trading", True, bar=7),
     Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",
@@ -77,6 +78,9 @@ KEYS: tuple[Key, ...] = (
         ("page_left", "pageup", "page_left", "page older", "Half a page of bars older"),
         ("page_right", "pagedown", "page_right", "page newer", "Half a page of bars newer"),
         ("newest", "end", "newest", "newest", "Back to the newest bar, and follow it"),
+    )),
+    *_of("orders", (
+        ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
     )),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),

@@ -233,6 +233,15 @@ class OrdersView(Picture, frozen=True, array_like=True):
     finished: tuple[OrderRow, ...]
 
 
+class TraceView(Picture, frozen=True, array_like=True):
+    """One order's chain, from the question to the money: what each step is called, when (engine time, 0: not known), and what
+    it was.
+    """
+
+    order: str
+    steps: tuple[tuple[str, int, str], ...]
+
+
 AnyPicture = (
     StatusView
     | AccountView
@@ -244,6 +253,7 @@ AnyPicture = (
     | PositionsView
     | OrdersView
     | ModelView
+    | TraceView
 )
 AnyNews = (
     Alert
@@ -306,6 +316,7 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
     market: str
     timeframe_ms: int
     depth: int  # levels a side
+    order: str = ""  # whose trace is shown, a client id
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

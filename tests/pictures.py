@@ -4,9 +4,12 @@ import math
 import random
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
+
+import msgspec
 
 from console.desk import Desk
-from engine.events import Alert, Bar, Bias, Features, Filled, Level, Mode, Side, Stance, Trading, Trust
+from engine.events import Alert, Bar, Bias, Features, Filled, Level, Mode, ModelState, Side, Stance, Trading, Trust
 from engine.views import (
     AccountView,
     AnyNews,
@@ -17,11 +20,13 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    ModelView,
     OrderRow,
     OrdersView,
     PositionRow,
     PositionsView,
     StatusView,
+    TrackView,
 )
 
 MARKET = "binance:ASTER/USDT:USDT"
@@ -319,6 +324,58 @@ def busy() -> Desk:
     )
 
 
+def model(state: ModelState = ModelState.THINKING, **changes: Any) -> ModelView:
+    """A model on probation that has judged for an hour."""
+    view = ModelView(
+        MARKET,
+        state,
+        "ministral-3:3b",
+        "d" * 64,
+        "",
+        "probation",
+        0.1,
+        (),
+        41,
+        38,
+        (("late", 1), ("stale", 2)),
+        "the price moved 12 bps since the question",
+        0,
+        6_200,
+        TrackView(31, 9, 18, 30, 0.42, 0.75, 0.238, 0.048, -0.02, 0.11, 0.244, 1.4, 0.6, 0.62, ((0, 0, 0.0),) * 10),
+        "Short and long rows agree and trades lean to buyers, but the book",
+        3.4,
+    )
+    return msgspec.structs.replace(view, **changes)
+
+
+def asking() -> Desk:
+    """The busy desk with a model that writes."""
+    desk = busy()
+    judged = msgspec.structs.replace(
+        stance(),
+        source="ministral-3:3b",
+        rationale="Short and long rows agree; the hour is against them.",
+        question="q41",
+        size_cap=0.1,
+    )
+    pictures = (model(), JudgmentView(MARKET, judged, False, "entry sent: the stance is long and the bar agrees"))
+    desk.apply(Frame(desk.next_news, pictures, ()))
+    return desk
+
+
+def _random_model(dice: random.Random) -> ModelView:
+    return model(
+        dice.choice(tuple(ModelState)),
+        name=dice.choice(("", "m", "a-very-long-name-of-a-model:latest" * 3)),
+        reason=dice.choice(("", "it failed 3 times in succession, the last time because " + "x" * 300)),
+        verdict=dice.choice(((), ("its chances do not follow the market",))),
+        size_cap=dice.choice((0.0, 0.1, 1.0)),
+        track=dice.choice((None, TrackView(0, 0, 0, 0, 0.0, 1.0, 0.0, 1.0, -math.inf, math.inf, 0.0, 0.0, 0.0, 0.0, ()))),
+        writing=dice.choice(("", "word " * 80)),
+        rests_until=NOW + dice.randrange(-100, 700) * SECOND,
+    )
+
+
 def empty() -> Desk:
     """An engine that has just started: it waits, and has no prices yet."""
     waits = ("the book of ASTER/USDT:USDT is synchronising", "the account has not been read")
@@ -416,6 +473,7 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
 
 def random_pictures(dice: random.Random) -> tuple[AnyPicture, ...]:
     made = (_random_ladder(dice), *_random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
+    made = (*made, _random_model(dice))
     return tuple(picture for picture in made if dice.random() < 0.9)
 
 

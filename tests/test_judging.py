@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.core import Core
 from engine.core.judging import FAILURES_BEFORE_REST, ONE_SIDED, SAME_ANSWERS
+from engine.core.trace import trace
 from engine.events import (
     Action,
     Alert,
@@ -261,6 +262,28 @@ def test_a_veto_ends_what_everybody_said_and_its_note_is_kept() -> None:
     assert desk.held.vetoed and not desk.held.stance.valid(desk.at)
     assert not sent(desk.trend(3, 2)), "nothing steps in for what was vetoed"
     assert desk.inputs[-1].at >= desk.at and any(getattr(one, "note", "") == "news at noon" for one in desk.inputs)
+
+
+def test_a_trace_tells_an_orders_chain_from_the_question_to_the_money() -> None:
+    desk = Judging()
+    question = desk.asked()
+    desk.answer(question, chance_up=80, expires_min=30)
+    desk.feed(AnswerDone(desk.at, MARKET, question.question, "model", reply(80, 30), "stop", 300, 60, 0, 2_000))
+    entry = next(order for order in sent(desk.trend(8, 2)) if order.purpose is Purpose.ENTRY)
+    size, mid = entry.quantity, desk.core.state.causes[entry.client_id].mid
+    price = round(mid / 0.0001) + 3
+    done = OrderReport(
+        desk.at, MARKET, entry.client_id, "v1", "FILLED", entry.side, size, size, False, desk.at // MS, size, price, 7
+    )
+    guard = sent(desk.feed(done))[0]
+    steps = dict((name, text) for name, _, text in trace(desk.core.state, entry.client_id).steps)
+    assert list(steps) == ["question", "judgment", "intent", "risk", "order", "fill", "money"]
+    assert question.question in steps["question"] and "80% up, taken as 80%" in steps["judgment"]
+    assert "short and long rows agree" in steps["judgment"] and f"{mid:g}" in steps["intent"]
+    assert f"{(price * 0.0001 / mid - 1) * 1e4:+.1f} bps from the mid" in steps["fill"] and "realised" in steps["money"]
+    behind = [name for name, _, _ in trace(desk.core.state, guard.client_id).steps]
+    assert behind == [*steps, "intent", "order"], "a stop is told behind the entry that it guards"
+    assert "Nothing is kept" in trace(desk.core.state, "x").steps[0][2]
 
 
 # --- what a model may never do ----------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
+from textual.binding import BindingType
+
 from console import format as show
+from console import keys
 from console.desk import Desk
 from console.panes.lines import Row, Run, wrap
 from console.panes.rows import RowsPane
@@ -34,6 +37,7 @@ MARKS = {
 
 
 class OrdersPane(RowsPane):
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="orders")]
     title: ClassVar[str] = "Orders"
     shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = ((OrdersView, ""),)
 
@@ -53,6 +57,11 @@ class OrdersPane(RowsPane):
         """The order under the cursor, if it still works: what `cancel` would cancel."""
         view = self.desk.get(OrdersView, "")
         return next((row for row in view.open if row.client_id == self.at_cursor()), None) if view else None
+
+    def action_trace(self) -> None:
+        """All that led to the order under the cursor."""
+        if order := self.at_cursor():
+            self.screen.trace(order)  # type: ignore[attr-defined]
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         rows = self._all()

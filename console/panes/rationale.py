@@ -1,4 +1,6 @@
-"""The newest opinion: what it allows, how sure and how old it is, when it ends, why, and what was done with it."""
+"""The newest opinion: what it allows, how sure and how old it is, when it ends, why, and what was done with it; and the model
+behind it: how it is, what it writes, how far it is believed.
+"""
 
 import math
 from typing import ClassVar
@@ -6,19 +8,30 @@ from typing import ClassVar
 from console import format as show
 from console.desk import Desk
 from console.panes.lines import LinePane, Row, Run, bar, fitted, wrap
-from engine.events import Bias, Stance
-from engine.views import JudgmentView, LadderView, StatusView
+from engine.events import Bias, ModelState, Stance
+from engine.views import JudgmentView, LadderView, ModelView, StatusView, TrackView
 
 SECOND_NS = 1_000_000_000
 WORDS = {Bias.LONG: ("▲ LONG", "up bold"), Bias.SHORT: ("▼ SHORT", "down bold"), Bias.HOLD: ("■ HOLD", "muted bold")}
 GAUGE = 12  # cells
+STATES = {
+    ModelState.OFF: "muted",
+    ModelState.STARTING: "muted",
+    ModelState.LOADING: "entry",
+    ModelState.READY: "up",
+    ModelState.THINKING: "entry bold",
+    ModelState.LATE: "stop bold",
+    ModelState.RULES: "stop bold",
+}
+OFF_FROM = 6  # rows of the pane that say that there is no model
+TRACK_FROM = 8  # rows of the pane that show a track record
 
 
 class RationalePane(LinePane):
     """The clock is the engine's: it stands still when the engine does."""
 
     title: ClassVar[str] = "Rationale"
-    shows = ((JudgmentView, None),)
+    shows = ((JudgmentView, None), (ModelView, None))
 
     def versions(self) -> tuple[object, ...]:
         return (*super().versions(), self._now() // SECOND_NS)
@@ -28,10 +41,11 @@ class RationalePane(LinePane):
         return status.at if status is not None else 0
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
-        view = desk.get(JudgmentView)
+        view, model = desk.get(JudgmentView), desk.get(ModelView)
+        asked = self._model(model, width, height) if model is not None else []
         if view is None or view.stance is None:
             said = view.outcome if view is not None and view.outcome else "no judgment yet"
-            return [((line, "muted"),) for line in wrap(said, width)]
+            return [*(((line, "muted"),) for line in wrap(said, width)), *asked]
         stance, now = view.stance, self._now()
         facts = [self._verdict(view, stance, now, width), self._times(stance, now, width)]
         if height >= 6:
@@ -39,6 +53,7 @@ class RationalePane(LinePane):
         outcome: list[Row] = [((text, "text bold"),) for text in wrap(f"→ {view.outcome}", width, most=max(1, height // 4))]
         if not view.outcome:
             outcome = []
+        outcome = [*outcome, *asked]
         gap: list[Row] = [()] if height >= 10 else []
         room = max(height - len(facts) - len(outcome) - 2 * len(gap), 0)
         reasons = wrap(stance.rationale or "no reason was given", width)
@@ -51,6 +66,32 @@ class RationalePane(LinePane):
         over = view.vetoed or not stance.valid(now)
         text: list[Row] = [((line, "muted" if over else "text"),) for line in reasons]
         return [*facts, *gap, *text, *gap, *outcome]
+
+    def _model(self, model: ModelView, width: int, height: int) -> list[Row]:
+        """How the model is and what it writes, in as many rows as there is room for."""
+        if model.state in (ModelState.OFF, ModelState.STARTING):
+            return (
+                [fitted([(f"◆ model {model.state.value}", "muted"), (model.reason, "muted")], width)]
+                if height >= OFF_FROM
+                else []
+            )
+        now = self._now()
+        word = model.state.value
+        if model.state in (ModelState.THINKING, ModelState.LATE):
+            word = f"{word} {model.seconds:.0f}s"
+        elif model.state is ModelState.RULES:
+            word = f"rests {whole(max(model.rests_until - now, 0) // SECOND_NS * 1_000)}"
+        runs: list[Run] = [(f"◆ {word}", STATES[model.state]), (model.name, "text"), (model.tier, "muted")]
+        runs.append((f"size {model.size_cap:.0%}" if model.size_cap else "on paper", "text" if model.size_cap else "stop"))
+        rows = [fitted(runs, width)]
+        if model.writing:
+            rows += [((line, "entry"),) for line in wrap(f"… {model.writing}", width, most=2)]
+        elif model.state is ModelState.RULES or (model.verdict and not model.size_cap):
+            why = model.reason or "; ".join(model.verdict)
+            rows += [((line, "muted"),) for line in wrap(why, width, most=2)]
+        if height >= TRACK_FROM and model.track is not None:
+            rows.append(fitted(_track(model.track), width))
+        return rows[: max(1, height // 3)]
 
     def _verdict(self, view: JudgmentView, stance: Stance, now: int, width: int) -> Row:
         word, look = WORDS[stance.bias]
@@ -86,6 +127,18 @@ class RationalePane(LinePane):
             look = "stop" if stance.risk_score >= 0.67 else "text"
             runs += [(f"risk {stance.risk_score:.2f} {word}", look), (gauge(stance.risk_score), "stop")]
         return fitted([*runs, (f"by {stance.source} at {made_at}", "muted")], width)
+
+
+def _track(track: TrackView) -> list[Run]:
+    """How judgments turned out, the plainest first."""
+    hits = f"{track.hits / track.sided:.0%} ({track.hit_low:.0%}-{track.hit_high:.0%})" if track.sided else "none"
+    return [
+        (f"record {track.n}", "muted"),
+        (f"right {hits}", "text"),
+        (f"skill {track.skill:+.0%}", "up" if track.skill > 0 else "down"),
+        (f"{track.gain:+.1f} bps each, rules {track.gain_rules:+.1f}", "muted"),
+        (f"{track.independent} apart", "muted"),
+    ]
 
 
 def gauge(fraction: float) -> str:

@@ -28,6 +28,7 @@ from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
 from console.screens.help import HelpScreen
+from console.screens.trace import TraceScreen
 from engine.events import Action, Mode, Trading
 from engine.views import PositionsView, StatusView
 
@@ -239,6 +240,22 @@ class TradingScreen(Screen[None]):
     async def action_veto(self) -> None:
         if not self.program.bounced("veto"):
             await self.program.ask(Action.VETO, self.desk.market)
+
+    def trace(self, order: str) -> None:
+        """Show what led to an order."""
+        self.app.push_screen(TraceScreen(self.desk, order, self.program.tell_watched))
+
+    def action_veto_why(self) -> None:
+        if self.program.bounced("veto_why"):
+            return
+
+        def told(note: str | None) -> None:
+            if note:
+                self.program.send_soon(self.program.prepare(Action.VETO, market, note))
+
+        market = self.desk.market
+        text = f"End the judgment of {show.market_name(market)}. Why? The journal keeps it; Escape changes nothing."
+        self.app.push_screen(Typed("Veto", text, "for example: news at noon", most=200), told)
 
     def action_release(self) -> None:
         if self.program.bounced("release"):

@@ -212,6 +212,8 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
         held.unprotected_since = 0
         if after == 0:
             held.plan = None
+    if (cause := state.causes.get(client_id)) is not None:
+        cause.fills.append((state.now, fill.price, fill.quantity, fill.fee, realised))
     order = state.orders.get(client_id)
     held.fill_marks.append((fill.venue_ms, fill.price, fill.side, order.purpose.value if order else "external"))
     del held.fill_marks[:-FILL_MARKS_KEPT]

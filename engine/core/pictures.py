@@ -6,6 +6,7 @@ from collections.abc import Callable
 from engine.config import Settings
 from engine.core import across, judging
 from engine.core.state import MarketState, State
+from engine.core.trace import trace
 from engine.events import Mode, ModelState, OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
 from engine.judgment.record import Record, believed, hit_interval, size_cap, skill_interval
@@ -40,6 +41,8 @@ def pictures(
 ) -> list[AnyPicture]:
     """Everything but the status line, which the runtime adds. `charts` stands in for `chart`: one that remembers."""
     found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
+    if watch.order:
+        found.append(trace(state, watch.order))
     held = state.markets.get(watch.market)
     if held is not None:
         if (asked := model(state, settings, held)) is not None:

@@ -39,6 +39,7 @@ OVERLAYS_KEPT = 500
 BAR_GRACE_MS = 300  # engine time: trades come in batches, up to some 150 ms late
 QUIET_MS = 2000  # without news from a market for so long, the clock alone closes its bars
 FILL_MARKS_KEPT = 200
+CAUSES_KEPT = 200
 
 
 class MarketState(msgspec.Struct):
@@ -67,6 +68,7 @@ class MarketState(msgspec.Struct):
     bars_to_judgment: int = 0
     bars_since_close: int = 1_000_000
     plan: Plan | None = None
+    entry_order: str = ""  # the newest that was sent
     leverage: int = 0
     leverage_asked: bool = False
     unprotected_since: int = 0
@@ -135,6 +137,19 @@ class JudgeState(msgspec.Struct):
     repeated: int = 0
 
 
+class Cause(msgspec.Struct):
+    """Why an order exists and what became of it: what a trace shows. `fills`: when, ticks, steps, fee, realised."""
+
+    market: str
+    at: int
+    stance: Stance | None  # in force then
+    asked_at: int  # when the question behind it was asked, 0 without one
+    reason: str
+    mid: float  # quote units, when it was decided
+    entry: str  # the order that opened the position that this one guards or ends
+    fills: list[tuple[int, int, int, Decimal, Decimal]] = []
+
+
 class Counters(msgspec.Struct):
     """What happened how often; everything dropped, refused or odd has its own number."""
 
@@ -183,6 +198,7 @@ class State(msgspec.Struct):
     by_venue_id: dict[str, str] = {}
     final_orders: list[str] = []
     next_order: int = 1
+    causes: dict[str, Cause] = {}  # of the newest orders
     portfolio: Portfolio = msgspec.field(default_factory=Portfolio)
     routes: dict[str, bool] = {}  # public, market, private: connected
     account: str = ""  # the venue that our orders go to, once its private stream was up

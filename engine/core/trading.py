@@ -5,7 +5,7 @@ import math
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
 from engine.core import across
-from engine.core.state import FINAL_ORDERS_KEPT, MarketState, State
+from engine.core.state import CAUSES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
 from engine.events import (
     Alert,
     CancelOrder,
@@ -208,10 +208,26 @@ def send(state: State, approved: risk.Approved, kind: OrderKind, trigger: int, o
         state.now,
     )
     state.add(order)
+    _explain(state, order.client_id, intent)
     state.counters.orders += 1
     tell(state, order, orders.move(order, OrderState.SENT, state.now, intent.reason), out)
     out.append(order.request(state.now))
     return order
+
+
+def _explain(state: State, client_id: str, intent: risk.Intent) -> None:
+    """Keep why an order exists."""
+    held = state.markets[intent.market]
+    stance = held.stance if intent.purpose in (Purpose.ENTRY, Purpose.EXIT) else None
+    question = held.questions.get(stance.question) if stance is not None else None
+    entry = "" if intent.purpose is Purpose.ENTRY else held.entry_order
+    mid = (held.book.best_bid + held.book.best_ask) / 2 * float(held.instrument.tick)
+    asked_at = question.at if question is not None else 0
+    state.causes[client_id] = Cause(intent.market, state.now, stance, asked_at, intent.reason, mid, entry)
+    if intent.purpose is Purpose.ENTRY:
+        held.entry_order = client_id
+    while len(state.causes) > CAUSES_KEPT:
+        del state.causes[next(iter(state.causes))]
 
 
 def cancel(state: State, order: Order, out: Out) -> None:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,15 +22,17 @@ from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
+from console.panes.orders import OrdersPane
 from console.screens.help import HelpScreen
+from console.screens.trace import TraceScreen
 from console.screens.trading import TradingScreen
 from engine.events import Action, Mode, Trading
-from engine.views import Ask, ChartLiveView, ChartView, Leave, OrdersView, StatusView, Watch
+from engine.views import Ask, ChartLiveView, ChartView, Frame, Leave, OrdersView, StatusView, TraceView, Watch
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
 IDS = [key.id for key in keys.KEYS]
-PANES = {"ladder": LadderPane, "chart": ChartPane}
+PANES = {"ladder": LadderPane, "chart": ChartPane, "orders": OrdersPane}
 
 
 async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
@@ -445,7 +448,7 @@ async def test_space_recentres_the_ladder(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 # what each key of a pane does to it, after what was pressed before: (before, what is looked at)
-MOVES: dict[str, tuple[tuple[str, ...], Callable[[LadderPane | ChartPane], object], Callable[[object, object], bool]]] = {
+MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[object, object], bool]]] = {
     "ladder_scroll_up": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after == before + 1),  # type: ignore
     "ladder_scroll_down": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after == before - 1),  # type: ignore
     "ladder_page_up": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after > before + 3),  # type: ignore
@@ -458,6 +461,7 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[LadderPane | ChartPane], objec
     "chart_scroll_right": (("left", "left"), lambda pane: newer(pane), lambda before, after: (before, after) == (2, 1)),  # type: ignore
     "chart_page_left": ((), lambda pane: newer(pane), lambda before, after: after > before + 3),  # type: ignore
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
+    "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
     "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
 }
 
@@ -477,9 +481,9 @@ async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        place = list(PANES).index(keys.BY_ID[name].pane) + 1
+        place = {"ladder": 1, "chart": 2, "orders": 6}[keys.BY_ID[name].pane]
         pane = app.trading.panes[place - 1]
-        assert isinstance(pane, LadderPane | ChartPane)
+        assert isinstance(pane, LadderPane | ChartPane | OrdersPane)
         await pilot.press(str(3), key)  # somebody else's
         untouched = look(pane)
         await pilot.press(str(place), *before_it)
@@ -491,7 +495,43 @@ async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str
 
 
 def test_each_key_of_a_pane_is_tried() -> None:
-    assert list(MOVES) == [key.id for key in keys.KEYS if key.pane]
+    assert set(MOVES) == {key.id for key in keys.KEYS if key.pane}
+
+
+async def test_a_trace_asks_for_its_order_while_it_is_open_and_shows_each_step() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("6", "down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, TraceScreen))
+        order = app.desk.get(OrdersView, "")
+        assert order is not None
+        chosen = (order.open + order.finished)[1].client_id
+        await until(pilot, lambda: isinstance(link.sent[-1], Watch) and link.sent[-1].order == chosen)
+        steps = (("question", pictures.NOW, "q1 was asked of [bold]m[/]"), ("fill", 0, "500 at 1.2, +0.4 bps from the mid"))
+        link.give(Frame(app.desk.next_news, (TraceView("", chosen, steps),), ()))
+        await pilot.pause(0.5)
+        drawn = "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+        assert "q1 was asked of [bold]m[/]" in drawn and "+0.4 bps from the mid" in drawn
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.trading and link.sent[-1].order == "")
+        assert link.asks() == []
+
+
+async def test_a_veto_with_a_note_is_one_command_and_escape_sends_none() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    clock = Time()
+    app = program(link, clock)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("V", "escape")
+        assert link.asks() == []
+        clock.at += 1.0
+        await pilot.press("V", *"news", "enter")
+        await until(pilot, lambda: bool(link.asks()))
+        assert link.asks() == [(Action.VETO, pictures.MARKET)]
+        assert [message.note for message in link.sent if isinstance(message, Ask)] == ["news"]
 
 
 async def test_the_palette_reaches_a_panes_key_from_any_pane() -> None:
@@ -510,7 +550,7 @@ async def test_the_palette_reaches_a_panes_key_from_any_pane() -> None:
 async def test_help_shows_every_key() -> None:
     link = FakeLink(frames_of(pictures.busy()))
     app = program(link)
-    async with app.run_test(size=(160, 90)) as pilot:
+    async with app.run_test(size=(160, 100)) as pilot:
         await settled(pilot, link)
         await pilot.press("question_mark")
         await pilot.pause(0.2)

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pictures
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from panes_host import Host, any_picture_fits, frame, lines, page, rows_never_fail
 
 from console.desk import Desk
 from console.panes.rationale import RationalePane
-from engine.events import Bias
+from engine.events import Bias, ModelState
 from engine.views import Frame, JudgmentView
 
 SECOND = pictures.SECOND
@@ -73,6 +74,48 @@ async def test_it_paints_once_a_second_at_most() -> None:
 async def test_a_veto_is_said() -> None:
     async with shown(desk_with(vetoed=True)) as pane:
         assert "! VETOED" in lines(pane)[0]
+
+
+async def test_a_model_is_shown_with_its_state_its_rank_and_what_it_writes() -> None:
+    async with shown(pictures.asking(), width=76, height=14) as pane:
+        text = "\n".join(lines(pane))
+        assert "◆ thinking 3s  ministral-3:3b  probation  size 10%" in text
+        assert "… Short and long rows agree and trades lean to buyers, but the book" in text
+        assert "record 31  right 60% (42%-75%)  skill +5%" in text and "by ministral-3:3b" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"state": ModelState.OFF, "reason": "nothing answers at http://127.0.0.1:11434"}, "◆ model off  nothing answers at"),
+        ({"state": ModelState.LATE}, "◆ late 3s"),
+        ({"state": ModelState.READY, "writing": ""}, "◆ ready"),
+        (
+            {"state": ModelState.RULES, "rests_until": pictures.NOW + 42 * SECOND, "writing": "", "reason": "it failed 3 times"},
+            "◆ rests 42s",
+        ),
+        (
+            {"state": ModelState.READY, "size_cap": 0.0, "verdict": ("its chances do not follow the market",), "writing": ""},
+            "on paper",
+        ),
+    ],
+)
+async def test_each_state_of_a_model_is_a_word(changes: dict[str, object], words: str) -> None:
+    desk = pictures.asking()
+    desk.apply(Frame(desk.next_news, (pictures.model(**changes),), ()))
+    async with shown(desk, width=76, height=14) as pane:
+        text = "\n".join(lines(pane))
+        assert words in text
+        assert (str(changes.get("reason", "")) or "")[:18] in text
+        if "verdict" in changes:
+            assert "do not follow" in text
+
+
+async def test_a_models_words_are_text_and_never_markup() -> None:
+    desk = pictures.asking()
+    desk.apply(Frame(desk.next_news, (pictures.model(writing="[bold red]BUY[/] it"),), ()))
+    async with shown(desk, width=76, height=14) as pane:
+        assert "[bold red]BUY[/] it" in "\n".join(lines(pane))
 
 
 async def test_an_opinion_of_a_lost_engine_is_old() -> None:

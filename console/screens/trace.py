@@ -1,0 +1,59 @@
+"""One order's chain over the screen: question, judgment, intent, risk, order, fills and money, as the engine tells it."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from console import format as show
+from console.desk import Desk
+from engine.views import TraceView
+
+REFRESH_S = 0.2
+Watch = Callable[[str], Coroutine[Any, Any, None]]
+
+
+class TraceScreen(ModalScreen[None]):
+    """Asks the engine for the trace while it is open, so that what happens meanwhile appears."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "Close")]
+
+    def __init__(self, desk: Desk, order: str, watch: Watch) -> None:
+        super().__init__()
+        self.desk, self.order, self._watch = desk, order, watch
+        self._seen = -1
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog", classes="-help") as box:
+            box.border_title = f"Trace of {self.order}"
+            box.border_subtitle = "Esc closes"
+            with VerticalScroll():
+                yield Static("The engine is asked.", id="steps", markup=False)
+
+    async def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+        self.set_interval(REFRESH_S, self._refresh)
+        await self._watch(self.order)
+
+    def _refresh(self) -> None:
+        version, view = self.desk.version(TraceView, ""), self.desk.get(TraceView, "")
+        if view is None or view.order != self.order or version == self._seen:
+            return
+        self._seen = version
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(min_width=8, no_wrap=True)
+        table.add_column(min_width=9, no_wrap=True)
+        table.add_column()
+        for name, at, text in view.steps:
+            table.add_row(Text(show.clock(at) if at else ""), Text(name, "bold"), Text(text))
+        self.query_one("#steps", Static).update(table)
+
+    async def action_close(self) -> None:
+        self.dismiss(None)
+        await self._watch("")
