@@ -145,6 +145,7 @@ class JudgmentView(Picture, frozen=True, array_like=True):
     stance: Stance | None
     vetoed: bool
     outcome: str  # a sentence: entered, refused because ..., waits for the bar ...
+    instead: tuple[tuple[str, float, int], ...] = ()  # what would have come of it otherwise: name, profit (quote), trades
 
 
 class TrackView(msgspec.Struct, frozen=True, array_like=True):

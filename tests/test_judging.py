@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core import Core
+from engine.core.counterfactual import profit
 from engine.core.judging import FAILURES_BEFORE_REST, ONE_SIDED, SAME_ANSWERS
 from engine.core.trace import trace
 from engine.events import (
@@ -473,6 +474,44 @@ def test_a_shadow_is_scored_and_moves_nothing() -> None:
     assert not of(desk.answer(question, by="shadow", chance_up=90, regime="trend"), Judged)
     assert desk.held.stance is before and desk.held.model is None
     assert of(desk.pass_ms(601_000), JudgmentScored)[0].by == "shadow"
+
+
+# --- what would have come of it otherwise ---------------------------------------------------------------------------------
+
+
+def test_papers_follow_the_model_the_rules_and_the_strategy_without_its_gate() -> None:
+    desk = Judging()
+    desk.feed(Command(desk.at, "off", Action.DISARM, "the test"))
+    desk.answer(desk.asked(), chance_up=80, expires_min=60)
+    desk.judge().rests_until = 1 << 62
+    before = desk.held.book.best_ask
+    out = desk.trend(12, 2, before)
+    papers = desk.held.papers
+    assert not sent(out), "trading is off: the account does nothing"
+    raw, gateless = papers["model raw"], papers["no risk gate"]
+    assert (
+        raw.quantity > 0 and raw.trades == 1 and raw.plan is None and raw.fees == pytest.approx(raw.quantity * raw.entry * 0.0005)
+    )
+    assert gateless.trades == 1 and 0 < gateless.quantity < raw.quantity * 0.2, "a young model's size"
+    assert papers["rules alone"].quantity != gateless.quantity
+    bid = desk.held.book.best_bid * 0.0001
+    assert profit(desk.held, raw) == pytest.approx((bid - raw.entry) * raw.quantity - raw.fees)
+
+
+def test_a_paper_is_stopped_at_the_price_that_the_book_would_give() -> None:
+    desk = Judging()
+    desk.feed(Command(desk.at, "off", Action.DISARM, "the test"))
+    desk.answer(desk.asked(), chance_up=80, expires_min=60)
+    desk.judge().rests_until = 1 << 62
+    desk.trend(12, 2, desk.held.book.best_ask)
+    paper = desk.held.papers["no risk gate"]
+    size, entry, fees, plan = paper.quantity, paper.entry, paper.fees, paper.plan
+    assert plan is not None
+    low = int((entry - plan.stop_distance) / 0.0001) - 5
+    desk.touch(low, low + 1)
+    desk.pass_ms(100)
+    assert paper.quantity == 0.0 and paper.realised == pytest.approx((low * 0.0001 - entry) * size)
+    assert paper.fees == pytest.approx(fees + size * low * 0.0001 * 0.0005)
 
 
 # --- replay -----------------------------------------------------------------------------------------------------------

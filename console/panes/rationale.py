@@ -24,6 +24,7 @@ STATES = {
     ModelState.RULES: "stop bold",
 }
 OFF_FROM = 6  # rows of the pane that say that there is no model
+INSTEAD_FROM = 12
 TRACK_FROM = 8  # rows of the pane that show a track record
 
 
@@ -53,7 +54,7 @@ class RationalePane(LinePane):
         outcome: list[Row] = [((text, "text bold"),) for text in wrap(f"→ {view.outcome}", width, most=max(1, height // 4))]
         if not view.outcome:
             outcome = []
-        outcome = [*outcome, *asked]
+        outcome = [*outcome, *asked, *_instead(view, model, width, height)]
         gap: list[Row] = [()] if height >= 10 else []
         room = max(height - len(facts) - len(outcome) - 2 * len(gap), 0)
         reasons = wrap(stance.rationale or "no reason was given", width)
@@ -127,6 +128,17 @@ class RationalePane(LinePane):
             look = "stop" if stance.risk_score >= 0.67 else "text"
             runs += [(f"risk {stance.risk_score:.2f} {word}", look), (gauge(stance.risk_score), "stop")]
         return fitted([*runs, (f"by {stance.source} at {made_at}", "muted")], width)
+
+
+def _instead(view: JudgmentView, model: ModelView | None, width: int, height: int) -> list[Row]:
+    """What would have come of it otherwise, beside the account's own profit; a model that never spoke followed nothing."""
+    if height < INSTEAD_FROM or not view.instead:
+        return []
+    spoke = model is not None and model.answers
+    rows = [(name, profit) for name, profit, _ in view.instead if spoke or not name.startswith("model")]
+    told: list[Run] = [("instead:", "muted")]
+    told += [(f"{name} {show.money(str(profit), sign=True)}", "up" if profit > 0 else "down") for name, profit in rows]
+    return [fitted(told, width)]
 
 
 def _track(track: TrackView) -> list[Run]:

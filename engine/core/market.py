@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
-from engine.core import across, judging, trading
+from engine.core import across, counterfactual, judging, trading
 from engine.core.state import OVERLAYS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
@@ -192,6 +192,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     judging.choose(settings, held, state.now)
     if next(iter(state.markets)) == bar.market:  # the first market is the one that is traded
         trading.consider(state, settings, held, out)
+        counterfactual.bar_closed(state, settings, held, known)
 
 
 def _update(held: MarketState, bar: Bar) -> None:

@@ -148,7 +148,8 @@ def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:
 
 
 def judgment(held: MarketState) -> JudgmentView:
-    return JudgmentView(held.instrument.market, held.stance, held.vetoed, held.outcome)
+    instead = tuple((name, paper.profit, paper.trades) for name, paper in held.papers.items())
+    return JudgmentView(held.instrument.market, held.stance, held.vetoed, held.outcome, instead)
 
 
 def model(state: State, settings: Settings, held: MarketState) -> ModelView | None:

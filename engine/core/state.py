@@ -42,6 +42,19 @@ FILL_MARKS_KEPT = 200
 CAUSES_KEPT = 200
 
 
+class Paper(msgspec.Struct):
+    """A position that was never taken, and what it would have come to: base units, quote units."""
+
+    quantity: float = 0.0
+    entry: float = 0.0
+    plan: Plan | None = None
+    realised: float = 0.0
+    fees: float = 0.0
+    trades: int = 0
+    bars_since_close: int = 1_000_000
+    profit: float = 0.0  # at the newest bar's close: screens need no other
+
+
 class MarketState(msgspec.Struct):
     """One market: what its venue says, what we make of it, and how its position is meant to end."""
 
@@ -59,6 +72,7 @@ class MarketState(msgspec.Struct):
     asked_volatility: float = math.nan  # of the question behind `model`
     questions: dict[str, Question] = {}  # the newest
     scoring: list[Scoring] = []
+    papers: dict[str, Paper] = {}  # see `core.counterfactual`
     flow: float = 0.0  # sizes of the newest trades by their aggressor's side, exponentially weighted
     flow_total: float = 0.0
     vetoed: bool = False

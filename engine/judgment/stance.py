@@ -14,7 +14,7 @@ from engine.judgment.answer import AnswerError, Opinion, clean
 from engine.kernel import kernel
 
 NS_PER_MIN = 60_000_000_000
-STALE_ATR = 0.5  # of the ATR: a market that has moved further since the question was asked is another one
+STALE_ATR = 1.1  # of a minute's ATR, half of that of five minutes: a market that has moved further is another one
 LEAST_INVALID_ATR, MOST_INVALID_ATR = 1.0, 4.0
 CALMER, WILDER = 0.4, 2.5  # volatility against that of the question, beyond which its regime is over
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from engine.core.counterfactual import profit
 from engine.events import AccountSnapshot, Mode, Stance, Trading
 from engine.queue.bridge import Status
 from engine.runtime.recorder import Recorded
@@ -70,6 +71,12 @@ class Summary(msgspec.Struct, frozen=True):
     ticker_mismatches: Annotated[int, Meta(description="Times they had the same id and differed")]
     judgments: Annotated[int, Meta(description="Opinions formed")]
     last_judgment: Annotated[Stance | None, Meta(description="The newest one, with its rationale")]
+    instead: Annotated[
+        dict[str, float],
+        Meta(
+            description="Profit, after fees, of papers beside the account: the model followed raw, the rules alone, no risk gate"
+        ),
+    ]
     orders: Annotated[int, Meta(description="Orders sent, protective ones included")]
     fills: Annotated[int, Meta(description="Fills booked")]
     fees: Annotated[str, Meta(description="Commission paid, USDT")]
@@ -147,6 +154,7 @@ def summarise(engine: "Engine") -> Summary:
         sum(book.mismatches for book in books),
         state.counters.judgments,
         stances[0] if stances else None,
+        _instead(engine),
         state.counters.orders,
         state.counters.fills,
         str(portfolio.fees),
@@ -177,6 +185,11 @@ def summarise(engine: "Engine") -> Summary:
         engine.restarts,
         engine.alerts_seen,
     )
+
+
+def _instead(engine: "Engine") -> dict[str, float]:
+    held = next(iter(engine.state.markets.values()), None)
+    return {name: round(profit(held, paper), 2) for name, paper in held.papers.items()} if held is not None else {}
 
 
 def _touched(engine: "Engine", market: str) -> bool:

@@ -1,0 +1,117 @@
+"""What would have come of it otherwise: papers that trade the same market at the same book, beside the real account.
+
+`model raw` holds the side of the model's chance for as long as its stance is valid, at the full size, without a gate, a stop or a
+thought of costs. `rules alone` is the strategy with the rules' stances, `no risk gate` the strategy as it is without the limits.
+Each pays the taker's commission and crosses the spread; none moves the market. What is flat stays at zero.
+"""
+
+from engine import action
+from engine.config import Settings
+from engine.core.state import MarketState, Paper, State
+from engine.core.trading import cost_bps
+from engine.events import Bias, Features, Stance
+
+NAMES = ("model raw", "rules alone", "no risk gate")
+
+
+def bar_closed(state: State, settings: Settings, held: MarketState, features: Features) -> None:
+    """The moment at which strategies decide."""
+    if not held.book.trusted or not state.portfolio.known:
+        return
+    for name in NAMES:
+        paper = held.papers.setdefault(name, Paper())
+        paper.bars_since_close += 1
+        if name == "model raw":
+            _follow(state, settings, held, features, paper)
+        else:
+            _strategy(state, settings, held, features, paper, held.rules if name == "rules alone" else held.stance)
+        paper.profit = round(profit(held, paper), 2)
+
+
+def tick(state: State, held: MarketState) -> None:
+    """Stops and targets, at the side of the book that would fill them."""
+    if not held.book.trusted:
+        return
+    for paper in held.papers.values():
+        if not paper.quantity or paper.plan is None:
+            continue
+        side = 1 if paper.quantity > 0 else -1
+        gain = (_exit(held, side) - paper.entry) * side
+        if gain <= -paper.plan.stop_distance or gain >= paper.plan.target_distance:
+            _close(state, held, paper)
+
+
+def profit(held: MarketState, paper: Paper) -> float:
+    """Quote units, with what is open at the price at which it could be closed."""
+    open_profit = 0.0
+    if paper.quantity and held.book.best_bid and held.book.best_ask:
+        open_profit = (_exit(held, 1 if paper.quantity > 0 else -1) - paper.entry) * paper.quantity
+    return paper.realised + open_profit - paper.fees
+
+
+def _follow(state: State, settings: Settings, held: MarketState, features: Features, paper: Paper) -> None:
+    stance = held.model
+    side = 0
+    if stance is not None and stance.valid(state.now):
+        side = (stance.raw_chance > 50) - (stance.raw_chance < 50)
+    now = (paper.quantity > 0) - (paper.quantity < 0)
+    if side == now:
+        return
+    if now:
+        _close(state, held, paper)
+    if side and stance is not None:
+        _open(state, settings, held, features, paper, side, stance, guarded=False)
+
+
+def _strategy(
+    state: State, settings: Settings, held: MarketState, features: Features, paper: Paper, stance: Stance | None
+) -> None:
+    cooling = paper.bars_since_close < settings.strategy.cooldown_bars
+    position = (paper.quantity > 0) - (paper.quantity < 0)
+    wish = action.decide(features, stance, position, state.now, settings.judgment, cooling, cost_bps(state, held))
+    if wish.side is None or stance is None or stance.bias is Bias.HOLD:
+        return
+    if wish.leave:
+        _close(state, held, paper)
+    elif not position:
+        _open(state, settings, held, features, paper, int(wish.side), stance, guarded=True)
+
+
+def _open(
+    state: State,
+    settings: Settings,
+    held: MarketState,
+    features: Features,
+    paper: Paper,
+    side: int,
+    stance: Stance,
+    *,
+    guarded: bool,
+) -> None:
+    price = _exit(held, -side)
+    planned = action.plan(price, features.atr_14, settings.strategy)
+    size = action.size(settings.strategy, float(state.equity()), price, planned, stance.confidence)
+    if guarded:
+        size *= min(stance.size_cap, 1.0)
+    if size <= 0.0:
+        return
+    paper.quantity, paper.entry = side * size, price
+    paper.plan = planned if guarded else None
+    paper.trades += 1
+    paper.fees += size * price * _rate(state, held)
+
+
+def _close(state: State, held: MarketState, paper: Paper) -> None:
+    price = _exit(held, 1 if paper.quantity > 0 else -1)
+    paper.realised += (price - paper.entry) * paper.quantity
+    paper.fees += abs(paper.quantity) * price * _rate(state, held)
+    paper.quantity, paper.plan, paper.bars_since_close = 0.0, None, 0
+
+
+def _exit(held: MarketState, side: int) -> float:
+    """Where a position of that side is closed."""
+    return (held.book.best_bid if side > 0 else held.book.best_ask) * float(held.instrument.tick)
+
+
+def _rate(state: State, held: MarketState) -> float:
+    return float(state.portfolio.fee_rates.get(held.instrument.market, (0, 0))[1])
