@@ -11,6 +11,7 @@ from engine.events import Action
 from engine.execution.live import Credentials
 from engine.queue.local import recorded
 from engine.runtime import Endpoints, Engine
+from engine.runtime.engine import Journal
 from tests.simulated import KEY, SECRET, Simulated, simulated, until
 
 EAGER = {
@@ -25,9 +26,9 @@ def desk(folder: Path, **sections: Any) -> Settings:
 
 
 @asynccontextmanager
-async def recording(venue: Simulated, settings: Settings) -> AsyncIterator[Engine]:
+async def recording(venue: Simulated, settings: Settings, journal: Journal | None = None) -> AsyncIterator[Engine]:
     keys = Credentials(KEY, SECRET)
-    async with Engine(settings, venue.clock, Endpoints(venue.rest, venue.ws), keys) as engine:
+    async with Engine(settings, venue.clock, Endpoints(venue.rest, venue.ws), keys, journal=journal) as engine:
         yield engine
 
 
