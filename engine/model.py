@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import ipaddress
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -160,6 +161,17 @@ class Ollama:
         finally:
             await client.close()
 
+    async def _knock(self) -> None:
+        """Where nobody listens, the client need not even be loaded. Raises AnswerError."""
+        parts = urlsplit(self.settings.host)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, writer = await asyncio.open_connection(parts.hostname, port)
+        except (OSError, TimeoutError):
+            raise AnswerError("refused", f"nothing answers at {self.settings.host}") from None
+        writer.close()
+
     # --- the client -----------------------------------------------------------------------------------------------------------
 
     def _keep(self) -> str | int:
@@ -201,7 +213,9 @@ class Ollama:
     @contextlib.asynccontextmanager
     async def _told(self, within_s: float | None) -> AsyncIterator[None]:
         """Errors of the client and of the network as AnswerError."""
-        await asyncio.to_thread(importlib.import_module, "ollama")  # 0.7 s that prices do not wait for
+        if "ollama" not in sys.modules:
+            await self._knock()
+            await asyncio.to_thread(importlib.import_module, "ollama")  # 0.7 s that prices do not wait for
         import httpx
         import ollama
 

@@ -1,4 +1,4 @@
-"""An engine on a venue with a model's server beside it: it asks, trades or declines, survives faults, and replays without the model."""
+"""An engine on a venue with a model's server beside it: it asks, trades, survives faults, and replays without the model."""
 
 import asyncio
 import itertools
@@ -13,7 +13,7 @@ from tests.ollama_standin import MODEL, Standin, reply, standing
 from tests.recordings import MARKET, desk, recording
 from tests.simulated import simulated, until
 
-ASKED = {"ask_every_s": 1.0, "deadline_s": 3.0, "min_confidence": 0.5, "max_risk_score": 1.0, "cost_factor": 1.0, "fallback": "hold"}
+ASKED = {"ask_every_s": 1.0, "deadline_s": 3.0, "min_confidence": 0.5, "cost_factor": 1.0, "fallback": "hold"}
 
 
 async def _session(folder: Path, standin: Standin) -> tuple[list[Event], list[Event], ModelView]:
