@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
         if arguments.words and arguments.command not in MANY_WORDS:
             raise ConfigError("command line", arguments.words[0], f"{arguments.command} takes nothing more", "it alone")
+        if arguments.what_if and not arguments.replay:
+            raise ConfigError("command line", "--what-if", "it asks of a recorded session", "--replay SESSION --no-ui with it")
         if arguments.head and arguments.command != "sessions":
             raise ConfigError("command line", "--head", "only a verification uses it", SESSIONS)
         match arguments.command:
@@ -106,6 +108,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--capture", type=Path, metavar="FILE", help="play a recording through the simulated venue instead of its own order flow")
     add("--loop", action="store_true", help="start a capture over when it ends")
     add("--replay", metavar="SESSION", help="play a recorded session; with --no-ui, compare every output; `latest`")
+    add(
+        "--what-if",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="with --replay and --no-ui: what would have come of it with another setting, beside the original; repeat for more",
+    )
     add("--head", default="", metavar="HASH", help="with sessions verify: the hash that the session must have")
     add("--to", type=Path, metavar="FILE", help="with sessions export: the file to write")
     add("--yes", action="store_true", help="with sessions prune: do not ask")
@@ -187,11 +196,17 @@ def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.command or arguments.capture is not None:
         raise ConfigError("command line", "--replay", "it goes with no command and no capture", "it alone")
     if not arguments.no_ui:
+        if arguments.what_if:
+            raise ConfigError("command line", "--what-if", "on the screen it is a key", "--no-ui with it, or W on the screen")
         _check_screen(arguments)
         return guarded(lambda: _told(lambda: asyncio.run(_replay_screen(arguments, settings))))
     if arguments.seconds is not None:
         raise ConfigError("command line", "--for", "a replay goes to the session's end", "--replay without it")
     try:
+        if arguments.what_if:
+            from console import whatif
+
+            return whatif.at_the_command_line(settings, arguments.replay, arguments.what_if, arguments.json)
         return sessions.replay(settings, arguments.replay, tuple(arguments.symbol or ()), arguments.json)
     except KeyboardInterrupt:
         print("barter-tui: the replay was interrupted; it had found no difference so far.", file=sys.stderr)

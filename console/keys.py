@@ -102,6 +102,7 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
     ("alert", "A", "to_next('alert')", "alert", "To the next alert"),
     ("fault", "E", "to_next('fault')", "fault", "To the next error, halt or switch of trading"),
     ("last_fill", "B", "to_last('fill')", "last fill", "Back to the fill before"),
+    ("what_if", "W", "what_if", "what if", "What would have come of it with other settings: asks for them"),
     ("start", "S", "ends(0)", "start", "To the start of the session"),
     ("end", "Z", "ends(1)", "end", "To the end of the session"),
 )))  # fmt: skip

@@ -61,7 +61,7 @@ def replay(settings: Settings, name: str, symbols: tuple[str, ...], as_json: boo
         if missing:
             raise SessionError(str(session.path), f"it does not hold {missing[0]}, but {', '.join(held)}")
         runner = Replay(session)
-        with _progress(session.inputs) as move:
+        with progress(session.inputs) as move:
             outcome = runner.run(move)
         if as_json:
             print(msgspec.json.encode({"type": "replay", **msgspec.structs.asdict(outcome)}).decode())
@@ -92,7 +92,7 @@ def _other_code(session: Session) -> str:
 
 
 @contextmanager
-def _progress(total: int, doing: str = "replaying") -> Iterator[Callable[[int], None]]:
+def progress(total: int, doing: str = "replaying") -> Iterator[Callable[[int], None]]:
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
         task = shown.add_task(doing, total=total)
@@ -174,7 +174,7 @@ def _prune(settings: Settings, names: list[str], yes: bool) -> int:
         print("Nothing was removed.")
         return Exit.OK
     freed, problems = 0, []
-    with _progress(len(paths), "removing") as move:
+    with progress(len(paths), "removing") as move:
         for done, path in enumerate(paths, start=1):
             try:
                 freed += condense(path, now)
@@ -200,7 +200,7 @@ def _pull(settings: Settings, name: str) -> int:
 
 
 def _export(session: Session, to: Path) -> int:
-    with _progress(session.inputs, "exporting") as move:
+    with progress(session.inputs, "exporting") as move:
         count = export(session, to, move)
     print(f"{count:,} events in {to}.")
     return Exit.OK

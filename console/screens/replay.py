@@ -14,8 +14,12 @@ from console.dialogs import Typed
 from console.panes.bars import KeyBar
 from console.panes.scrubber import Scrubber, speed_text
 from console.screens.trading import TradingScreen
+from console.screens.whatif import WhatIfScreen
+from console.whatif import changes_of
+from engine.errors import BarterError
 from engine.queue import Kind
 from engine.replay.playback import Playback
+from engine.replay.whatif import settings_for
 from engine.views import NOT_HERE
 
 NS = 1_000_000_000
@@ -116,6 +120,23 @@ class ReplayScreen(TradingScreen):
 
         text = "A time of day (UTC), seconds or minutes from here, or a part of the session."
         self.app.push_screen(Typed("Go to", text, "12:03:04, +90, -1:30 or 50%"), typed)
+
+    def action_what_if(self) -> None:
+        session = self.playback.player.session
+
+        def typed(answer: str | None) -> None:
+            if not answer:
+                return
+            try:
+                changes = changes_of(answer.split())
+                settings_for(session, changes)
+            except BarterError as problem:
+                self.program.say(str(problem), "warning")
+                return
+            self.app.push_screen(WhatIfScreen(session.path, changes))
+
+        text = "Other settings, separated by spaces. The session is filled anew with its own and with these, and compared."
+        self.app.push_screen(Typed("What if", text, "risk.max_position_notional=500 strategy.stop_atr=2", most=200), typed)
 
     # --- what an engine would do -------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from engine.config.declare import (
     VenueSettings,
     timeframe_ms,
 )
-from engine.config.layers import RESERVED, config_folder, create_aster_config, load, save, settings_path, state_dir
+from engine.config.layers import RESERVED, changed, config_folder, create_aster_config, load, save, settings_path, state_dir
 from engine.config.render import render_config, render_table
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Settings",
     "StrategySettings",
     "VenueSettings",
+    "changed",
     "config_folder",
     "create_aster_config",
     "load",

@@ -140,6 +140,16 @@ def create_aster_config(**overrides: Mapping[str, object]) -> Settings:
     return layers.settings()
 
 
+def changed(settings: Settings, changes: Mapping[str, str], where: str = "command line") -> Settings:
+    """The same settings but for `changes`, dotted names with text as `load` takes it in flags. Raises `ConfigError`."""
+    layers = _Layers()
+    _add_document(layers, "settings", msgspec.to_builtins(settings))
+    for name, text in changes.items():
+        key = _find(where, name)
+        layers.add(where, key, _from_text(key, text))
+    return layers.settings()
+
+
 def config_folder() -> Path:
     """The platform's folder for the user's `config.toml` and `settings.toml`; it need not exist."""
     from platformdirs import user_config_path

@@ -1,0 +1,222 @@
+"""Orders of a replayed core in; the venue's answers, by the book that the core sees, out. Pure, in the core's own time."""
+
+import heapq
+from collections.abc import Iterator
+from decimal import Decimal
+
+from engine.core import Core
+from engine.events import (
+    AccountSnapshot,
+    BalanceChange,
+    CancelOrder,
+    CancelRefused,
+    ConditionalReport,
+    Event,
+    FetchAccount,
+    LeverageSet,
+    LookUpOrder,
+    Mark,
+    OrderAccepted,
+    OrderFact,
+    OrderKind,
+    OrderNotFound,
+    OrderRefused,
+    OrderReport,
+    PositionFact,
+    SendOrder,
+    SetLeverage,
+    Side,
+)
+from engine.fills import take
+from engine.portfolio import Position, commission, money
+
+DEPTH = 200  # levels that an order may take
+NOT_REDUCING, UNKNOWN_ORDER = -2022, -2011  # the venue's codes
+
+
+class Refill:
+    """One account at the venue. `opening` is what it held when the session began, `delay_ns` how long a request is under way."""
+
+    def __init__(self, delay_ns: int, opening: AccountSnapshot | None) -> None:
+        self._delay_ns, self._opening = delay_ns, opening
+        self._due: list[tuple[int, int, Event]] = []  # requests on their way, by when they arrive
+        self._number = 0
+        self._guards: dict[str, SendOrder] = {}
+        self._ended: dict[str, str] = {}  # the venue's word on orders that are over
+        self._positions: dict[str, Position] = {}
+        self._wallet = opening.wallet if opening is not None else Decimal(10_000)
+        self._funding_ms: dict[str, int] = {}
+        for fact in opening.positions if opening is not None else ():
+            cost = fact.entry * abs(fact.quantity)  # times the step, once the instrument is known
+            self._positions[fact.market] = Position(fact.quantity, cost)
+        self._unscaled = set(self._positions)
+
+    def asked(self, output: Event) -> None:
+        """A request of the core sets out."""
+        if isinstance(output, SendOrder | CancelOrder | LookUpOrder | FetchAccount | SetLeverage):
+            self._number += 1
+            heapq.heappush(self._due, (output.at + self._delay_ns, self._number, output))
+
+    def until(self, moment: int, core: Core) -> Iterator[Event]:
+        """Answers to the requests that arrive before `moment`; each is processed before the next is made."""
+        while self._due and self._due[0][0] <= moment:
+            at, _, request = heapq.heappop(self._due)
+            yield from self._answer(request, at, core)
+
+    def seen(self, event: Event, core: Core) -> Iterator[Event]:
+        """What the market's own news does to the account: marks trigger guards, and funding is due."""
+        if not isinstance(event, Mark):
+            return
+        yield from self._fund(event, core)
+        for order in [guard for guard in self._guards.values() if guard.market == event.market]:
+            instrument = core.state.markets[order.market].instrument
+            trigger = order.trigger * instrument.tick
+            falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
+            if order.client_id in self._guards and (event.mark <= trigger if falls else event.mark >= trigger):
+                del self._guards[order.client_id]
+                there = f"w{order.client_id}"
+                at = event.at
+                yield ConditionalReport(
+                    at, order.market, order.client_id, there, "TRIGGERED", f"m{order.client_id}", "", at // 10**6
+                )
+                yield from self._execute(order, at, core)
+
+    def _answer(self, request: Event, at: int, core: Core) -> Iterator[Event]:
+        match request:
+            case SendOrder():
+                yield from self._order(request, at, core)
+            case CancelOrder():
+                yield from self._cancel(request, at)
+            case LookUpOrder():
+                yield self._look_up(request, at)
+            case SetLeverage():
+                yield LeverageSet(at, request.market, request.leverage)
+            case FetchAccount():
+                yield self._snapshot(request, at, core)
+
+    def _order(self, order: SendOrder, at: int, core: Core) -> Iterator[Event]:
+        position = self._position(order.market, core).quantity
+        if order.reduce_only and position * order.side >= 0:
+            self._ended[order.client_id] = "REJECTED"
+            yield OrderRefused(at, order.market, order.client_id, NOT_REDUCING, "ReduceOnly Order is rejected.")
+            return
+        yield OrderAccepted(at, order.market, order.client_id, f"w{order.client_id}")
+        if order.kind.conditional:
+            self._guards[order.client_id] = order
+            yield ConditionalReport(at, order.market, order.client_id, f"w{order.client_id}", "NEW", "", "", at // 10**6)
+        else:
+            yield from self._execute(order, at, core)
+
+    def _execute(self, order: SendOrder, at: int, core: Core) -> Iterator[Event]:
+        """Take the book, level by level; what it does not hold expires."""
+        held = core.state.markets.get(order.market)
+        position = self._position(order.market, core)
+        wanted = min(order.quantity, abs(position.quantity)) if order.reduce_only else order.quantity
+        if order.reduce_only and position.quantity * order.side >= 0:
+            wanted = 0
+        filled = 0
+        if held is not None and held.book.trusted:
+            rate = core.state.portfolio.fee_rates.get(order.market, (Decimal(0), Decimal(0)))[1]
+            levels = iter(held.book.top(order.side.other, DEPTH))
+            for price, part in take(levels, {}, order.side, wanted, order.price):
+                filled += part
+                fee = commission(money(held.instrument, price, part), rate)
+                realised = position.apply(held.instrument, order.side, part, price, at)
+                self._wallet += realised - fee
+                self._number += 1
+                status = "FILLED" if filled == order.quantity else "PARTIALLY_FILLED"
+                yield self._report(order, at, status, filled, part, price, fee, realised)
+        if filled < order.quantity:
+            yield self._report(order, at, "EXPIRED", filled)
+        self._ended[order.client_id] = "FILLED" if filled == order.quantity else "EXPIRED"
+
+    def _report(
+        self,
+        order: SendOrder,
+        at: int,
+        status: str,
+        filled: int,
+        part: int = 0,
+        price: int = 0,
+        fee: Decimal = Decimal(0),
+        realised: Decimal = Decimal(0),
+    ) -> OrderReport:
+        there = f"m{order.client_id}" if order.kind.conditional else f"w{order.client_id}"
+        return OrderReport(
+            at,
+            order.market,
+            order.client_id,
+            there,
+            status,
+            order.side,
+            order.quantity,
+            filled,
+            order.reduce_only,
+            at // 10**6,
+            part,
+            price,
+            self._number if part else 0,
+            fee,
+            "USDT" if part else "",
+            False,
+            realised,
+        )
+
+    def _cancel(self, request: CancelOrder, at: int) -> Iterator[Event]:
+        guard = self._guards.pop(request.client_id, None)
+        if guard is None:
+            yield CancelRefused(at, request.market, request.client_id, UNKNOWN_ORDER, "Unknown order sent.")
+            return
+        self._ended[request.client_id] = "CANCELED"
+        there = f"w{request.client_id}"
+        yield ConditionalReport(at, request.market, request.client_id, there, "CANCELED", "", "", at // 10**6)
+
+    def _look_up(self, request: LookUpOrder, at: int) -> Event:
+        status = "NEW" if request.client_id in self._guards else self._ended.get(request.client_id, "")
+        if not status:
+            return OrderNotFound(at, request.market, request.client_id)
+        there = f"w{request.client_id}"
+        if request.conditional:
+            word = {"FILLED": "FINISHED"}.get(status, status)
+            return ConditionalReport(at, request.market, request.client_id, there, word, "", "", at // 10**6)
+        return OrderReport(at, request.market, request.client_id, there, status, Side.BUY, 0, 0, False, at // 10**6)
+
+    def _fund(self, event: Mark, core: Core) -> Iterator[Event]:
+        """At the hour, by the rate that was announced for it."""
+        due = self._funding_ms.get(event.market, 0)
+        self._funding_ms[event.market] = event.next_funding_ms
+        held = core.state.markets.get(event.market)
+        if not due or event.next_funding_ms <= due or held is None:
+            return
+        quantity = self._position(event.market, core).quantity
+        if not quantity:
+            return
+        change = -(quantity * held.instrument.step * event.mark * event.funding_rate).quantize(Decimal("0.00000001"))
+        self._wallet += change
+        venue = event.market.partition(":")[0]
+        yield BalanceChange(event.at, venue, "FUNDING_FEE", "USDT", self._wallet, change, event.market)
+
+    def _snapshot(self, request: FetchAccount, at: int, core: Core) -> AccountSnapshot:
+        positions = []
+        for market in [*self._positions]:
+            held, position = core.state.markets.get(market), self._position(market, core)
+            if held is None or not position.quantity:
+                continue
+            mark = held.mark_price() or position.entry(held.instrument)
+            unrealised = position.unrealised(held.instrument, mark)
+            positions.append(
+                PositionFact(market, position.quantity, position.entry(held.instrument), mark, unrealised, Decimal(0))
+            )
+        orders = []
+        for order in self._guards.values():
+            tick = core.state.markets[order.market].instrument.tick
+            there, trigger = f"w{order.client_id}", order.trigger * tick
+            orders.append(OrderFact(order.market, order.client_id, there, order.side, order.quantity, 0, True, True, trigger))
+        return AccountSnapshot(at, request.venue, self._wallet, self._wallet, tuple(positions), tuple(orders), request.at)
+
+    def _position(self, market: str, core: Core) -> Position:
+        position = self._positions.setdefault(market, Position())
+        if market in self._unscaled and market in core.state.markets:
+            self._unscaled.discard(market)
+            position.cost *= core.state.markets[market].instrument.step
+        return position

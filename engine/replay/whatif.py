@@ -1,0 +1,279 @@
+"""A recorded market in, with other settings; what would have come of it, beside the original settings, out.
+
+Both are filled anew by the same rules, so what differs is the change and not the fills: orders arrive after the session's own
+delay, take the book that their core sees then, and trigger at the venue's mark; our orders move nobody. What the account's
+venue said in the session is left out, what people and models said is kept.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from engine.config import Settings, changed
+from engine.core import Core
+from engine.errors import ConfigError, SessionError
+from engine.events import (
+    AccountSnapshot,
+    BalanceChange,
+    CancelRefused,
+    ConditionalReport,
+    Decided,
+    Event,
+    Filled,
+    LeverageSet,
+    OrderAccepted,
+    OrderFateUnknown,
+    OrderNotFound,
+    OrderRefused,
+    OrderReport,
+    SendOrder,
+    Started,
+    decode_output,
+    encode,
+)
+from engine.queue import Chunk, Kind
+from engine.queue.local import Session
+from engine.replay import settings_of
+from engine.replay.refill import Refill
+
+FIXED = ("engine", "venue", "queue")  # sections that a session cannot have otherwise
+OF_THE_VENUE = (
+    OrderAccepted, OrderRefused, OrderFateUnknown, OrderNotFound, CancelRefused, OrderReport, ConditionalReport, AccountSnapshot,
+    LeverageSet,
+)  # fmt: skip
+USUAL_DELAY_NS = 50_000_000  # where the session has no order to learn it from
+ORDERS_TIMED = 200
+POINTS = 400  # of a curve
+EXCERPT = 400
+
+Progress = Callable[[int], None]
+
+
+class Figures(msgspec.Struct):
+    """What one run came to; money in quote units. `refused`: how often, by reason."""
+
+    name: str
+    orders: int = 0
+    fills: int = 0
+    fees: float = 0.0
+    realised: float = 0.0
+    unrealised: float = 0.0
+    funding: float = 0.0
+    drawdown: float = 0.0  # largest fall of the profit from its height
+    refused: dict[str, int] = {}
+    curve: list[tuple[int, float]] = []  # engine time, profit
+
+    @property
+    def profit(self) -> float:
+        return self.realised + self.unrealised - self.fees + self.funding
+
+
+class Divergence(msgspec.Struct, frozen=True):
+    """The first input after which the two did something else."""
+
+    input_number: int
+    at: int
+    event: str
+    original: str
+    changed: str
+
+
+class WhatIf(msgspec.Struct, frozen=True):
+    """`recorded` is what happened; `original` and `changed` are both filled anew, with the session's settings and with others."""
+
+    session: str
+    changes: dict[str, str]
+    delay_ms: float
+    inputs: int
+    recorded: Figures
+    original: Figures
+    changed: Figures
+    divergence: Divergence | None
+
+
+def settings_for(session: Session, changes: dict[str, str]) -> tuple[Settings, Settings]:
+    """The session's own and the changed ones. Raises ConfigError and SessionError."""
+    own = settings_of(session, _first(session))
+    for name in changes:
+        if name.partition(".")[0] in FIXED:
+            raise ConfigError(
+                "what if", name, "a session that was recorded cannot be had otherwise in this", "risk, strategy, ..."
+            )
+    return own, changed(own, changes, "what if")
+
+
+def run(session: Session, changes: dict[str, str], progress: Progress | None = None) -> WhatIf:
+    """Raises ConfigError for changes that cannot be and SessionError for a session that cannot be read."""
+    own, other = settings_for(session, changes)
+    if session.condensed is not None:
+        raise SessionError(str(session.path), "its market data were removed, so nothing can be filled anew")
+    delay_ns = delay_of(session)
+    opening = _opening(session)
+    truth = _Run("recorded", Core(own), None)
+    one = _Run("original", Core(own), Refill(delay_ns, opening))
+    two = _Run("changed", Core(other), Refill(delay_ns, opening))
+    first, last = _span(session)
+    spacing, due, number = max((last - first) // POINTS, 1), first, 0
+    divergence: Divergence | None = None
+    for chunk in session.chunks():
+        for event in chunk.inputs:
+            number += 1
+            truth.take(event)
+            if not isinstance(event, OF_THE_VENUE) and not (isinstance(event, BalanceChange) and event.reason == "FUNDING_FEE"):
+                out, others = one.take(event), two.take(_with(event, other))
+                if divergence is None and len(one.said) + len(two.said) and one.said != two.said:
+                    divergence = _diverged(number, event, out, others)
+                one.said.clear()
+                two.said.clear()
+            if event.at >= due:
+                due = event.at + spacing
+                for side in (truth, one, two):
+                    side.mark(event.at)
+        if progress is not None:
+            progress(number)
+    for side in (truth, one, two):
+        side.mark(last)
+    return WhatIf(
+        session.opening.session, changes, delay_ns / 1e6, number, truth.figures(), one.figures(), two.figures(), divergence
+    )
+
+
+def delay_of(session: Session) -> int:
+    """From a decision to the venue's answer, the median over the session's first orders, ns."""
+    delays: list[int] = []
+    for chunk in session.holding(int(Kind.ORDER), 0):
+        sent = {order.client_id: order.at for order in _sends(chunk)}
+        after = next(session.chunks(chunk.first + len(chunk.inputs)), None)  # an order ends its chunk: answers are in the next
+        inputs = [*chunk.inputs, *(after.inputs if after is not None else ())]
+        answers = (event for event in inputs if isinstance(event, OrderAccepted))
+        delays += [event.at - sent[event.client_id] for event in answers if event.client_id in sent]
+        if len(delays) >= ORDERS_TIMED:
+            break
+    return int(statistics.median(delays)) if delays else USUAL_DELAY_NS
+
+
+def _sends(chunk: Chunk) -> Iterator[SendOrder]:
+    for output in map(decode_output, chunk.outputs):
+        if isinstance(output, SendOrder):
+            yield output
+
+
+def _first(session: Session) -> Event:
+    chunk = next(session.chunks(), None)
+    if chunk is None:
+        raise SessionError(str(session.path), "it holds no events: its engine ended before the first was written")
+    return chunk.inputs[0]
+
+
+def _opening(session: Session) -> AccountSnapshot | None:
+    """The venue's first word on the account: both begin with it."""
+    for chunk in session.chunks():
+        for event in chunk.inputs:
+            if isinstance(event, AccountSnapshot):
+                return event
+    return None
+
+
+def _span(session: Session) -> tuple[int, int]:
+    first = _first(session).at
+    closing = session.closing
+    if closing is not None:
+        return first, closing.ended_ns
+    last = next(session.chunks(max(session.inputs - 1, 0)), None)
+    return first, last.inputs[-1].at if last is not None else first
+
+
+def _with(event: Event, settings: Settings) -> Event:
+    """The start names the settings that its core runs with."""
+    if isinstance(event, Started):
+        return msgspec.structs.replace(event, settings=msgspec.json.encode(settings).decode())
+    return event
+
+
+def _diverged(number: int, event: Event, out: list[Event], others: list[Event]) -> Divergence:
+    ours, theirs = [encode(one) for one in out], [encode(one) for one in others]
+    place = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    was = repr(out[place])[:EXCERPT] if place < len(out) else "nothing"
+    now = repr(others[place])[:EXCERPT] if place < len(others) else "nothing"
+    return Divergence(number, event.at, type(event).__name__, was, now)
+
+
+class _Run:
+    """One core, what is counted of it, and the venue that answers it."""
+
+    def __init__(self, name: str, core: Core, venue: Refill | None) -> None:
+        self.core, self.venue = core, venue
+        self.side = Figures(name)
+        self.said: list[bytes] = []  # outputs of the newest input, encoded
+        self._height = 0.0
+
+    def take(self, event: Event) -> list[Event]:
+        """An input, behind the venue's answers that came before it; everything that left the core."""
+        out: list[Event] = []
+        if self.venue is not None:
+            for answer in self.venue.until(event.at, self.core):
+                out += self._process(answer)
+        out += self._process(event)
+        if self.venue is not None:
+            for answer in self.venue.seen(event, self.core):
+                out += self._process(answer)
+            self.said = [encode(one) for one in out]
+        return out
+
+    def _process(self, event: Event) -> list[Event]:
+        out, _ = self.core.process_or_halt(event)
+        for output in out:
+            match output:
+                case SendOrder():
+                    self.side.orders += 1
+                case Filled():
+                    self.side.fills += 1
+                case Decided() if not output.approved:
+                    reason = output.reason
+                    self.side.refused[reason] = self.side.refused.get(reason, 0) + 1
+            if self.venue is not None:
+                self.venue.asked(output)
+        return out
+
+    def mark(self, at: int) -> None:
+        """A point of the curve."""
+        figures = self.figures()
+        self._height = max(self._height, figures.profit)
+        figures.drawdown = max(figures.drawdown, self._height - figures.profit)
+        figures.curve.append((at, round(figures.profit, 6)))
+
+    def figures(self) -> Figures:
+        state = self.core.state
+        side, portfolio = self.side, state.portfolio
+        side.fees, side.realised, side.funding = float(portfolio.fees), float(portfolio.realised), float(portfolio.funding)
+        side.unrealised = float(portfolio.unrealised(state.instruments(), state.marks()))
+        return side
+
+
+def table(found: WhatIf) -> list[tuple[str, str, str, str]]:
+    """Rows for people: what, recorded, original, changed."""
+    sides = (found.recorded, found.original, found.changed)
+
+    def row(name: str, shown: Callable[[Figures], str]) -> tuple[str, str, str, str]:
+        a, b, c = map(shown, sides)
+        return name, a, b, c
+
+    return [
+        row("orders", lambda side: f"{side.orders}"),
+        row("fills", lambda side: f"{side.fills}"),
+        row("refused", lambda side: f"{sum(side.refused.values())}"),
+        row("realised", lambda side: f"{side.realised:+,.2f}"),
+        row("unrealised", lambda side: f"{side.unrealised:+,.2f}"),
+        row("fees", lambda side: f"{side.fees:,.2f}"),
+        row("funding", lambda side: f"{side.funding:+,.2f}"),
+        row("profit", lambda side: f"{side.profit:+,.2f}"),
+        row("drawdown", lambda side: f"{side.drawdown:,.2f}"),
+    ]
+
+
+def refusals(found: WhatIf) -> list[tuple[str, int, int]]:
+    """Reasons by how differently often they refused: reason, original, changed."""
+    reasons = {*found.original.refused, *found.changed.refused}
+    rows = [(reason, found.original.refused.get(reason, 0), found.changed.refused.get(reason, 0)) for reason in reasons]
+    return sorted((one for one in rows if one[1] != one[2]), key=lambda one: (-abs(one[1] - one[2]), one[0]))
