@@ -79,6 +79,9 @@ KEYS: tuple[Key, ...] = (
         ("page_right", "pagedown", "page_right", "page newer", "Half a page of bars newer"),
         ("newest", "end", "newest", "newest", "Back to the newest bar, and follow it"),
     )),
+    *_of("rationale", (
+        ("record", "enter", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
+    )),
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
     )),

@@ -167,7 +167,9 @@ class TrackView(msgspec.Struct, frozen=True, array_like=True):
     gain: float
     gain_rules: float
     believed: float
-    buckets: tuple[tuple[int, int, float], ...]  # n, of them up, mean chance
+    buckets: tuple[tuple[int, int, float], ...]  # n, of them up, mean chance: by tenths of the chance
+    regimes: tuple[tuple[str, int, int], ...] = ()  # name, n, of them right
+    dropped: int = 0  # answers that were not used, in all sessions
 
 
 class ModelView(Picture, frozen=True, array_like=True):

@@ -465,6 +465,21 @@ def test_a_judgment_is_scored_at_its_end_against_the_price_when_it_was_given() -
     assert record.gain == pytest.approx((0.62505 / begun - 1) * 1e4 - cost, rel=1e-3)
 
 
+def test_a_model_that_loses_its_rank_is_told() -> None:
+    desk = Judging(probation=1, hold_after=3)
+    for n in range(4):
+        desk.answer(desk.asked(), chance_up=80 - n, expires_min=5)
+        desk.touch(6190 - 10 * n, 6191 - 10 * n)
+        desk.judge().rests_until = 1 << 62
+        desk.pass_ms(302_000)
+        desk.judge().rests_until = 0
+    told = [alert.text for alert in of(desk.out, Alert) if " now: it judges " in alert.text]
+    assert "was probation and is demoted" in told[0] and "at 10% of the usual size" in told[0] and "inf" not in told[0]
+    assert "is held now: it judges on paper" in told[-1]
+    (judged,) = of(desk.answer(desk.asked(), chance_up=80), Judged)
+    assert judged.stance.size_cap == 0.0 and desk.held.stance.source == "rules"
+
+
 def test_a_shadow_is_scored_and_moves_nothing() -> None:
     desk = Judging()
     desk.feed(ModelChanged(desk.at, "shadow", ModelState.READY, "shadow:1b", DIGEST, "0.33", ""))

@@ -5,9 +5,13 @@ behind it: how it is, what it writes, how far it is believed.
 import math
 from typing import ClassVar
 
+from textual.binding import BindingType
+
 from console import format as show
+from console import keys
 from console.desk import Desk
 from console.panes.lines import LinePane, Row, Run, bar, fitted, wrap
+from console.screens.record import RecordScreen
 from engine.events import Bias, ModelState, Stance
 from engine.views import JudgmentView, LadderView, ModelView, StatusView, TrackView
 
@@ -29,6 +33,7 @@ TRACK_FROM = 8  # rows of the pane that show a track record
 
 
 class RationalePane(LinePane):
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="rationale")]
     """The clock is the engine's: it stands still when the engine does."""
 
     title: ClassVar[str] = "Rationale"
@@ -36,6 +41,10 @@ class RationalePane(LinePane):
 
     def versions(self) -> tuple[object, ...]:
         return (*super().versions(), self._now() // SECOND_NS)
+
+    def action_record(self) -> None:
+        """How the model's judgments turned out, in full."""
+        self.app.push_screen(RecordScreen(self.desk))
 
     def _now(self) -> int:
         status = self.desk.get(StatusView, "")
@@ -81,7 +90,7 @@ class RationalePane(LinePane):
         if model.state in (ModelState.THINKING, ModelState.LATE):
             word = f"{word} {model.seconds:.0f}s"
         elif model.state is ModelState.RULES:
-            word = f"rests {whole(max(model.rests_until - now, 0) // SECOND_NS * 1_000)}"
+            word = f"rules {whole(max(model.rests_until - now, 0) // SECOND_NS * 1_000)}"
         runs: list[Run] = [(f"◆ {word}", STATES[model.state]), (model.name, "text"), (model.tier, "muted")]
         runs.append((f"size {model.size_cap:.0%}" if model.size_cap else "on paper", "text" if model.size_cap else "stop"))
         rows = [fitted(runs, width)]

@@ -83,7 +83,7 @@ def tick(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     """Of the traded market: end what the market has ended, score what is due, ask what is due."""
     _end(state, settings, held, out)
     if held.scoring:
-        _score(state, held, out)
+        _score(state, settings, held, out)
     for by, judge in state.judges.items():
         if judge.rests_until and state.now >= judge.rests_until and not judge.warming and judge.state is ModelState.READY:
             judge.warming = True
@@ -375,7 +375,7 @@ def tier(settings: Settings, judge: JudgeState) -> Tier:
     return record.tier(judge.record, may, settings.judgment) if judge.record is not None else Tier.UNQUALIFIED
 
 
-def _score(state: State, held: MarketState, out: Out) -> None:
+def _score(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     price = _mid(held) if held.book.trusted else 0.0
     waiting = []
     for one in held.scoring:
@@ -389,6 +389,7 @@ def _score(state: State, held: MarketState, out: Out) -> None:
             continue
         if judge is None or judge.record is None:
             continue
+        before = tier(settings, judge)
         moved = (price / one.price - 1.0) * 1e4
         record.score(judge.record, one.chance, one.rules_chance, one.begun, one.due, moved, one.cost_bps, one.regime)
         told = msgspec.json.encode(judge.record).decode()
@@ -397,4 +398,16 @@ def _score(state: State, held: MarketState, out: Out) -> None:
                 state.now, held.instrument.market, one.question, one.by, one.chance, one.price, price, moved > 0.0, told
             )
         )
+        if (after := tier(settings, judge)) is not before and one.by == "model":
+            _ranked(state, settings, judge, before, after, out)
     held.scoring = waiting
+
+
+def _ranked(state: State, settings: Settings, judge: JudgeState, before: Tier, after: Tier, out: Out) -> None:
+    """A model that moves more than it did, or less, is told."""
+    low, high = record.skill_interval(judge.record) if judge.record is not None else (0.0, 0.0)
+    cap = record.size_cap(after, settings.judgment, settings.engine.mode is Mode.LIVE)
+    size = f"at {cap:.0%} of the usual size" if cap else "on paper"
+    text = f"The model {judge.name} was {before.value} and is {after.value} now: it judges {size}"
+    seen = f"skill {low / 0.25:+.0%} to {high / 0.25:+.0%}" if math.isfinite(low) else "no edge was seen"
+    out.append(Alert(state.now, Level.WARNING if cap < 1.0 else Level.INFO, f"{text} ({seen})."))

@@ -204,6 +204,8 @@ def _track(known: Record | None) -> TrackView | None:
         known.gain_rules / known.n,
         believed(known),
         tuple((tally.n, tally.ups, tally.chances / tally.n if tally.n else 0.0) for tally in known.buckets),
+        tuple((name, tally.n, tally.hits) for name, tally in sorted(known.regimes.items())),
+        known.dropped,
     )
 
 

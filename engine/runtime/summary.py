@@ -7,10 +7,12 @@ import msgspec
 from msgspec import Meta
 
 from engine.core.counterfactual import profit
+from engine.core.pictures import model
 from engine.events import AccountSnapshot, Mode, Stance, Trading
 from engine.queue.bridge import Status
 from engine.runtime.recorder import Recorded
 from engine.runtime.stats import Percentiles
+from engine.views import ModelView
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -76,6 +78,10 @@ class Summary(msgspec.Struct, frozen=True):
         Meta(
             description="Profit, after fees, of papers beside the account: the model followed raw, the rules alone, no risk gate"
         ),
+    ]
+    model: Annotated[
+        ModelView | None,
+        Meta(description="The language model: state, name, digest, rank, answers, what was dropped, record; null: none"),
     ]
     orders: Annotated[int, Meta(description="Orders sent, protective ones included")]
     fills: Annotated[int, Meta(description="Fills booked")]
@@ -155,6 +161,7 @@ def summarise(engine: "Engine") -> Summary:
         state.counters.judgments,
         stances[0] if stances else None,
         _instead(engine),
+        _model(engine),
         state.counters.orders,
         state.counters.fills,
         str(portfolio.fees),
@@ -185,6 +192,11 @@ def summarise(engine: "Engine") -> Summary:
         engine.restarts,
         engine.alerts_seen,
     )
+
+
+def _model(engine: "Engine") -> ModelView | None:
+    held = next(iter(engine.state.markets.values()), None)
+    return model(engine.state, engine.settings, held) if held is not None else None
 
 
 def _instead(engine: "Engine") -> dict[str, float]:

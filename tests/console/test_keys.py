@@ -23,7 +23,9 @@ from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
 from console.panes.orders import OrdersPane
+from console.panes.rationale import RationalePane
 from console.screens.help import HelpScreen
+from console.screens.record import RecordScreen
 from console.screens.trace import TraceScreen
 from console.screens.trading import TradingScreen
 from engine.events import Action, Mode, Trading
@@ -32,7 +34,7 @@ from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
 IDS = [key.id for key in keys.KEYS]
-PANES = {"ladder": LadderPane, "chart": ChartPane, "orders": OrdersPane}
+PANES = {"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane}
 
 
 async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
@@ -461,6 +463,7 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "chart_scroll_right": (("left", "left"), lambda pane: newer(pane), lambda before, after: (before, after) == (2, 1)),  # type: ignore
     "chart_page_left": ((), lambda pane: newer(pane), lambda before, after: after > before + 3),  # type: ignore
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
+    "rationale_record": ((), lambda pane: type(pane.app.screen), lambda before, after: after is RecordScreen is not before),
     "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
     "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
 }
@@ -481,9 +484,9 @@ async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        place = {"ladder": 1, "chart": 2, "orders": 6}[keys.BY_ID[name].pane]
+        place = {"ladder": 1, "chart": 2, "rationale": 4, "orders": 6}[keys.BY_ID[name].pane]
         pane = app.trading.panes[place - 1]
-        assert isinstance(pane, LadderPane | ChartPane | OrdersPane)
+        assert isinstance(pane, LadderPane | ChartPane | RationalePane | OrdersPane)
         await pilot.press(str(3), key)  # somebody else's
         untouched = look(pane)
         await pilot.press(str(place), *before_it)

@@ -1,17 +1,22 @@
 """The rationale: what is allowed, how sure, how old, until when, why, and what became of it."""
 
 import asyncio
+import io
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pictures
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from panes_host import Host, any_picture_fits, frame, lines, page, rows_never_fail
+from rich.console import Console
 
 from console.desk import Desk
 from console.panes.rationale import RationalePane
+from console.screens.record import page as record_page
 from engine.events import Bias, ModelState
 from engine.views import Frame, JudgmentView
 
@@ -92,7 +97,7 @@ async def test_a_model_is_shown_with_its_state_its_rank_and_what_it_writes() -> 
         ({"state": ModelState.READY, "writing": ""}, "◆ ready"),
         (
             {"state": ModelState.RULES, "rests_until": pictures.NOW + 42 * SECOND, "writing": "", "reason": "it failed 3 times"},
-            "◆ rests 42s",
+            "◆ rules 42s",
         ),
         (
             {"state": ModelState.READY, "size_cap": 0.0, "verdict": ("its chances do not follow the market",), "writing": ""},
@@ -116,6 +121,24 @@ async def test_a_models_words_are_text_and_never_markup() -> None:
     desk.apply(Frame(desk.next_news, (pictures.model(writing="[bold red]BUY[/] it"),), ()))
     async with shown(desk, width=76, height=14) as pane:
         assert "[bold red]BUY[/] it" in "\n".join(lines(pane))
+
+
+def test_the_record_says_what_chances_are_worth() -> None:
+    buckets = ((0, 0, 0.0),) * 3 + ((10, 2, 0.32),) + ((0, 0, 0.0),) * 3 + ((20, 16, 0.74),) + ((0, 0, 0.0),) * 2
+    track = msgspec.structs.replace(pictures.model().track, buckets=buckets, regimes=(("trend", 20, 16),), dropped=3)
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(record_page(pictures.model(track=track, verdict=("its chances do not follow the market",))))
+    text = console.export_text()
+    assert "ministral-3:3b" in text and "probation, 10% of the usual size" in text
+    assert "1 late, 2 stale" in text and "its chances do not follow the market" in text
+    assert "18 of 30, 42% to 75%" in text and "Brier score" in text and "a coin 0.250" in text
+    assert any("74%" in line and "80%" in line and "████████████████····" in line for line in text.splitlines())
+    assert "16 of 20 right" in text
+    console.print(record_page(pictures.model(track=None)))
+    assert "has met its end yet" in console.export_text()
+    unsure = msgspec.structs.replace(track, skill_low=-math.inf, skill_high=math.inf)
+    console.print(record_page(pictures.model(track=unsure)))
+    assert "too few without overlap" in console.export_text()
 
 
 async def test_an_opinion_of_a_lost_engine_is_old() -> None:
