@@ -212,7 +212,7 @@ def test_the_market_ends_a_stance_by_moving_against_it_or_by_becoming_another_on
 
 @pytest.mark.parametrize(
     ("price", "position", "gaps", "words"),
-    [(100.2, 0, 0, "moved 20 bps"), (100.0, 5, 0, "position"), (100.0, 0, 1, "gap"), (0.0, 0, 0, "no price")],
+    [(100.3, 0, 0, "moved 30 bps"), (100.0, 5, 0, "position"), (100.0, 0, 1, "gap"), (0.0, 0, 0, "no price")],
 )
 def test_an_answer_to_another_market_is_stale(price: float, position: int, gaps: int, words: str) -> None:
     with pytest.raises(AnswerError, match=words) as caught:
