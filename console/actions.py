@@ -4,7 +4,15 @@ ACTIONS: dict[str, tuple[str, str]] = {
     "list": ("", "the recorded sessions of the mode, oldest first (the default)"),
     "show": ("SESSION", "what is known of one session"),
     "verify": ("SESSION [--head HASH]", "check every hash of one session; with --head against a hash that you kept"),
-    "export": ("SESSION --to FILE", "write one session as JSON lines, an event a line"),
+    "export": (
+        "SESSION --to FILE [--as FORM]",
+        "write one session: `jsonl`, an event a line (the default); `csv` or `parquet`, a folder of tables",
+    ),
+    "bundle": (
+        "SESSION --to FILE.zip [--last TIME]",
+        "all that is needed to look into an incident, in one file: settings, journal, logs, screen; no secrets",
+    ),
+    "import": ("FILE ...", "check captures and keep them in the state folder, so that --capture finds them by name"),
     "pull": ("SESSION", "fetch one session from the Fluvio cluster at [queue] endpoint, and check every hash"),
     "prune": (
         "[SESSION ...] [--yes]",

@@ -19,7 +19,7 @@ from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
 from engine.config import Settings, load, state_dir
-from engine.errors import BarterError, CaptureError, ConfigError, EngineStartError, SessionError, StateError
+from engine.errors import BarterError, ConfigError, EngineStartError, SessionError, StateError
 from engine.events import Mode
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "sessions":
                 from console import sessions
 
-                return sessions.run(settings, arguments.words, arguments.head, arguments.yes, arguments.to)
+                more = (arguments.yes, arguments.to, arguments.form or "", arguments.last)
+                return sessions.run(settings, arguments.words, arguments.head, *more)
         return _replay(arguments, settings) if arguments.replay else _run(arguments, settings)
 
     return _told(work)
@@ -105,7 +106,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("words", nargs="*", metavar="...", help=f"what a command takes: {SESSIONS}; model pull [NAME]")
     add("--version", action="version", version=f"barter-tui {__version__}")
     add("--mode", choices=[mode.value for mode in Mode], help="what the prices and the orders are (default: demo)")
-    add("--capture", type=Path, metavar="FILE", help="play a recording through the simulated venue instead of its own order flow")
+    add(
+        "--capture",
+        type=Path,
+        metavar="FILE",
+        help="play a recording, a file or one that was imported, through the simulated venue instead of its own order flow",
+    )
     add("--loop", action="store_true", help="start a capture over when it ends")
     add("--replay", metavar="SESSION", help="play a recorded session; with --no-ui, compare every output; `latest`")
     add(
@@ -116,7 +122,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="with --replay and --no-ui: what would have come of it with another setting, beside the original; repeat for more",
     )
     add("--head", default="", metavar="HASH", help="with sessions verify: the hash that the session must have")
-    add("--to", type=Path, metavar="FILE", help="with sessions export: the file to write")
+    add("--to", type=Path, metavar="FILE", help="with sessions export and bundle: the file, or folder, to write")
+    add("--as", dest="form", choices=("jsonl", "csv", "parquet"), help="with sessions export: what to write (default: jsonl)")
+    add("--last", type=_seconds, metavar="TIME", help="with sessions bundle: how much of the market's data (default: 10m)")
     add("--yes", action="store_true", help="with sessions prune: do not ask")
     add("--speed", type=_speed, default=1.0, metavar="N", help="run demo, or play a session, N times as fast as real time")
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
@@ -227,8 +235,10 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
         _check_screen(arguments)
     if arguments.loop and arguments.capture is None:
         raise ConfigError("command line", "--loop", "there is nothing to start over", "--capture FILE with it")
-    if arguments.capture is not None and not arguments.capture.is_file():
-        raise CaptureError(str(arguments.capture), "there is no such file")
+    if arguments.capture is not None:
+        from console import captures
+
+        arguments.capture = captures.find(state_dir(settings), arguments.capture)
     if arguments.no_ui:
         return asyncio.run(_headless(arguments, settings))
     return guarded(lambda: _told(lambda: asyncio.run(_screen(arguments, settings))))

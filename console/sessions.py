@@ -1,5 +1,6 @@
 """Recorded sessions at the command line: list, show, verify, and replay through the same core."""
 
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from console import captures
 from console.actions import ACTIONS
 from console.exits import Exit
 from engine import door
@@ -22,10 +24,19 @@ from engine.queue.export import export
 from engine.queue.fluvio import topic_of
 from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
 from engine.queue.retention import condense, due
+from engine.queue.tables import export_tables
 from engine.replay import Outcome, Replay
 
 
-def run(settings: Settings, words: list[str], head: str, yes: bool = False, to: Path | None = None) -> int:
+def run(
+    settings: Settings,
+    words: list[str],
+    head: str,
+    yes: bool = False,
+    to: Path | None = None,
+    form: str = "",
+    last_s: float | None = None,
+) -> int:
     """`barter-tui sessions [ACTION SESSION]`. Raises ConfigError and SessionError."""
     action, *names = words or ["list"]
     if action not in ACTIONS:
@@ -33,6 +44,12 @@ def run(settings: Settings, words: list[str], head: str, yes: bool = False, to: 
     wanted = 0 if action == "list" else 1
     if action == "prune":
         return _prune(settings, names, yes)
+    if action == "import":
+        return _import(state_dir(settings), names)
+    if form and action != "export":
+        raise ConfigError("command line", "--as", "only an export uses it", "`sessions export SESSION --to FILE --as FORM`")
+    if last_s is not None and action != "bundle":
+        raise ConfigError("command line", "--last", "only a bundle uses it", "`sessions bundle SESSION --to FILE.zip`")
     if action == "pull" and len(names) == 1:
         return _pull(settings, names[0])
     if len(names) != wanted:
@@ -43,13 +60,12 @@ def run(settings: Settings, words: list[str], head: str, yes: bool = False, to: 
     folder = state_dir(settings)
     if action == "list":
         return _list(folder)
-    if (action == "export") != (to is not None):
-        raise ConfigError(
-            "command line", "--to", "an export needs it, and nothing else does", "`sessions export SESSION --to FILE`"
-        )
+    if (action in ("export", "bundle")) != (to is not None):
+        expected = "`sessions export SESSION --to FILE`"
+        raise ConfigError("command line", "--to", "an export and a bundle need it, and nothing else does", expected)
     with Session(find(folder, names[0])) as session:
         if to is not None:
-            return _export(session, to)
+            return _export(session, to, form) if action == "export" else _bundle(session, folder, to, last_s)
         return _show(session) if action == "show" else _verify(session, head)
 
 
@@ -199,10 +215,37 @@ def _pull(settings: Settings, name: str) -> int:
         return _verify(session, "")
 
 
-def _export(session: Session, to: Path) -> int:
+def _export(session: Session, to: Path, form: str) -> int:
     with progress(session.inputs, "exporting") as move:
+        if form not in ("", "jsonl"):
+            counts = export_tables(session, to, form, move)
+            words = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+            print(f"{words} in {to}{os.sep}.")
+            return Exit.OK
         count = export(session, to, move)
     print(f"{count:,} events in {to}.")
+    return Exit.OK
+
+
+def _bundle(session: Session, folder: Path, to: Path, last_s: float | None) -> int:
+    from console.bundle import LAST_S, bundle
+
+    with progress(session.inputs, "bundling") as move:
+        count = bundle(session, folder, to, LAST_S if last_s is None else last_s, move)
+    print(f"{to}: {size(to) / 1e6:.1f} MB, {count:,} journal lines. It holds no key; look through it before you send it.")
+    return Exit.OK
+
+
+def _import(folder: Path, names: list[str]) -> int:
+    """Captures into the state folder's own. Raises ConfigError, CaptureError and StateError."""
+    if not names:
+        raise ConfigError("command line", "import", "there is no file named", "`sessions import FILE ...`")
+    for name in names:
+        found = captures.take(folder, Path(name))
+        known = "was there already" if found.known else "is kept"
+        for line in found.words:
+            print(line)
+        print(f"{found.path.name} {known}: `barter-tui --capture {found.path.name}` plays it.")
     return Exit.OK
 
 

@@ -22,7 +22,7 @@ def lines(session: Session, progress: Progress = lambda _: None) -> Iterator[dic
     Prices and sizes are whole ticks and steps: the market's `Instrument` line says how large these are.
     """
     name = session.opening.session
-    for number, event, outputs in session.kept() if session.condensed is not None else _whole(session, progress):
+    for number, event, outputs in session.kept() if session.condensed is not None else whole(session, progress):
         if event is not None:
             yield _line(name, number, "in", event)
         for output in outputs:
@@ -51,7 +51,8 @@ def export(session: Session, to: Path, progress: Progress = lambda _: None) -> i
     return count
 
 
-def _whole(session: Session, progress: Progress) -> Iterator[tuple[int, Event | None, list[Event]]]:
+def whole(session: Session, progress: Progress) -> Iterator[tuple[int, Event | None, list[Event]]]:
+    """Each input's number, itself, and what followed from it."""
     for chunk in session.chunks():
         for number, (event, raws) in enumerate(chunk.steps(), start=chunk.first):
             yield number, event, [decode_output(raw) for raw in raws]

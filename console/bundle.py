@@ -1,0 +1,189 @@
+"""A session in, one file for whoever looks into an incident out: what ran, what it did, what it logged, what it looked like.
+
+Nothing in it opens an account: the session holds no key, and from every text go the credentials that are in the environment and
+the name of the home folder.
+"""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from engine import __version__
+from engine.errors import BarterError, SessionError
+from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, Event, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
+from engine.queue.export import Progress, lines
+from engine.queue.local import Session
+
+LAST_S = 600.0  # of the market's data
+LOG_BYTES = 1_000_000  # the newest of each log
+SCREEN = (160, 50)
+BEFORE_END_NS = 2_000_000_000  # at its very end an engine has left its venues: the screen shows nothing but that
+SHOWN_WITHIN_S = 60.0
+SHORTEST_SECRET = 6
+_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
+# The market's own data, of which only the newest are wanted; everything else is about money and decisions.
+MARKET: tuple[type, ...] = (BookDelta, BookSnapshot, Quote, Trade, Kline, Mark, Bar, BarClosed, FeaturesReady, Tick)
+_MARKET_NAMES = frozenset(kind.__name__ for kind in MARKET)
+README = """An incident bundle of barter-tui, of one session.
+
+session.json   what the session is: its mode, markets, versions, beginning and end
+settings.json  what it ran with
+verify.txt     whether its file is whole
+versions.json  what made this bundle
+journal.jsonl  every record of money and decisions, and the newest of everything else: an event a line
+logs/          the newest of what its processes logged
+screen.svg     the screen just before its end
+
+`number` in the journal is that of the input; prices are ticks and sizes steps of the market's Instrument line.
+"""
+
+
+def redactor(environ: Mapping[str, str], home: Path) -> Callable[[str], str]:
+    """Takes credentials of the environment and the home folder's name out of a text."""
+    secrets = sorted(
+        (value for name, value in environ.items() if _SECRET.search(name) and len(value) >= SHORTEST_SECRET),
+        key=len,
+        reverse=True,
+    )
+
+    def redacted(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "[redacted]")
+        return text.replace(str(home), "~") if len(home.parts) > 1 else text
+
+    return redacted
+
+
+def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, progress: Progress = lambda _: None) -> int:
+    """Write it; returns the journal's lines. `folder` is the state folder, whose logs go in. Raises SessionError.
+
+    The file stands there only when all of it is written.
+    """
+    redacted = redactor(os.environ, Path.home())
+    made = to.with_name(to.name + ".partial")
+    if to.exists():
+        raise SessionError(str(to), "this file is there already")
+    try:
+        with made.open("xb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
+            out.writestr("README.txt", README)
+            for name, text in _facts(session):
+                out.writestr(name, redacted(text))
+            for path in sorted(folder.glob("*.log*")):
+                out.writestr(f"logs/{path.name}", redacted(_tail(path)))
+            count = _journal(session, out, last_s, redacted, progress)
+            out.writestr("screen.svg", redacted(_screen(session)))
+        made.rename(to)
+    except FileExistsError as problem:
+        raise SessionError(str(problem.filename2 or problem.filename), "this file is there already") from None
+    except OSError as problem:
+        raise SessionError(str(to), f"it cannot be written ({problem.strerror or problem})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            made.unlink()
+    return count
+
+
+def _facts(session: Session) -> Iterator[tuple[str, str]]:
+    closing, gone = session.closing, session.condensed
+    known = {"opening": session.opening, "closing": closing, "condensed": gone}
+    yield "session.json", _json(known)
+    yield "settings.json", _settings(session)
+    try:
+        if gone is None:
+            found = session.verify("")
+            text = f"verified: {found.chunks} chunks, {found.inputs} inputs, {found.outputs} outputs; head {found.head}\n"
+            text += "" if found.closed else "It was cut off: its engine was killed, or still runs.\n"
+        else:
+            text = f"Its market data were removed; its head was {gone.head}.\n"
+    except BarterError as problem:
+        text = f"{problem}\n"
+    yield "verify.txt", text
+    packages = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions() if one.metadata["Name"]}
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield "versions.json", _json({"barter-tui": __version__, "python": sys.version, "system": system, "packages": packages})
+
+
+def _settings(session: Session) -> str:
+    for line in lines(session):
+        if line["type"] == Started.__name__:
+            text: str = line["event"]["settings"]
+            return msgspec.json.format(text.encode()).decode()
+    return "{}"
+
+
+def _json(facts: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(facts)).decode()
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - LOG_BYTES, 0))
+            return file.read().decode("utf-8", "replace")
+    except OSError as problem:
+        return f"(it cannot be read: {problem.strerror})\n"
+
+
+def _journal(session: Session, out: zipfile.ZipFile, last_s: float, redacted: Callable[[str], str], progress: Progress) -> int:
+    ends = session.closing.ended_ns if session.closing is not None else _newest(session)
+    since, count = ends - int(last_s * 1e9), 0
+    with out.open("journal.jsonl", "w", force_zip64=True) as file:
+        for line in lines(session, progress):
+            if line["type"] not in _MARKET_NAMES or line["event"]["at"] >= since:
+                file.write(redacted(msgspec.json.encode(line).decode()).encode() + b"\n")
+                count += 1
+    return count
+
+
+def _newest(session: Session) -> int:
+    last: Event | None = None
+    for chunk in session.chunks(max(session.inputs - 1, 0)):
+        last = chunk.inputs[-1]
+    return last.at if last is not None else session.opening.started_ns
+
+
+def _screen(session: Session) -> str:
+    """The replay's screen just before the session's end, as SVG; a picture of the reason where there is none."""
+    if session.condensed is not None:
+        return _sentence("Its market data were removed: there is nothing to show.")
+    try:
+        return asyncio.run(asyncio.wait_for(_drawn(session), SHOWN_WITHIN_S))
+    except (BarterError, TimeoutError) as problem:
+        return _sentence(f"The screen could not be drawn: {problem or 'it took too long'}")
+
+
+async def _drawn(session: Session) -> str:
+    from console.app import Console
+    from console.link import memory_link
+    from console.replay import consoles
+    from engine.replay.playback import Playback
+    from engine.replay.player import Player
+    from engine.views import StatusView
+
+    player = Player(session)
+    for _ in player.seek(player.place_of(player.ends_ns - BEFORE_END_NS)):
+        await asyncio.sleep(0)
+    playback = Playback(player)
+    console = Console(memory_link(lambda: consoles(playback)), playback=playback)
+    try:
+        async with console.run_test(size=SCREEN) as pilot:
+            while (status := console.desk.get(StatusView, "")) is None or status.at < player.at:
+                await pilot.pause(0.02)
+            await pilot.pause(0.3)
+            return console.export_screenshot(title=f"session {session.opening.session}")
+    finally:
+        await console.link.close()
+
+
+def _sentence(text: str) -> str:
+    plain = text.replace("&", "&amp;").replace("<", "&lt;")
+    return f'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="60"><text x="10" y="35">{plain}</text></svg>'

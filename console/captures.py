@@ -1,0 +1,65 @@
+"""Captures that were imported: files of recorded market data in the state folder, found by their names."""
+
+import filecmp
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import CaptureError, StateError
+
+FOLDER = "captures"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """`known`: the same file was there already. `words` say what is in it."""
+
+    path: Path
+    known: bool
+    words: tuple[str, ...]
+
+
+def find(folder: Path, wanted: Path) -> Path:
+    """The file itself, or the imported one of that name. Raises CaptureError."""
+    if wanted.is_file():
+        return wanted
+    kept = folder / FOLDER / wanted.name
+    if wanted.name == str(wanted) and kept.is_file():
+        return kept
+    names = sorted(path.name for path in (folder / FOLDER).glob("*") if path.is_file())
+    hint = f"; imported are {', '.join(names[:8])}" if names else ""
+    raise CaptureError(str(wanted), f"there is no such file{hint}")
+
+
+def take(folder: Path, source: Path) -> Taken:
+    """Read a capture whole, then keep a copy. Raises CaptureError for one that cannot be played, StateError for the folder."""
+    from engine.venue.capture import scan
+
+    if not source.is_file():
+        raise CaptureError(str(source), "there is no such file")
+    if not _NAME.fullmatch(source.name) or source.name.endswith(".partial"):
+        raise CaptureError(str(source), "its name is none that can be typed: use letters, digits, dots, dashes")
+    info = scan(str(source))
+    words = []
+    for symbol in info.symbols.values():
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in symbol.kinds.items())
+        words.append(f"{symbol.symbol}: {kinds}, {symbol.gaps} gaps, {symbol.low} to {symbol.high}")
+    first, last = (datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S") for ns in (info.first_ns, info.last_ns))
+    words.append(f"{first} to {last} UTC")
+    kept = folder / FOLDER / source.name
+    if kept.exists():
+        if filecmp.cmp(source, kept, shallow=False):
+            return Taken(kept, True, tuple(words))
+        raise CaptureError(str(kept), "another capture of this name is kept already: rename yours")
+    made = kept.with_name(kept.name + ".partial")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copyfile(source, made)
+        made.rename(kept)
+    except OSError as problem:
+        made.unlink(missing_ok=True)
+        raise StateError(str(kept), f"the capture cannot be kept ({problem.strerror})") from None
+    return Taken(kept, False, tuple(words))

@@ -1,0 +1,103 @@
+"""What is handed to whoever looks into an incident: everything that helps, and nothing that opens an account."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from console.bundle import bundle, redactor
+from console.cli import main
+from console.exits import Exit
+from engine.errors import SessionError
+from engine.events import Filled, SendOrder, decode_output
+from engine.queue.local import Session
+from engine.queue.retention import condense
+
+KEY, SECRET = "canary-key-77aa", "canary-secret-91bb"
+
+
+@pytest.fixture
+def made(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> zipfile.ZipFile:
+    monkeypatch.setenv("BARTER_API_KEY", KEY)
+    monkeypatch.setenv("BARTER_API_SECRET", SECRET)
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "engine.log").write_text(f"signed with {SECRET}, key={KEY}, in {Path.home()}/x", encoding="utf-8")
+    (state / "console.log.1").write_bytes(b"\xff\xfe older")
+    with Session(small) as session:
+        bundle(session, state, tmp_path / "all.zip", last_s=1.0)
+    return zipfile.ZipFile(tmp_path / "all.zip")
+
+
+def test_no_credential_is_in_any_of_it(made: zipfile.ZipFile) -> None:
+    for name in made.namelist():
+        body = made.read(name)
+        assert KEY.encode() not in body and SECRET.encode() not in body, name
+    assert made.read("logs/engine.log").decode() == "signed with [redacted], key=[redacted], in ~/x"
+
+
+def test_money_and_decisions_are_whole_and_of_the_market_the_newest(made: zipfile.ZipFile, small: Path) -> None:
+    lines = [json.loads(line) for line in made.read("journal.jsonl").splitlines()]
+    with Session(small) as session:
+        steps = [step for chunk in session.chunks() for step in chunk.steps()]
+        assert session.closing is not None
+        ends = session.closing.ended_ns
+    for kind in (Filled, SendOrder):
+        known = sum(isinstance(decode_output(raw), kind) for _, raws in steps for raw in raws)
+        assert sum(line["type"] == kind.__name__ for line in lines) == known > 0
+    quotes = [line["event"]["at"] for line in lines if line["type"] == "Quote"]
+    every = sum(type(event).__name__ == "Quote" for event, _ in steps)
+    assert 0 < len(quotes) < every and min(quotes) >= ends - 10**9
+
+
+def test_it_says_what_ran_whether_it_is_whole_and_what_it_looked_like(made: zipfile.ZipFile) -> None:
+    assert {"README.txt", "session.json", "settings.json", "verify.txt", "versions.json", "screen.svg"} <= set(made.namelist())
+    assert made.read("verify.txt").startswith(b"verified: ")
+    assert json.loads(made.read("settings.json"))["engine"]["mode"] == "demo"
+    versions = json.loads(made.read("versions.json"))
+    assert versions["packages"]["ccxt"] and versions["python"]
+    root = ElementTree.fromstring(made.read("screen.svg"))
+    words = "".join(root.itertext()).replace("\xa0", " ")
+    assert "REPLAY" in words and "ladder" in words and "trusted" in words and "paused" in words
+
+
+def test_a_session_without_market_data_is_bundled_with_what_there_is(small: Path, tmp_path: Path) -> None:
+    copy = tmp_path / small.name
+    shutil.copy(small, copy)
+    condense(copy, 1_900_000_000 * 10**9)
+    with Session(copy) as session:
+        assert bundle(session, tmp_path, tmp_path / "b.zip") > 0
+    with zipfile.ZipFile(tmp_path / "b.zip") as made:
+        assert b"removed" in made.read("screen.svg") and b"removed" in made.read("verify.txt")
+
+
+def test_nothing_is_written_over_and_nothing_half_is_left(small: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.zip").write_text("keep me")
+    with Session(small) as session:
+        with pytest.raises(SessionError, match="there already"):
+            bundle(session, tmp_path, tmp_path / "mine.zip")
+        with pytest.raises(SessionError, match="cannot be written"):
+            bundle(session, tmp_path, tmp_path / "no" / "where.zip")
+
+        def stop(_: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            bundle(session, tmp_path, tmp_path / "new.zip", progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.zip"] and (tmp_path / "mine.zip").read_text() == "keep me"
+
+
+def test_what_is_short_or_harmless_is_left_alone() -> None:
+    redacted = redactor({"MY_TOKEN": "abc", "SHELL": "/bin/zsh", "PASSWORD": "long-enough-1"}, Path("/"))
+    assert redacted("abc /bin/zsh long-enough-1 /x") == "abc /bin/zsh [redacted] /x"
+
+
+def test_the_command_bundles_and_its_flags_belong_to_it(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sessions", "bundle", str(small), "--set", f"engine.state_dir={tmp_path}"]
+    assert main([*words, "--to", str(tmp_path / "b.zip"), "--last", "2s"]) == Exit.OK
+    assert "It holds no key" in capsys.readouterr().out and zipfile.is_zipfile(tmp_path / "b.zip")
+    assert main(words) == Exit.USAGE
+    assert main(["sessions", "show", str(small), "--last", "2s"]) == Exit.USAGE
