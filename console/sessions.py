@@ -20,8 +20,10 @@ from console.exits import Exit
 from engine import door
 from engine.config import Settings, state_dir
 from engine.errors import ConfigError, SessionError
+from engine.queue.access import access
+from engine.queue.bridge import Order
 from engine.queue.export import export
-from engine.queue.fluvio import topic_of
+from engine.queue.fluvio import SESSIONS, topic_of
 from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
 from engine.queue.retention import condense, due
 from engine.queue.tables import export_tables
@@ -205,13 +207,15 @@ def _prune(settings: Settings, names: list[str], yes: bool) -> int:
 
 def _pull(settings: Settings, name: str) -> int:
     """In a process of its own: the client of Fluvio can freeze one, or crash at its end."""
-    topic = topic_of(settings.engine.symbols)
-    words = ("pull", str(state_dir(settings)), settings.queue.endpoint, topic, name)
-    done = subprocess.run((sys.executable, "-m", "engine.queue.bridge", *words), capture_output=True, text=True, check=False)
+    topics = topic_of(settings.engine.symbols, SESSIONS), topic_of(settings.engine.symbols)
+    order = Order(str(state_dir(settings)), access(settings.queue), topics=topics, session=name)
+    line = msgspec.json.encode(order) + b"\n"
+    done = subprocess.run((sys.executable, "-m", "engine.queue.bridge", "pull"), input=line, capture_output=True, check=False)
     if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2] or f"the process that fetches it ended with code {done.returncode}"
+        told = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        last = told or f"the process that fetches it ended with code {done.returncode}"
         raise SessionError(name, f"it was not fetched: {last}")
-    with Session(Path(done.stdout.strip())) as session:
+    with Session(Path(done.stdout.decode().strip())) as session:
         return _verify(session, "")
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from engine import __version__
+from engine.config import TIMEFRAMES_MS
 from engine.events import Event
 from engine.frames import NEWS_KEPT, URGENT, News, Sent, frame
 from engine.views import (
@@ -40,6 +41,7 @@ ANSWERS_KEPT = 10_000
 ANSWERS_WAITING = 1_000  # of one console that asks and does not read
 CONSOLES = 8
 DEEPEST = 200  # levels a side
+RELAYED_DEPTH = 50  # of each market
 LINES = 2 * CONSOLES  # connections that only command
 SLOWEST, FASTEST = 1.0, 30.0  # frames a second
 URGENT_EVERY_S = 0.01
@@ -128,7 +130,7 @@ class Consoles:
     @property
     def steered(self) -> bool:
         """A console that may steer is connected."""
-        return any(console.control and console.shown for console in self._present)
+        return any(console.steers for console in self._present)
 
     def owner_gone(self) -> None:
         """Whoever started the engine is no more. That is a loss unless a console steers, or one said that all may run on."""
@@ -167,9 +169,11 @@ class Consoles:
     def left(self, console: "_Console", keep_running: bool) -> None:
         """A console said goodbye."""
         console.left = True
+        if console.relay:
+            return
         if console.control and keep_running:
             self._kept_running = True
-            if not any(other.control and other.shown for other in self._present if other is not console):
+            if not any(other.steers for other in self._present if other is not console):
                 self._find()
         elif console.control:
             self.stop_asked()
@@ -192,7 +196,7 @@ class Consoles:
             return await console.run()
         finally:
             self._present.discard(console)
-            if console.control and console.shown and not console.left and not self.steered and not self._closed:
+            if console.steers and not console.left and not self.steered and not self._closed:
                 self._lose()
 
     def _admit(self, hello: msgspec.Struct, wire: Wire) -> "_Console":
@@ -206,8 +210,8 @@ class Consoles:
             )
         if self._closed:
             raise _Parting(self._closed)
-        shown = hello.frames_per_s != 0
-        if sum(console.shown == shown for console in self._present) >= (CONSOLES if shown else LINES):
+        shown = hello.frames_per_s != 0 and not hello.relay
+        if sum(console.seat == shown for console in self._present) >= (CONSOLES if shown else LINES):
             raise _Parting(f"The engine has {CONSOLES} consoles already: close one of them.")
         if not shown:
             console = _Console(self, wire, hello, self.news)
@@ -274,12 +278,14 @@ class _Console:
     """One that was welcomed: what it watches, what it was sent last, and the two tasks that serve it.
 
     One that is not `shown` anything is the line of a console that is here besides: it commands and gets answers, and its
-    end is nobody's loss.
+    end is nobody's loss. Nor is that of a relay, which is shown everything.
     """
 
     def __init__(self, consoles: Consoles, wire: Wire, hello: Hello, news: int) -> None:
         self.consoles, self.wire, self.control, self.news = consoles, wire, hello.control, news
-        self.shown = hello.frames_per_s != 0
+        self.shown, self.relay = hello.frames_per_s != 0, hello.relay
+        self.seat = self.shown and not self.relay  # one of the places for people
+        self.steers = self.seat and self.control
         self.left = False
         wanted = hello.frames_per_s if hello.frames_per_s >= SLOWEST else SLOWEST  # NaN too
         self._period = 1 / min(wanted, FASTEST)
@@ -371,7 +377,7 @@ class _Console:
 
     async def _send_frame(self, drawing: bool) -> None:
         consoles = self.consoles
-        pictures = self._sent.changed(consoles.pictures(self._watch)) if drawing else ()
+        pictures = () if not drawing else await self._all_changed() if self.relay else self._changed(self._watch)
         news = consoles.said.since(self.news)
         if not pictures and not news:
             return
@@ -380,6 +386,21 @@ class _Console:
         consoles.counts.frames += 1
         consoles.counts.bytes += len(message)
         await self.wire.send(message)
+
+    def _changed(self, watch: Watch) -> tuple[msgspec.Raw, ...]:
+        return self._sent.changed(self.consoles.pictures(watch))
+
+    async def _all_changed(self) -> tuple[msgspec.Raw, ...]:
+        """Of each market and timeframe, a market at a time: all at once would hold the engine up for milliseconds."""
+        found: tuple[msgspec.Raw, ...] = ()
+        first = self.consoles.pictures(self._watch)
+        status = next((view for view in first if isinstance(view, StatusView)), None)
+        for market in status.markets if status is not None and status.markets else self.consoles.markets:
+            for timeframe_ms in TIMEFRAMES_MS.values():
+                some = self.consoles.pictures(Watch(market, timeframe_ms, RELAYED_DEPTH))
+                found += self._sent.changed(view for view in some if not isinstance(view, StatusView))
+            await asyncio.sleep(0)
+        return (*self._sent.changed([status] if status is not None else []), *found)
 
     async def _send_rest(self) -> None:
         """What happened up to the end, as far as the console reads it in time."""

@@ -69,6 +69,7 @@ class StatusView(Picture, frozen=True, array_like=True):
     markets: tuple[str, ...] = ()  # that are collected now
     lag_ms: int | None = None  # mean time from the watched market's venue stamping a message to us, None before one
     replay: bool = False  # of a recorded session: nothing of it happens now
+    forwarding: str = ""  # a word or two on the cluster that the session goes to, "" where it goes to none
 
 
 class AccountView(Picture, frozen=True, array_like=True):
@@ -277,13 +278,15 @@ AnyNews = (
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
     """The console's first word: its protocol, whether it may steer, and the frames a second that it wants: with 0 it is
-    shown nothing, only commands, and its end is nobody's loss.
+    shown nothing, only commands, and its end is nobody's loss. A relay is shown all markets and timeframes, for consoles
+    elsewhere; its end is nobody's loss either.
     """
 
     protocol: int
     version: str
     control: bool
     frames_per_s: float
+    relay: bool = False
 
 
 class Welcome(msgspec.Struct, frozen=True, tag=True):
@@ -329,6 +332,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     action: Action
     target: str = ""
     note: str = ""  # why, in the operator's own words
+    source: str = "the console"
 
 
 class Leave(msgspec.Struct, frozen=True, tag=True):

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 UNIT = 5001
 TOPIC = "aster-market-data"
+ENDS = ("market-data", "sessions", "signals", "decisions", "executions", "views", "commands")
 FETCHED = 1 << 20  # bytes that a stream gives at once
 VERSIONS, PRODUCE, OFFSETS, STREAM, STREAM_OFFSETS = 18, 0, 1002, 1003, 1005
 LIST, WATCH = 1003, 1004
@@ -50,13 +51,20 @@ class Fields:
         return self.raw(self.take("h")).decode()
 
 
+class Log:
+    """A topic's one partition. `batches`: (first offset, records, bytes)."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, int, bytes]] = []
+        self.end = 0
+
+
 class Standin:
-    """`batches` of the one partition: (first offset, records, bytes). `fault`: "", silent, lost_ack, slow_ack."""
+    """The topics of ASTER; `batches` and `end` are of its chunks. `fault`: "", silent, lost_ack, slow_ack."""
 
     def __init__(self) -> None:
         self.fault = ""
-        self.batches: list[tuple[int, int, bytes]] = []
-        self.end = 0
+        self.logs = {f"aster-{end}": Log() for end in ENDS}
         self.produced = self.streams = 0
         self.skips = False  # a stream skips the batch at which a fetch is full, as the real one does
         self.port = self._unit_port = 0
@@ -68,6 +76,19 @@ class Standin:
     @property
     def endpoint(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def batches(self) -> list[tuple[int, int, bytes]]:
+        return self.logs[TOPIC].batches
+
+    @property
+    def end(self) -> int:
+        return self.logs[TOPIC].end
+
+    @property
+    def stored(self) -> int:
+        """Records on all topics."""
+        return sum(log.end for log in self.logs.values())
 
     async def start(self) -> None:
         """Again on the same ports after `stop`."""
@@ -87,14 +108,15 @@ class Standin:
 
     # --- metadata --------------------------------------------------------------------------------------------------------
 
-    def _topic(self) -> bytes:
+    def _topic(self, name: str) -> bytes:
         replicas = number("H", 1) + number("I", 0) + listed([number("i", UNIT)])
         spec = number("B", 1) + number("IIBBBBBB", 1, 1, 0, 0, 0, 4, 0, 0)
-        return text(TOPIC) + spec + number("B", 4) + replicas + number("H", 0) + text("")
+        return text(name) + spec + number("B", 4) + replicas + number("H", 0) + text("")
 
-    def _partition(self) -> bytes:
-        status = number("BiqqI", 1, UNIT, self.end, self.end, 1) + listed([]) + number("qBq", 0, 0, 0)
-        return text(f"{TOPIC}-0") + number("i", UNIT) + listed([number("i", UNIT)]) + number("BBBBBB", 0, 0, 4, 0, 0, 0) + status
+    def _partition(self, name: str) -> bytes:
+        end = self.logs[name].end
+        status = number("BiqqI", 1, UNIT, end, end, 1) + listed([]) + number("qBq", 0, 0, 0)
+        return text(f"{name}-0") + number("i", UNIT) + listed([number("i", UNIT)]) + number("BBBBBB", 0, 0, 4, 0, 0, 0) + status
 
     def _storage(self) -> bytes:
         public = number("H", self._unit_port) + listed([number("B", 1) + text("127.0.0.1") + number("B", 0)]) + number("B", 0)
@@ -102,8 +124,10 @@ class Standin:
         return text(f"custom-spu-{UNIT}") + number("iB", UNIT, 1) + public + private + number("BBB", 0, 0, 0)
 
     def _objects(self, kind: str) -> list[bytes]:
-        made = {"Topic": self._topic, "Partition": self._partition, "SPU": self._storage}.get(kind)
-        return [made()] if made is not None else []
+        if kind == "SPU":
+            return [self._storage()]
+        made = {"Topic": self._topic, "Partition": self._partition}.get(kind)
+        return [made(name) for name in self.logs] if made is not None else []
 
     # --- connections -----------------------------------------------------------------------------------------------------
 
@@ -130,13 +154,15 @@ class Standin:
                 case 0:
                     return await self._produce(fields, writer)
                 case 1002:
-                    place = number("hIqq", 0, 0, 0, self.end)
-                    return listed([text(TOPIC) + listed([place])])
+                    fields.take("I")  # one topic
+                    name = fields.text()
+                    place = number("hIqq", 0, 0, 0, self.logs[name].end)
+                    return listed([text(name) + listed([place])])
                 case 1003:
-                    fields.text()
+                    name = fields.text()
                     fields.take("I")
                     self.streams += 1
-                    task = asyncio.create_task(self._stream(writer, correlation, fields.take("q"), self.streams))
+                    task = asyncio.create_task(self._stream(writer, correlation, name, fields.take("q"), self.streams))
                     self._streams.add(task)
                     task.add_done_callback(self._streams.discard)
                 case 1005:
@@ -175,17 +201,18 @@ class Standin:
         fields.take("h")
         fields.take("i")
         fields.take("I")  # one topic
-        fields.text()
+        name = fields.text()
         if not fields.take("I"):  # a flush of nothing; else one partition
-            return listed([text(TOPIC) + listed([])]) + number("i", 0)
+            return listed([text(name) + listed([])]) + number("i", 0)
         fields.take("I")
-        body, place, first = bytearray(fields.raw(fields.take("i"))), 0, self.end
+        log = self.logs[name]
+        body, place, first = bytearray(fields.raw(fields.take("i"))), 0, log.end
         while place < len(body):
             (length,) = struct.unpack_from(">i", body, place + 8)
             (last,) = struct.unpack_from(">i", body, place + 23)
-            struct.pack_into(">q", body, place, self.end)
-            self.batches.append((self.end, last + 1, bytes(body[place : place + 12 + length])))
-            self.end, place = self.end + last + 1, place + 12 + length
+            struct.pack_into(">q", body, place, log.end)
+            log.batches.append((log.end, last + 1, bytes(body[place : place + 12 + length])))
+            log.end, place = log.end + last + 1, place + 12 + length
         self.produced += 1
         async with self._grown:
             self._grown.notify_all()
@@ -194,15 +221,16 @@ class Standin:
             raise ConnectionError
         if self.fault == "slow_ack":
             await asyncio.sleep(0.2)
-        return listed([text(TOPIC) + listed([number("Ihqqq", 0, 0, first, -1, 0)])]) + number("i", 0)
+        return listed([text(name) + listed([number("Ihqqq", 0, 0, first, -1, 0)])]) + number("i", 0)
 
-    async def _stream(self, writer: asyncio.StreamWriter, correlation: int, following: int, name: int) -> None:
+    async def _stream(self, writer: asyncio.StreamWriter, correlation: int, topic: str, following: int, name: int) -> None:
+        log = self.logs[topic]
         with contextlib.suppress(ConnectionError):
             first = True
             while True:
                 some: list[bytes] = []
                 room = FETCHED
-                for start, count, body in self.batches:
+                for start, count, body in log.batches:
                     if start + count <= following:
                         continue
                     if room < len(body) and some:
@@ -213,11 +241,11 @@ class Standin:
                 if some or first:
                     first = False
                     data = b"".join(some)
-                    head = text(TOPIC) + number("IIhqqqBi", name, 0, 0, self.end, -1, 0, 0, len(data))
+                    head = text(topic) + number("IIhqqqBi", name, 0, 0, log.end, -1, 0, 0, len(data))
                     await self._send(writer, correlation, head + data)
                 else:
                     async with self._grown:
-                        await self._grown.wait_for(lambda at=following: self.end > at)  # type: ignore[misc]
+                        await self._grown.wait_for(lambda at=following: log.end > at)  # type: ignore[misc]
 
 
 @asynccontextmanager

@@ -18,8 +18,9 @@ from console.cli import main
 from console.exits import Exit
 from engine.errors import QueueError
 from engine.events import Action
-from engine.queue.bridge import STATE, Outbox, Sent, Status
-from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, preflight, topic_of
+from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
+from engine.queue.access import Access, preflight
+from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, topic_of
 from engine.queue.local import LocalQueue, Row, Session, rebuild, recorded, session_name
 from engine.replay import Replay
 from tests.fluvio_standin import TOPIC, standin
@@ -42,9 +43,10 @@ def folder(small: Path, tmp_path: Path) -> Path:
 @asynccontextmanager
 async def bridge(folder: Path, endpoint: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[Status]]]:
     """The real process; what it says."""
-    words = (sys.executable, "-m", "engine.queue.bridge", "forward", str(folder), endpoint, "3600")
-    pipe = asyncio.subprocess.PIPE
+    words, pipe = (sys.executable, "-m", "engine.queue.bridge", "forward"), asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.write(line(Order(str(folder), Access(endpoint), 3600, ("aster-views", "aster-commands"))))
     said: list[Status] = []
 
     async def hear() -> None:
@@ -63,6 +65,10 @@ async def bridge(folder: Path, endpoint: str) -> AsyncIterator[tuple[asyncio.sub
         await asyncio.gather(hearing, return_exceptions=True)
 
 
+def line(order: Order) -> bytes:
+    return msgspec.json.encode(order) + b"\n"
+
+
 async def until(holds: Callable[[], object]) -> None:
     end = time.monotonic() + PATIENCE_S
     while not holds():
@@ -71,10 +77,10 @@ async def until(holds: Callable[[], object]) -> None:
 
 
 async def pulled(endpoint: str, topic: str, name: str, folder: Path) -> tuple[int, str, str]:
-    words = (sys.executable, "-m", "engine.queue.bridge", "pull", str(folder), endpoint, topic, name)
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-    out, err = await process.communicate()
+    words, pipe = (sys.executable, "-m", "engine.queue.bridge", "pull"), asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe)
+    topics = topic.replace("market-data", "sessions"), topic
+    out, err = await process.communicate(line(Order(str(folder), Access(endpoint), topics=topics, session=name)))
     return process.returncode or 0, out.decode(), err.decode()
 
 
@@ -148,14 +154,14 @@ def test_a_session_with_a_missing_chunk_is_never_put_in_place(folder: Path, tmp_
 
 async def test_the_preflight_tells_a_cluster_from_nothing_from_silence_and_from_a_stranger() -> None:
     async with standin() as cluster:
-        assert await preflight(cluster.endpoint) == "0.18.1"
+        assert await preflight(Access(cluster.endpoint)) == "0.18.1"
     with pytest.raises(QueueError, match="no cluster can be reached"):
-        await preflight(cluster.endpoint)
+        await preflight(Access(cluster.endpoint))
     async with listening(say_nothing) as silent:
         with pytest.raises(QueueError, match="nothing answered there in time"):
-            await preflight(silent.rpartition("/")[2])
+            await preflight(Access(silent.rpartition("/")[2]))
     with pytest.raises(QueueError, match="does not speak"):
-        await preflight("nonsense")
+        await preflight(Access("nonsense"))
 
 
 # --- the bridge ----------------------------------------------------------------------------------------------------------
@@ -219,11 +225,11 @@ async def test_a_lost_acknowledgement_is_sent_again_and_read_once(folder: Path, 
         cluster.fault = "lost_ack"
         async with bridge(folder, cluster.endpoint) as (_, said):
             await until(lambda: cluster.produced and any(one.state == "failing" for one in said))
-            stored = cluster.end
+            stored = cluster.stored
             assert stored and not finished(folder, name)
             cluster.fault = "slow_ack"
             await until(lambda: finished(folder, name))
-        assert cluster.end > stored  # the same records are there twice
+        assert cluster.stored > stored  # the same records are there twice
         code, _, err = await pulled(cluster.endpoint, TOPIC, name, tmp_path / "else")
         assert code == 0, err
         assert len(heads(folder, tmp_path / "else")) == 1

@@ -35,6 +35,7 @@ def check(settings: Settings, blame: Blame) -> None:
         problem = f"a model that failed its test is not traded in {settings.engine.mode.value}"
         raise ConfigError(where, key, problem, "it in demo only")
     _check_address("venue.okx_ws", settings.venue.okx_ws, ("ws", "wss"), blame)
+    _check_tls(settings, blame)
 
 
 def shown(value: object) -> str:
@@ -66,6 +67,15 @@ def _check_venues(venues: tuple[str, ...], blame: Blame) -> None:
             raise ConfigError(*blame("engine.venues"), f"{shown(venue)} is listed twice", "each venue once")
     if venues[0] != VENUES[0]:
         raise ConfigError(*blame("engine.venues"), f"orders cannot go to {venues[0]} yet", f"{VENUES[0]} first")
+
+
+def _check_tls(settings: Settings, blame: Blame) -> None:
+    keys = ("queue.tls_ca", "queue.tls_cert", "queue.tls_key")
+    given = [path for path in (settings.queue.tls_ca, settings.queue.tls_cert, settings.queue.tls_key) if path]
+    if len(given) not in (0, len(keys)):
+        raise ConfigError(*blame(*keys), "TLS with a cluster takes three files, and not all are named", " and ".join(keys))
+    if settings.queue.profile and given:
+        raise ConfigError(*blame("queue.profile", *keys), "a profile has files of its own", "queue.profile, or the TLS files")
 
 
 def _check_address(key: str, address: str, schemes: tuple[str, str], blame: Blame) -> None:

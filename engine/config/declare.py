@@ -195,6 +195,15 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: Annotated[
         str, Meta(pattern=r"^[^\s:]+:\d{1,5}$", description="The cluster's controller as host:port, with backend fluvio")
     ] = "127.0.0.1:9003"
+    profile: Annotated[
+        str, Meta(description="A profile of Fluvio's own configuration, for endpoint and TLS in place of these keys; empty: none")
+    ] = ""
+    tls_ca: Annotated[
+        str, Meta(description="PEM file of who vouches for the cluster's certificate; turns TLS on, and needs the next two")
+    ] = ""
+    tls_cert: Annotated[str, Meta(description="PEM file of our certificate")] = ""
+    tls_key: Annotated[str, Meta(description="PEM file of its private key; the path alone is kept")] = ""
+    tls_domain: Annotated[str, Meta(description="The name in the cluster's certificate; empty: the endpoint's host")] = ""
     retention_hours: Annotated[
         float, Meta(ge=1, le=87_600, description="How long the cluster keeps records, set when a topic is made")
     ] = 168.0

@@ -19,7 +19,10 @@ from engine.config.render import LIST, Key, sections
 from engine.errors import ConfigError
 
 RESERVED = frozenset(
-    {"BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET", "BARTER_OLLAMA_HOST"}
+    {
+        *("BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET"),
+        *("BARTER_OLLAMA_HOST", "BARTER_CONTROL_SECRET"),
+    }
 )
 """Variables that are ours and not settings: they are never read here, stored in `Settings` or repeated in a message."""
 

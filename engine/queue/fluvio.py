@@ -1,4 +1,4 @@
-"""Sessions to and from a Fluvio cluster: stored rows in, records on a topic out, and the same rows again elsewhere.
+"""A Fluvio cluster behind few calls; a session's stored rows in, records on a topic out, and the same rows again elsewhere.
 
 The client holds the interpreter's lock while many of its calls wait, never returns from a connect to a silent port and can
 crash at exit (fluvio 0.21.0, seen 2026-11): it is imported by the bridge's own process and by commands that end soon.
@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import re
-import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
@@ -16,18 +15,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from engine.errors import QueueError
+from engine.queue.access import Access, client_config, preflight
 from engine.queue.local import Row
 
-PREFLIGHT_S = 1.5
 CALL_S = 6.0
 ACK_S = 8.0
 IDLE_S = 2.0  # without a record, the end of what is stored has been reached
 LARGEST = 900_000  # bytes of a record; the client refuses a request of 1,048,652 (measured 2026-11)
 REOPENED = 3  # times in a row at one offset, before it counts as expired
+CHUNKS, SESSIONS = "market-data", "sessions"  # ends of topics' names: of all of a session, and of where each session is
 PARTITION = 0
+END = -1  # an offset: from the next record on
+FETCH_BYTES = 500_000  # a stream that gave less than this at once has skipped nothing: a full fetch is 1 MiB
 OPENING, CLOSING = -1, -2  # numbers of pieces that are no chunk
-API_VERSIONS = 18
-PLATFORM = "0.17.3"  # that the client speaks; a cluster ends the connection of one whose version it cannot read
 T = TypeVar("T")
 
 
@@ -46,7 +46,7 @@ _rows = msgspec.msgpack.Decoder(tuple[int, int, int, int, int, int, int, bytes, 
 _ends = msgspec.msgpack.Decoder(tuple[bytes, bytes])
 
 
-def topic_of(symbols: Sequence[str], stream: str = "market-data") -> str:
+def topic_of(symbols: Sequence[str], stream: str = CHUNKS) -> str:
     """`aster-market-data`: of the first symbol of a session, whose others travel with it. Fluvio takes no other letters."""
     base = re.sub(r"[^a-z0-9]+", "-", symbols[0].partition("/")[0].lower()).strip("-")
     return f"{base or 'market'}-{stream}"
@@ -100,34 +100,6 @@ class Assembly:
         return None
 
 
-async def preflight(endpoint: str) -> str:
-    """Whether a Fluvio cluster answers there: its version. Raises QueueError within PREFLIGHT_S."""
-    host, _, port = endpoint.rpartition(":")
-    try:
-        async with asyncio.timeout(PREFLIGHT_S):
-            reader, writer = await asyncio.open_connection(host or "127.0.0.1", int(port))
-            try:
-                who = b"".join(map(_text, ("barter", PLATFORM, "any", "any")))
-                writer.write(_framed(struct.pack(">Hhi", API_VERSIONS, 2, 1) + who))
-                (size,) = struct.unpack(">i", await reader.readexactly(4))
-                if not 14 <= size <= 65_536:
-                    raise QueueError(endpoint, "something else than Fluvio answers there")
-                answer = await reader.readexactly(size)
-            finally:
-                writer.close()
-        (keys,) = struct.unpack_from(">I", answer, 6)
-        (length,) = struct.unpack_from(">h", answer, 10 + 6 * keys)
-        return answer[12 + 6 * keys : 12 + 6 * keys + length].decode()
-    except TimeoutError:
-        raise QueueError(endpoint, "nothing answered there in time") from None
-    except asyncio.IncompleteReadError:
-        raise QueueError(endpoint, "the cluster ended the connection") from None
-    except OSError as problem:
-        raise QueueError(endpoint, f"no cluster can be reached there ({problem.strerror or problem})") from None
-    except (ValueError, struct.error):
-        raise QueueError(endpoint, "what answers there does not speak Fluvio's protocol") from None
-
-
 async def within(seconds: float, call: Callable[..., T], *words: object) -> T:
     """A call of the client that blocks, on a thread that nobody waits for at exit. Raises QueueError."""
     loop = asyncio.get_running_loop()
@@ -159,43 +131,49 @@ async def within(seconds: float, call: Callable[..., T], *words: object) -> T:
 
 
 class Cluster:
-    """A connection to the cluster at `endpoint` ("" or a profile's name: the client's own configuration). Raises QueueError."""
+    """A connection to a cluster. Raises QueueError."""
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
+    def __init__(self, access: Access) -> None:
+        self.access, self.endpoint = access, access.endpoint
         self.reopened = self.expired = 0  # streams that skipped records; offsets that no stream has any more
         self._client: Any = None
         self._producers: dict[str, Any] = {}
 
     async def connect(self) -> str:
         """Returns the platform's version."""
-        version = await preflight(self.endpoint)
+        version = await preflight(self.access)
         os.environ.setdefault("FLV_SOCKET_WAIT", "5")  # read once, when the client starts
         os.environ.setdefault("FLV_METADATA_TIMEOUT", "5000")
         from fluvio import Fluvio
 
-        self._client = await within(CALL_S, Fluvio.connect_with_config, self._config())
+        self._client = await within(CALL_S, Fluvio.connect_with_config, client_config(self.access))
         return version
 
-    def _config(self) -> Any:
-        from fluvio import FluvioConfig
+    async def topics(self) -> set[str]:
+        """The names of those that are there."""
+        return {found.name() for found in await within(CALL_S, (await self._admin()).list_topics, [])}
 
-        config = FluvioConfig.new(self.endpoint)
-        config.disable_tls()
-        return config
+    async def ensure(self, topic: str, retention_s: int, segment_bytes: int = 0) -> None:
+        """One partition, so that the order holds. A topic that exists is left as it is. Whole segments expire: with small ones
+        (0: the cluster's own size) little more is kept than the retention says.
+        """
+        from fluvio import TopicSpec
 
-    async def ensure(self, topic: str, retention_s: int) -> None:
-        """One partition, so that the order holds. A topic that exists is left as it is."""
-        from fluvio import FluvioAdmin, TopicSpec
+        if topic in await self.topics():
+            return
+        spec = TopicSpec.create().with_partitions(1).with_retention_time(retention_s)
+        if segment_bytes:
+            spec = spec.with_segment_size(segment_bytes)
+        await within(CALL_S, (await self._admin()).create_topic, topic, spec.build())
 
-        admin = await within(CALL_S, FluvioAdmin.connect_with_config, self._config())
-        known = {found.name() for found in await within(CALL_S, admin.list_topics, [])}
-        if topic not in known:
-            spec = TopicSpec.create().with_partitions(1).with_retention_time(retention_s).build()
-            await within(CALL_S, admin.create_topic, topic, spec)
+    async def _admin(self) -> Any:
+        from fluvio import FluvioAdmin
 
-    async def send(self, topic: str, session: str, values: Sequence[bytes]) -> int:
-        """All of them, acknowledged; returns the offset of the last. After an error the outcome is unknown: send them again.
+        return await within(CALL_S, FluvioAdmin.connect_with_config, client_config(self.access))
+
+    async def send(self, topic: str, session: str, values: Sequence[bytes]) -> tuple[int, int]:
+        """All of them, each acknowledged; returns the first and the last offset. After an error the outcome is unknown: send
+        them again.
 
         A producer that failed raises its old error for ever, so it is thrown away.
         """
@@ -206,10 +184,8 @@ class Cluster:
             async with asyncio.timeout(ACK_S):
                 acks = await producer.async_send_all([(session.encode(), value) for value in values])
                 await producer.async_flush()
-                offset = -1
-                for ack in acks:
-                    offset = (await ack.async_wait()).offset()
-            return int(offset)
+                offsets = [int((await ack.async_wait()).offset()) for ack in acks]
+            return offsets[0], offsets[-1]
         except TimeoutError:
             self._producers.pop(topic, None)
             raise QueueError(self.endpoint, f"records were not acknowledged within {ACK_S:g} s") from None
@@ -233,8 +209,9 @@ class Cluster:
         )
         return self._client.topic_producer_with_config(topic, config)
 
-    async def read(self, topic: str, start: int = 0) -> AsyncIterator[tuple[int, bytes]]:
-        """Offsets and values in order, each once, up to the end of what is stored.
+    async def read(self, topic: str, start: int = 0, *, follow: bool = False) -> AsyncIterator[tuple[int, bytes]]:
+        """Offsets and values in order, each once, up to the end of what is stored; with `follow`, what comes after it too, for
+        ever. From `start`, or from what comes next where that is END.
 
         A stream over a backlog skips records where a fetch is full (a batch at each MiB; fluvio 0.21.0 and the cluster's own
         command line, seen 2026-11): it is reopened at the first offset that is missing.
@@ -246,37 +223,38 @@ class Cluster:
         while True:
             try:
                 async with asyncio.timeout(CALL_S):
-                    stream = await consumer._inner.async_stream(Offset.absolute(following))
-                fresh = True
+                    wanted = Offset.end() if following == END else Offset.absolute(following)
+                    stream = await consumer._inner.async_stream(wanted)
+                fresh, taken = True, 0
                 while True:
                     # Never cancelled: a pending `async_next` that is loses a record now and then.
                     coming = asyncio.ensure_future(stream.async_next())
                     done, _ = await asyncio.wait({coming}, timeout=IDLE_S)
                     if not done:
-                        if not fresh:
+                        if follow and taken < FETCH_BYTES:
+                            taken = 0
+                            await asyncio.wait({coming})
+                        elif not fresh:
                             break  # what it skipped may have been the last: only a new stream knows that there is no more
-                        return
+                        else:
+                            return
                     record = coming.result()
                     offset = int(record.offset())
                     if offset < following:
                         continue
-                    if offset > following and tried < REOPENED:
+                    if offset > following != END and tried < REOPENED:
                         self.reopened, tried = self.reopened + 1, tried + 1
                         break
-                    self.expired += offset - following
+                    self.expired += offset - following if following != END else 0
                     following, tried, fresh = offset + 1, 0, False
-                    yield offset, bytes(record.value())
+                    value = bytes(record.value())
+                    taken += len(value)
+                    yield offset, value
             except TimeoutError:
                 raise QueueError(self.endpoint, f"the stream of {topic} was not opened within {CALL_S:g} s") from None
             except QueueError:
                 raise
+            except StopAsyncIteration:
+                raise QueueError(self.endpoint, f"the stream of {topic} ended") from None
             except Exception as problem:
                 raise QueueError(self.endpoint, f"{topic} cannot be read ({problem})") from None
-
-
-def _text(word: str) -> bytes:
-    return struct.pack(">h", len(word)) + word.encode()
-
-
-def _framed(body: bytes) -> bytes:
-    return struct.pack(">i", len(body)) + body

@@ -359,7 +359,7 @@ class Session:
             day = datetime.fromtimestamp(gone.at_ns / 1e9, UTC).strftime("%Y-%m-%d")
             raise self._wrong(f"its market data were removed on {day}, so it cannot be replayed; its money records are there")
         for row in self._chain(first):
-            yield self._decoded(row)
+            yield self.decoded(row)
 
     def state_before(self, wanted: int) -> tuple[int, bytes] | None:
         """The newest kept state from which input `wanted` lies ahead, and the number of inputs behind it; None without one."""
@@ -393,7 +393,7 @@ class Session:
         query = f"SELECT * FROM chunks WHERE number {side} ? AND kinds & ? ORDER BY number {order} LIMIT 1"
         while found := self._rows(query, number, kinds):
             row = Row(*found[0])
-            yield self._decoded(row)
+            yield self.decoded(row)
             number = row.number + (-1 if back else 1)
 
     def kinds(self, kinds: int) -> list[tuple[int, int]]:
@@ -438,7 +438,7 @@ class Session:
         chunks = inputs = outputs = 0
         heads = {digest.hex()}
         for row in self._chain(0):
-            self._decoded(row)
+            self.decoded(row)
             digest = row.digest
             heads.add(digest.hex())
             chunks, inputs, outputs = chunks + 1, inputs + row.inputs, outputs + row.outputs
@@ -476,7 +476,7 @@ class Session:
                 yield row
                 digest, number, expected = row.digest, number + 1, expected + row.inputs
 
-    def _decoded(self, row: Row) -> Chunk:
+    def decoded(self, row: Row) -> Chunk:
         where = f"chunk {row.number} (from input {row.first:,})"
         try:
             raw = zstandard.ZstdDecompressor().decompress(row.body, max_output_size=row.raw_bytes)

@@ -119,7 +119,7 @@ class Engine:
         self.outputs = 0
         self.recorder = Recorder(settings, self.folder, clock, self.core, self.process) if settings.queue.record else None
         wanted = self.recorder is not None and settings.queue.backend == "fluvio"
-        self.forwarding = Forwarding(settings.queue, self.folder, clock, self.process) if wanted else None
+        self.forwarding = Forwarding(settings, self.folder, clock, self.process) if wanted else None
         self.judges = Judges(settings, self.folder, clock, self._emit, endpoints.simulated)
         self._journal = journal
         self._p99s = (0.0, 0.0)
@@ -296,7 +296,7 @@ class Engine:
         """A console's command. The core acts on an id once; a repeated one is answered as taken."""
         done: list[CommandDone] = []
         end = self.listen(lambda output: done.append(output) if isinstance(output, CommandDone) else None)
-        self.process(Command(self.clock.now_ns(), ask.id, ask.action, "the console", ask.target, ask.note[:NOTE_LENGTH]))
+        self.process(Command(self.clock.now_ns(), ask.id, ask.action, ask.source, ask.target, ask.note[:NOTE_LENGTH]))
         end()
         if not done:
             return Answer(ask.id, True, "done before")
@@ -335,6 +335,7 @@ class Engine:
             self.alerts_seen,
             markets=tuple(state.markets),
             lag_ms=held.mean_lag_us // 1000 if held is not None and held.mean_lag_us else None,
+            forwarding=self.forwarding.words if self.forwarding is not None else "",
         )
 
     def summary(self) -> Summary:
