@@ -47,6 +47,7 @@ DEPTH = 100  # levels a side that are watched
 ASKED_KEPT = 256
 BREATHE_EVERY = 32  # messages without a pause, so that a flood cannot keep keys and frames waiting
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+STEER = "One that steers: `barter-tui attach --control`."
 KILLS = (Action.HALT, Action.FLATTEN)
 URGENT = (Alert, Filled, OrderChanged, TradingChanged)
 Severity = Literal["information", "warning", "error"]
@@ -76,7 +77,8 @@ class Parting(StrEnum):
 class Console(App[Parting], inherit_bindings=False):
     """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again).
 
-    `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it.
+    `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it. Without `control` it only
+    watches; `may_stop` says whether its goodbye can end the engine.
     """
 
     CSS_PATH = "console.tcss"
@@ -102,12 +104,16 @@ class Console(App[Parting], inherit_bindings=False):
         inject: Callable[[str, str], Awaitable[None]] | None = None,
         now: Callable[[], float] = time.monotonic,
         playback: "Playback | None" = None,
+        control: bool = True,
+        may_stop: bool = True,
     ) -> None:
         super().__init__()
+        self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
         self.faults, self.inject = faults if faults and inject else {}, inject
         self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
         self.desk = Desk()
+        self.desk.watches = not control
         self.presses = Presses()
         self.kill = KillKey(self.presses, lambda ask: self.link.send_now(ask), now)
         self.playback = playback
@@ -218,7 +224,7 @@ class Console(App[Parting], inherit_bindings=False):
         desk.connected, desk.lost_at = False, self.now()
         self.tell(Level.ERROR, f"no engine: {desk.lost_reason}")
         self._frame()
-        self._lost_dialog = ask_lost(desk.lost_reason, self._restart is not None)
+        self._lost_dialog = ask_lost(desk.lost_reason, self._restart is not None, self.may_stop)
         self.push_screen(self._lost_dialog, self._after_loss)
 
     def _after_loss(self, answer: str | None) -> None:
@@ -294,7 +300,8 @@ class Console(App[Parting], inherit_bindings=False):
             now = self.now()
             self.presses.shown(halted, now)
             resting = self.desk.lost_reason or not self._heard_at or self.playback is not None  # a paused replay is silent
-            silent = 0.0 if resting else now - self._heard_at
+            silent = 0.0 if resting else now - self._heard_at + self.link.late_s
+            self.trading.banner.note = self.link.note
             if silent > SILENT_AFTER_S and self.desk.frames:
                 self.trading.banner.silent_s = int(silent)
                 self.desk.connected = False
@@ -342,6 +349,9 @@ class Console(App[Parting], inherit_bindings=False):
     async def send(self, ask: Ask) -> bool:
         """Hand a command to the link now; False and a sentence when that cannot be done."""
         name = ask.action.value
+        if not self.control:
+            self.say(f"This console only watches: {name} was not sent. {STEER}", "warning")
+            return False
         if self.desk.lost_reason:
             self.say(f"Nothing was sent: there is no engine. What is at the venue stays there ({name}).", "error")
             return False

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "release": "clear a latched halt of the mode, so that it can be armed again",
-    "attach": "a screen on a running engine",
+    "attach": "a screen on a running engine; it only watches without --control",
     "sessions": "what was recorded",
     "model": "fetch a language model into Ollama: model pull [NAME]",
     "doctor": "what this machine has and lacks, and the commands that mend it",
@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError("command line", "--what-if", "it asks of a recorded session", "--replay SESSION --no-ui with it")
         if arguments.head and arguments.command != "sessions":
             raise ConfigError("command line", "--head", "only a verification uses it", SESSIONS)
+        if (arguments.control or arguments.fluvio is not None) and arguments.command != "attach":
+            flag = "--control" if arguments.control else "--fluvio"
+            raise ConfigError("command line", flag, "only a screen on a running engine uses it", f"attach {flag}")
         match arguments.command:
             case "release":
                 return _release(settings)
@@ -133,6 +136,14 @@ def make_parser() -> argparse.ArgumentParser:
     shape.add_argument("--plain", action="store_true", help="with --no-ui: readable lines (the default)")
     add("--for", dest="seconds", type=_seconds, metavar="TIME", help="with --no-ui: stop after that engine time: 60s, 5m, 1h")
     add("--embedded", action="store_true", help="run the engine within the screen's process; it ends with it")
+    add(
+        "--fluvio",
+        nargs="?",
+        const="",
+        metavar="HOST:PORT",
+        help="with attach: an engine on another machine, over the Fluvio cluster there, or over that of the settings",
+    )
+    add("--control", action="store_true", help="with attach: the screen may steer")
     add("--arm", action="store_true", help="start with trading armed (demo is armed anyway)")
     add("--symbol", action="append", metavar="SYMBOL", help="market to trade, e.g. BTC/USDT:USDT; repeat to collect more")
     add("--seed", type=int, metavar="N", help="seed of the simulated order flow")
@@ -173,6 +184,8 @@ def _flags(arguments: argparse.Namespace) -> dict[str, str]:
         flags["engine.symbols"] = msgspec.json.encode(arguments.symbol).decode()
     if arguments.seed is not None:
         flags["venue.seed"] = str(arguments.seed)
+    if arguments.fluvio:
+        flags |= {"queue.endpoint": arguments.fluvio, "queue.profile": ""}
     if arguments.arm:
         flags["engine.arm_at_start"] = "yes"
     return flags
@@ -262,9 +275,14 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     def fit(symbols: tuple[str, ...]) -> Settings:
         return _for_capture(arguments, settings, symbols)
 
+    attached, far = arguments.command == "attach", arguments.fluvio is not None
     launch: Launch
-    if arguments.command == "attach":
-        launch = Attached(settings)
+    if far:
+        from console.far import Far
+
+        launch = Far(settings, control=arguments.control)
+    elif attached:
+        launch = Attached(settings, control=arguments.control)
     elif arguments.embedded:
         launch = Embedded(_venue_order(arguments, settings), settings, fit)
     else:
@@ -272,13 +290,14 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     link = launch.link()
     log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
-    attached = arguments.command == "attach"
     console = Console(
         link,
-        restart=None if attached else lambda: None,
+        restart=None if attached and not far else lambda: None,
         log_file=log_file,
         faults={} if attached else OFFERED,
         inject=launch.inject,
+        control=arguments.control or not attached,
+        may_stop=not far,
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:
@@ -287,7 +306,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         minding.cancel()
         await asyncio.gather(minding, return_exceptions=True)
         await link.close()
-        if link.left is not None and (arguments.embedded or not link.left.keep_running):
+        if link.left is not None and (arguments.embedded or not (link.left.keep_running or far)):
             print("barter-tui: the engine settles and ends.", file=sys.stderr)
         code = await launch.end(link.left)
     return Exit.TERMINATED if parted is Parting.SIGNAL else code

@@ -23,6 +23,7 @@ class Desk:
         self.timeframe_ms = 1_000
         self.markets: tuple[str, ...] = ()
         self.connected = False
+        self.watches = False  # it may not steer
         self.lost_reason = ""  # a sentence, when the engine went away
         self.lost_at: float = 0.0  # monotonic seconds
         self.news: deque[tuple[int, AnyNews]] = deque(maxlen=NEWS_KEPT)

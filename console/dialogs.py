@@ -110,29 +110,33 @@ class Typed(ModalScreen[str]):
         self.dismiss("")
 
 
-def ask_quit(may_control: bool = True) -> Question:
+def ask_quit(may_stop: bool = True) -> Question:
     """`stay`, `leave` (the engine runs on) or `stop`."""
+    stopped = "Stopped, it makes no new entries, cancels entry orders and ends; protective stops stay at the venue. "
     return Question(
         "Leave the console",
-        "The engine runs in a process of its own. Stopped, it makes no new entries, cancels entry orders and ends; "
-        "protective stops stay at the venue. Left running, it goes on trading without a screen.",
+        f"The engine runs in a process of its own. {stopped if may_stop else ''}"
+        f"Left running, it goes on trading without {'a screen' if may_stop else 'this screen'}.",
         [
             Option("stay", "n", "Stay"),
             Option("leave", "l", "Leave it running"),
-            *([Option("stop", "s", "Stop the engine", True)] if may_control else []),
+            *([Option("stop", "s", "Stop the engine", True)] if may_stop else []),
         ],
     )
 
 
-def ask_lost(reason: str, can_restart: bool) -> Question:
-    """`stay`, `restart` or `quit`."""
+def ask_lost(reason: str, can_restart: bool, ours: bool = True) -> Question:
+    """`stay`, `restart` or `quit`. An engine that is not ours is not started: the link is opened again."""
+    more = (
+        "Restarted, a new session first reads orders, positions and balances from the venue (recovery), and does not trade "
+        "before they agree."
+    )
     return Question(
         "The engine is gone",
-        f"{reason}\n\nWhat you see is old. Restarted, a new session first reads orders, positions and balances from the venue "
-        "(recovery), and does not trade before they agree.",
+        f"{reason}\n\nWhat you see is old. {more if ours else ''}".rstrip(),
         [
             Option("stay", "n", "Stay"),
-            *([Option("restart", "r", "Restart into recovery")] if can_restart else []),
+            *([Option("restart", "r", "Restart into recovery" if ours else "Attach again")] if can_restart else []),
             Option("quit", "q", "Quit", True),
         ],
         grave=True,

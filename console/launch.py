@@ -171,16 +171,18 @@ class Embedded:
 
 
 class Attached:
-    """A console on an engine that somebody else started. Raises StateError when none runs with this state folder."""
+    """A console on an engine that somebody else started; it only watches without `control`. Raises StateError when none runs
+    with this state folder.
+    """
 
-    def __init__(self, settings: Settings) -> None:
-        self.folder = state_dir(settings)
+    def __init__(self, settings: Settings, *, control: bool = False) -> None:
+        self.folder, self.control = state_dir(settings), control
         if not find(self.folder).is_socket():
             hint = "start one with `barter-tui`"
             raise StateError(str(self.folder / SOCKET), f"no engine runs with this state folder: {hint}")
 
     def link(self, frames_per_s: float = 12.0) -> WireLink:
-        return socket_link(self._find, frames_per_s=frames_per_s)
+        return socket_link(self._find, control=self.control, frames_per_s=frames_per_s)
 
     async def _find(self) -> Path:
         return find(self.folder)

@@ -1,4 +1,6 @@
-"""Messages to and from an engine: over its local socket, or within one loop. A console knows the engine by this alone."""
+"""Messages to and from an engine: over its local socket, or within one loop; `far` has a third way. A console knows the engine
+by this alone.
+"""
 
 import asyncio
 import contextlib
@@ -41,6 +43,14 @@ class Link(Protocol):
 
     def send_now(self, ask: Ask) -> bool:
         """From any thread, past everything that the loop does; False where there is no such way or it is broken."""
+
+    @property
+    def note(self) -> str:
+        """Why nothing comes although the link has not ended, "" while all is well."""
+
+    @property
+    def late_s(self) -> float:
+        """How much older than usual the newest message was when it came."""
 
     async def close(self) -> None:
         """End the link; without a `Leave` before it, the engine takes it for the loss of this console."""
@@ -110,6 +120,14 @@ class WireLink:
     def send_now(self, ask: Ask) -> bool:
         hotline = self._hotline
         return hotline is not None and hotline.send(ask)
+
+    @property
+    def note(self) -> str:
+        return str(getattr(self._wire, "note", ""))
+
+    @property
+    def late_s(self) -> float:
+        return float(getattr(self._wire, "late_s", 0.0))
 
     async def close(self) -> None:
         await self._finish(Goodbye("The link was closed."))

@@ -18,8 +18,8 @@ from console.cli import main
 from console.exits import Exit
 from engine.errors import QueueError
 from engine.events import Action
-from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
 from engine.queue.access import Access, preflight
+from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
 from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, topic_of
 from engine.queue.local import LocalQueue, Row, Session, rebuild, recorded, session_name
 from engine.replay import Replay

@@ -28,6 +28,7 @@ class Banner(LinePane, can_focus=False):
     """
     said = ""
     silent_s = 0  # whole seconds without a word from an engine that is connected
+    note = ""  # of the link: why
 
     def words(self) -> tuple[str, bool]:
         """What to say, and whether it is grave."""
@@ -35,7 +36,9 @@ class Banner(LinePane, can_focus=False):
         if desk.lost_reason:
             return f"NO ENGINE: {desk.lost_reason} Everything shown is old.", True
         if self.silent_s:
-            return f"ENGINE SILENT for {self.silent_s} s: everything shown is old. {_key('halt')} still asks it to halt.", True
+            more = self.note or ("" if desk.watches else f"{_key('halt')} still asks it to halt.")
+            who = "NOTHING SEEN" if self.note else "ENGINE SILENT"
+            return f"{who} for {self.silent_s} s: everything shown is old. {more}".rstrip(), True
         if status is None:
             return "Connecting to the engine ...", False
         if status.flattening and desk.flat:

@@ -22,7 +22,7 @@ TRADING_LOOKS = {Trading.OFF: "muted bold", Trading.ARMED: "up bold", Trading.HA
 class Part(NamedTuple):
     """One fact, long and short. `rank` 1 stays longest."""
 
-    rank: int
+    rank: float
     long: tuple[Run, ...]
     short: tuple[Run, ...]
     end: bool = False  # stands at the right edge
@@ -91,15 +91,19 @@ class StatusPane(LinePane, can_focus=False):
         state = (f" {word} " if "reverse" in look else word, look)
         gain = pnl(account, old and age >= 0)
         drops = (str(status.dropped), "stop bold" if status.dropped else "text")
+        watching = (" WATCHING ", "primary bold reverse"), (" WATCH ", "primary bold reverse")
+        forwarded = status.forwarding
         name, short = show.market_name(desk.market), show.market_name(desk.market, short=True)
         return [
             Part(1, (mode,), (mode,)),
             Part(4, ((name, "text bold"),), ((short, "text bold"),)),
             Part(2, (state,), (state,)),
+            *([Part(3.5, watching[:1], watching[1:])] if desk.watches else []),
             Part(3, (("data ", "muted"), age_run), (age_run,)),
             fact(8, "round trip", "rt", show.micros(status.round_trip_us)),
             fact(7, "tick-to-wire p99", "p99", show.micros(status.tick_to_wire_p99_us)),
             fact(9, "events", "", f"{show.count(self._rate(status))}/s"),
+            *([forwarding(forwarded)] if forwarded else []),
             Part(10, (("drops ", "muted"), drops), (("d", "muted"), drops)),
             Part(5, (("PnL ", "muted"), gain), (gain,), end=True),
             Part(6, ((show.clock(status.at), "text"), ("Z ", "muted")), ((show.clock(status.at), "text"),), end=True),
@@ -120,6 +124,13 @@ class StatusPane(LinePane, can_focus=False):
 
 def fact(rank: int, name: str, short: str, value: str) -> Part:
     return Part(rank, ((f"{name} ", "muted"), (value, "text")), ((f"{short} ".lstrip(), "muted"), (value, "text")))
+
+
+def forwarding(words: str) -> Part:
+    """The cluster that the session goes to; more important while it is down."""
+    down = words.startswith("down")
+    run = (f"{'!' if down else ''}{words}", "stop bold" if down else "text")
+    return Part(4.5 if down else 8.5, (("fluvio ", "muted"), run), (("fl ", "muted"), run))
 
 
 def pnl(account: AccountView | None, old: bool = False) -> Run:

@@ -205,7 +205,7 @@ class TradingScreen(Screen[None]):
         self.app.action_command_palette()
 
     def action_quit(self) -> None:
-        self.app.push_screen(ask_quit(), self.program.part)
+        self.app.push_screen(ask_quit(self.program.may_stop), self.program.part)
 
     # --- keys: steering ------------------------------------------------------------------------------------------------
 

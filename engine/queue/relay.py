@@ -42,6 +42,7 @@ class Shown(msgspec.Struct, frozen=True, array_like=True):
     the wall clock of the engine's machine, UTC. `news` is the engine's number of the first news. See `Body`.
     """
 
+    protocol: int  # of the pictures in it
     session: str
     relay: str
     sequence: int
@@ -119,7 +120,7 @@ class Board:
             return None
         body = Body(_raws(chosen.values()), _raws(news), _raws(answers), self.goodbye)
         packed = self._packer.compress(msgspec.msgpack.encode(body))
-        record = Shown(self.session, self.relay, self.sequence, now_ns, self._next - len(news), packed)
+        record = Shown(PROTOCOL, self.session, self.relay, self.sequence, now_ns, self._next - len(news), packed)
         self.sequence += 1  # also when it does not arrive: another one like it would differ
 
         def taken() -> None:

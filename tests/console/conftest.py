@@ -21,7 +21,8 @@ class FakeLink:
         self.closed = 0
         self.opened = 0
         self.stuck = False  # sending never ends
-        self.refuses_to_open = ""
+        self.refuses_to_open = self.note = ""
+        self.late_s = 0.0
         self._markets, self._next = markets, news
         self._queue: asyncio.Queue[Frame | Answer | Goodbye | Exception] = asyncio.Queue()
         for frame in frames:
