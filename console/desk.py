@@ -8,10 +8,10 @@ from collections import deque
 from decimal import Decimal
 from typing import TypeVar
 
-from engine.views import AnyNews, AnyPicture, ChartLiveView, ChartView, Frame, Picture, PositionsView, StatusView
+from engine.views import AnyNews, AnyPicture, ChartLiveView, ChartView, Frame, IndicatorsView, Picture, PositionsView, StatusView
 
 NEWS_KEPT = 2_000
-TIMED = (ChartView, ChartLiveView)  # one a timeframe
+TIMED = (ChartView, ChartLiveView, IndicatorsView)  # one a timeframe
 P = TypeVar("P", bound=Picture)
 
 

@@ -139,6 +139,10 @@ class IndicatorsView(Picture, frozen=True, array_like=True):
     extra: dict[str, float] = {}
     extra_open_ms: int = 0
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return type(self).__name__, f"{self.market}@{self.timeframe_ms}"
+
 
 class JudgmentView(Picture, frozen=True, array_like=True):
     """The newest opinion and what the rules did with it."""

@@ -138,7 +138,8 @@ class KeyBar(LinePane, can_focus=False):
         status = desk.get(StatusView, "")
         halted = status is not None and status.trading is Trading.HALTED
         keymap = getattr(self.app, "user_keys", {})
-        there = [key for key in self._keys if key.bar and key.pane in ("", "replay", self._focused())]
+        known = [key for key in self._keys if not desk.watches or key.group != "trading"]
+        there = [key for key in known if key.bar and key.pane in ("", "replay", self._focused())]
         ranked = sorted(there, key=lambda key: 1.5 if halted and key.id == "release" else key.bar)
         row: list[Run] = []
         room = width

@@ -91,7 +91,7 @@ class StatusPane(LinePane, can_focus=False):
         state = (f" {word} " if "reverse" in look else word, look)
         gain = pnl(account, old and age >= 0)
         drops = (str(status.dropped), "stop bold" if status.dropped else "text")
-        watching = (" WATCHING ", "primary bold reverse"), (" WATCH ", "primary bold reverse")
+        watching = (" WATCHING ", "text bold reverse"), (" WATCH ", "text bold reverse")
         forwarded = status.forwarding
         name, short = show.market_name(desk.market), show.market_name(desk.market, short=True)
         return [
