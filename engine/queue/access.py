@@ -73,6 +73,7 @@ async def preflight(found: Access) -> str:
     """Whether a Fluvio cluster answers there, in TLS where that is on: its version. Raises QueueError within PREFLIGHT_S."""
     host, _, port = found.endpoint.rpartition(":")
     name = found.tls.domain or host if found.tls else None
+    hint = "" if found.tls else ": does it want TLS?"
     try:
         context = _context(found.tls) if found.tls else None
         async with asyncio.timeout(PREFLIGHT_S):
@@ -82,7 +83,7 @@ async def preflight(found: Access) -> str:
                 writer.write(_framed(struct.pack(">Hhi", API_VERSIONS, 2, 1) + who))
                 (size,) = struct.unpack(">i", await reader.readexactly(4))
                 if not 14 <= size <= 65_536:
-                    raise QueueError(found.endpoint, "something else than Fluvio answers there")
+                    raise QueueError(found.endpoint, f"something else than Fluvio answers there{hint}")
                 answer = await reader.readexactly(size)
             finally:
                 writer.close()
@@ -92,7 +93,6 @@ async def preflight(found: Access) -> str:
     except TimeoutError:
         raise QueueError(found.endpoint, "nothing answered there in time") from None
     except asyncio.IncompleteReadError:
-        hint = "" if found.tls else ": does it want TLS?"
         raise QueueError(found.endpoint, f"the cluster ended the connection{hint}") from None
     except ssl.SSLCertVerificationError as problem:
         raise QueueError(found.endpoint, f"its certificate is not accepted ({problem.verify_message})") from None
