@@ -6,6 +6,7 @@ and streams (storage unit). Big-endian fields, strings behind 16-bit lengths, li
 
 import asyncio
 import contextlib
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -62,8 +63,8 @@ class Log:
 class Standin:
     """The topics of ASTER; `batches` and `end` are of its chunks. `fault`: "", silent, lost_ack, slow_ack."""
 
-    def __init__(self) -> None:
-        self.fault = ""
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.fault, self._tls = "", tls
         self.logs = {f"aster-{end}": Log() for end in ENDS}
         self.produced = self.streams = 0
         self.skips = False  # a stream skips the batch at which a fetch is full, as the real one does
@@ -92,8 +93,8 @@ class Standin:
 
     async def start(self) -> None:
         """Again on the same ports after `stop`."""
-        unit = await asyncio.start_server(self._unit, "127.0.0.1", self._unit_port)
-        controller = await asyncio.start_server(self._controller, "127.0.0.1", self.port)
+        unit = await asyncio.start_server(self._unit, "127.0.0.1", self._unit_port, ssl=self._tls)
+        controller = await asyncio.start_server(self._controller, "127.0.0.1", self.port, ssl=self._tls)
         self._servers = [unit, controller]
         self._unit_port, self.port = (server.sockets[0].getsockname()[1] for server in self._servers)
 
@@ -249,8 +250,8 @@ class Standin:
 
 
 @asynccontextmanager
-async def standin() -> AsyncIterator[Standin]:
-    made = Standin()
+async def standin(tls: ssl.SSLContext | None = None) -> AsyncIterator[Standin]:
+    made = Standin(tls)
     await made.start()
     try:
         yield made

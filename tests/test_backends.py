@@ -21,10 +21,23 @@ from engine.queue.local import LocalQueue, Session
 from engine.queue.streams import Ordered, Stream, facts, manifest
 from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import standin
+from tests.simulated import until
 from tests.test_queue import CLOSING, OPENING
 from tests.test_streams import decided, filled
 
 PATIENCE_S = 30.0
+TOPICS = """
+import asyncio, os, sys
+from engine.queue.fluvio import Access, Cluster
+
+async def run():
+    cluster = Cluster(Access(sys.argv[1]))
+    await cluster.connect()
+    print(*await cluster.topics(), flush=True)
+    os._exit(0)
+
+asyncio.run(run())
+"""
 
 
 class Backend(Protocol):
@@ -79,11 +92,8 @@ class Fluvio(Local):
                 yield fact.decoded()
 
     async def topics(self) -> set[str]:
-        words = "import asyncio, sys\nfrom engine.queue.fluvio import *\nc = Cluster(Access(sys.argv[1]))\n"
-        code = f"{words}async def run():\n    await c.connect()\n    print(*await c.topics())\n    os._exit(sys.stdout.flush() or 0)\n"
-        done = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", f"import os\n{code}asyncio.run(run())", self.endpoint), stdout=asyncio.subprocess.PIPE
-        )
+        pipe = asyncio.subprocess.PIPE
+        done = await asyncio.create_subprocess_exec(sys.executable, "-c", TOPICS, self.endpoint, stdout=pipe)
         out, _ = await done.communicate()
         ours = topic_of(self.symbols, "")
         return {name.removeprefix(ours) for name in out.decode().split() if name.startswith(ours)}
@@ -214,12 +224,11 @@ async def test_a_follower_from_the_end_gets_only_what_comes(tmp_path: Path) -> N
         made.append(list(steps(range(10))))
         topic = topic_of(made.symbols, Stream.DECISIONS)
         async with bridging(made), asyncio.timeout(PATIENCE_S):
-            while standing.logs[topic].end < 10:
-                await asyncio.sleep(0.05)
+            await until(lambda: standing.logs[topic].end == 10)
             coming = records(standing.endpoint, topic, END)
             first = asyncio.ensure_future(anext(coming))
-            while not standing.streams:
-                await asyncio.sleep(0.05)
+            await until(lambda: standing.streams >= 2)  # the relay's of commands is another
+            await asyncio.sleep(0.2)
             made.append(list(steps(range(10, 12))))
             assert (await first)[0] == 10
             await coming.aclose()

@@ -24,7 +24,7 @@ from engine.door import SOCKET
 from engine.errors import EngineStartError, StateError
 from engine.events import Action, Trading, Trust
 from engine.runtime import latch
-from engine.views import Ask, ChartLiveView, ChartView, Frame, Goodbye, LadderView, Leave, StatusView
+from engine.views import Answer, Ask, ChartLiveView, ChartView, Frame, Goodbye, LadderView, Leave, StatusView
 from tests.factory import settings
 
 PATIENCE_S = 30.0
@@ -284,7 +284,7 @@ async def test_a_console_that_crashed_can_be_opened_again_on_the_halted_engine(r
     async with console(root, tmp_path, "crash", console_loss_after_s=0.1, console_return_s=20.0) as (process, engine, venue):
         await asyncio.to_thread(process.wait)
         await until(lambda: latch.read(tmp_path / "demo"), "the halt")
-        link = Attached(desk(tmp_path)).link()
+        link = Attached(desk(tmp_path), control=True).link()
         assert (await link.open()).pid == engine
         await read_until(link, prices)
         await link.send(Leave(keep_running=False))
@@ -298,7 +298,7 @@ async def test_an_engine_left_running_goes_on_with_its_venue_until_a_console_sto
         assert await asyncio.to_thread(process.wait) == 0
         await asyncio.sleep(1.5)  # longer than a loss would take
         assert running(engine) and running(venue) and not latch.read(tmp_path / "demo")
-        link = Attached(desk(tmp_path)).link()
+        link = Attached(desk(tmp_path), control=True).link()
         await link.open()
         await read_until(link, prices)
         await link.send(Leave(keep_running=False))
@@ -340,3 +340,23 @@ def test_a_screen_that_cannot_be_shown_is_a_sentence_and_starts_nothing(
 def test_attaching_where_no_engine_runs_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="no engine runs with this state folder: start one"):
         Attached(desk(tmp_path))
+
+
+async def test_a_console_that_attaches_only_watches_unless_it_asked_for_control(root: Path, tmp_path: Path) -> None:
+    async with console(root, tmp_path, "leave", **QUICK) as (process, engine, _):
+        assert await asyncio.to_thread(process.wait) == 0
+        watching, steering = Attached(desk(tmp_path)).link(), Attached(desk(tmp_path), control=True).link()
+        answers = []
+        for link in (watching, steering):
+            await link.open()
+            await link.send(Ask(f"arm {len(answers)}", Action.DISARM))
+            answers.append(await read_until(link, lambda message: isinstance(message, Answer)))
+        assert [answer.accepted for answer in answers if isinstance(answer, Answer)] == [False, True]
+        await watching.send(Leave(keep_running=False))  # of one that only watches it stops nothing
+        await watching.close()
+        await asyncio.sleep(0.5)
+        assert running(engine)
+        await steering.send(Leave(keep_running=False))
+        await read_until(steering, lambda message: isinstance(message, Goodbye))
+        await steering.close()
+        await until(lambda: not running(engine), "the end of the engine")

@@ -18,11 +18,12 @@ from console.cli import main
 from console.exits import Exit
 from engine.errors import QueueError
 from engine.events import Action
-from engine.queue.access import Access, preflight
+from engine.queue.access import Access, Tls, preflight
 from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
 from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, topic_of
 from engine.queue.local import LocalQueue, Row, Session, rebuild, recorded, session_name
 from engine.replay import Replay
+from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import TOPIC, standin
 from tests.recordings import MARKET, desk, recording
 from tests.simulated import listening, say_nothing, simulated
@@ -41,12 +42,14 @@ def folder(small: Path, tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def bridge(folder: Path, endpoint: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[Status]]]:
+async def bridge(
+    folder: Path, endpoint: str, tls: Tls | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[Status]]]:
     """The real process; what it says."""
     words, pipe = (sys.executable, "-m", "engine.queue.bridge", "forward"), asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
     assert process.stdin is not None
-    process.stdin.write(line(Order(str(folder), Access(endpoint), 3600, ("aster-views", "aster-commands"))))
+    process.stdin.write(line(Order(str(folder), Access(endpoint, tls), 3600, ("aster-views", "aster-commands"))))
     said: list[Status] = []
 
     async def hear() -> None:
@@ -340,15 +343,6 @@ async def test_a_cluster_that_is_silent_or_absent_holds_nothing_up(tmp_path: Pat
 # --- a real cluster -------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def cluster(folder: Path) -> AsyncIterator[str]:
-    """`BARTER_FLUVIO_ENDPOINT`, or one of our own where its programs are on the PATH; else the test is skipped."""
-    if given := os.environ.get("BARTER_FLUVIO_ENDPOINT"):
-        yield given
-        return
-    pytest.skip("no Fluvio cluster: set BARTER_FLUVIO_ENDPOINT to the host:port of its controller")
-
-
 async def test_a_session_comes_back_from_a_real_cluster_with_the_same_head(folder: Path, tmp_path: Path) -> None:
     (path,) = recorded(folder)
     fresh = path.with_name(f"{time.time_ns() // 10**6:013d}-t{time.time_ns() % 10**8}.barter")
@@ -359,7 +353,7 @@ async def test_a_session_comes_back_from_a_real_cluster_with_the_same_head(folde
         if place % 5_000 == 4_999:
             assert made.keep(os.urandom(400_000))
     made.close(None)
-    async with cluster(tmp_path) as endpoint:
+    async with cluster(tmp_path / "cluster") as endpoint:
         async with bridge(folder, endpoint) as (_, said):
             await until(lambda: said and said[-1].state == "up" and said[-1].sent > 10 and said[-1].behind == 0)
         code, _, err = await pulled(endpoint, "bartertest-market-data", session_name(fresh), tmp_path / "else")

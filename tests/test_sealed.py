@@ -85,7 +85,7 @@ def test_the_secret_comes_from_the_environment_or_from_a_file_of_its_owners(tmp_
 def test_a_secret_that_others_may_read_or_guess_is_refused_and_not_repeated(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(SECRET)
     (tmp_path / FILE).chmod(0o640)
-    with pytest.raises(ConfigError, match="others may read this secret.*0600") as refused:
+    with pytest.raises(ConfigError, match=r"others may read this secret.*0600") as refused:
         control_secret({}, tmp_path)
     assert SECRET.decode() not in str(refused.value)
     with pytest.raises(ConfigError, match="too short") as short:

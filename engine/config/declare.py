@@ -205,7 +205,7 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_key: Annotated[str, Meta(description="PEM file of its private key; the path alone is kept")] = ""
     tls_domain: Annotated[
         str,
-        Meta(description="The name in the certificate, which must hold *.NAME too, for storage units; empty: the endpoint's host"),
+        Meta(description="The name in the certificate, which holds *.NAME too, for storage units; empty: the endpoint's host"),
     ] = ""
     retention_hours: Annotated[
         float, Meta(ge=1, le=87_600, description="How long the cluster keeps records, set when a topic is made")

@@ -104,7 +104,7 @@ class Running:
             await asyncio.sleep(0.005)
 
     def terminal(self, name: str) -> Terminal:
-        argv = ["attach", "--set", f"engine.state_dir={self.folder / 'state'}"]
+        argv = ["attach", "--control", "--set", f"engine.state_dir={self.folder / 'state'}"]
         return Terminal(self.folder / f"{name}.lines", argv)
 
 
