@@ -28,7 +28,7 @@ from engine.queue.fluvio import topic_of
 from engine.queue.relay import COMMANDS, VIEWS, Body, Shown, unpacked
 from engine.queue.sealed import LIFETIME_S, seal
 from engine.secret import FILE, VARIABLE, control_secret
-from engine.views import NEWS_DECODER, PROTOCOL, Answer, Ask, Goodbye, Leave, Welcome, decode_to_engine, encode
+from engine.views import NEWS_DECODER, PROTOCOL, Answer, Ask, Goodbye, Leave, TraceView, Watch, Welcome, decode_to_engine, encode
 
 SEEN_WITHIN_S = 9.0  # less than a link waits for a welcome
 SILENT_S = 6.0  # the engine says something several times a second
@@ -36,6 +36,7 @@ ANSWERED_WITHIN_S = LIFETIME_S + 3.0
 WAITING = 32  # messages that were not received yet, before nothing more is read
 ENDS_WITHIN_S = 1.0
 NS = 1_000_000_000
+NO_TRACE = "Traces are shown on the engine's machine only, where each console is shown what it asks for."
 
 
 class FluvioWire:
@@ -64,6 +65,9 @@ class FluvioWire:
 
     async def send(self, message: bytes) -> None:
         heard = decode_to_engine(message)
+        if isinstance(heard, Watch) and heard.order:
+            told = TraceView("", heard.order, (("far", 0, NO_TRACE),))
+            await self._say(frame(self._told, (msgspec.Raw(encode(told)),), ()))
         if not isinstance(heard, Ask):
             return  # everything is shown to everybody, and nobody's going is a loss
         if self._secret is None or not self.session:

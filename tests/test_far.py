@@ -27,7 +27,7 @@ from engine.queue.relay import COMMANDS, NEWS_KEPT, REFRESHED_S, VIEWS, Board, S
 from engine.queue.sealed import seal
 from engine.secret import VARIABLE
 from engine.serve import Ending, Service, serve
-from engine.views import Answer, Ask, Frame, Goodbye, Leave, Welcome, encode
+from engine.views import Answer, Ask, Frame, Goodbye, Leave, TraceView, Watch, Welcome, encode
 from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import Standin, standin
 from tests.simulated import until
@@ -192,6 +192,20 @@ async def test_a_console_with_another_secret_is_refused_visibly_at_both_ends(far
     await until(lambda: far.said and far.said[-1].refused == 1 and "secret" in far.said[-1].refusal)
     assert far.engine.asked == []
     assert all(SECRET not in str(status) for status in far.said)
+
+
+async def test_a_trace_cannot_be_had_from_far_and_that_is_said(far: Far) -> None:
+    link = await far.opened()
+    await link.send(Watch("", 1000, 20, "order-1"))
+    traces = [
+        view
+        for message in await read_until(
+            link, lambda message: isinstance(message, Frame) and any(isinstance(one, TraceView) for one in message.pictures)
+        )
+        for view in getattr(message, "pictures", ())
+        if isinstance(view, TraceView)
+    ]
+    assert [view.order for view in traces] == ["order-1"] and "engine's machine only" in traces[0].steps[0][2]
 
 
 async def test_going_is_nobodys_loss_and_stops_nothing(far: Far) -> None:

@@ -24,7 +24,7 @@ from engine.errors import QueueError
 from engine.queue.access import Access
 from engine.queue.fluvio import END, Cluster
 from engine.queue.sealed import Gate, Refused
-from engine.views import PROTOCOL, Answer, AnyPicture, Ask, Goodbye, Hello, Welcome, encode
+from engine.views import PROTOCOL, Answer, AnyPicture, Goodbye, Hello, Welcome, encode
 
 VIEWS, COMMANDS = "views", "commands"  # ends of topics' names
 EVERY_S = 0.33
@@ -243,7 +243,7 @@ class Relay:
                 continue
             self._count("commands")
             with contextlib.suppress(ConnectionError, WebSocketException):
-                await engine.send(encode(Ask(ask.id, ask.action, ask.target, COMMANDER)))
+                await engine.send(encode(msgspec.structs.replace(ask, source=COMMANDER)))
 
     def _count(self, name: Literal["commands", "refused"], **more: str) -> None:
         self._counts[name] += 1

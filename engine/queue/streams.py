@@ -27,7 +27,9 @@ class Stream(StrEnum):
 
 STREAMS: dict[type[Event], Stream] = {
     **dict.fromkeys((e.BarClosed, e.BarsMissing, e.FeaturesReady), Stream.SIGNALS),
-    **dict.fromkeys((e.Judged, e.Decided, e.TradingChanged, e.Command, e.CommandDone), Stream.DECISIONS),
+    **dict.fromkeys((e.ModelChanged, e.Qualified, e.AskJudgment, e.Answered, e.AnswerDone, e.AnswerFailed), Stream.DECISIONS),
+    **dict.fromkeys((e.JudgmentDropped, e.JudgmentScored, e.StanceEnded, e.Judged, e.Decided), Stream.DECISIONS),
+    **dict.fromkeys((e.Command, e.CommandDone, e.TradingChanged), Stream.DECISIONS),
     **dict.fromkeys((e.SendOrder, e.CancelOrder, e.OrderChanged, e.Filled, e.FundingPaid), Stream.EXECUTIONS),
     **dict.fromkeys((e.BalanceChange, e.AccountSnapshot, e.Difference), Stream.EXECUTIONS),
 }
