@@ -95,15 +95,14 @@ class FluvioWire:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         async with self._changed:
             self._changed.notify_all()
-        if self._child.stdin is not None:
-            self._child.stdin.close()
+        # Its output is read to the end: a pipe with something left in it would never be closed.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ENDS_WITHIN_S):
-                await self._child.wait()
+                await self._child.communicate()
                 return
         with contextlib.suppress(ProcessLookupError):
             self._child.kill()
-        await self._child.wait()
+        await self._child.communicate()
 
     # --- what comes ----------------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -44,7 +44,7 @@ class Backend(Protocol):
     def append(self, steps: list[tuple[Event, list[Event]]]) -> None:
         """A batch that is kept when this returns."""
 
-    def read(self, stream: Stream, offset: int) -> AsyncIterator[Event]:
+    def read(self, stream: Stream, offset: int) -> AsyncGenerator[Event, None]:
         """From the event number `offset` of this stream on, then what comes, for ever."""
 
     async def topics(self) -> set[str]: ...
@@ -61,7 +61,7 @@ class Local:
             self.queue.append(event, outputs)
         self.queue.commit()
 
-    async def read(self, stream: Stream, offset: int) -> AsyncIterator[Event]:
+    async def read(self, stream: Stream, offset: int) -> AsyncGenerator[Event, None]:
         counts: dict[Stream, int] = {}
         with Session(self.path) as session:
             async for chunk in session.follow():
@@ -83,13 +83,14 @@ class Fluvio(Local):
         super().__init__(folder, symbols)
         self.symbols, self.endpoint = symbols, endpoint
 
-    async def read(self, stream: Stream, offset: int) -> AsyncIterator[Event]:
+    async def read(self, stream: Stream, offset: int) -> AsyncGenerator[Event, None]:
         reader = Ordered(self.session)
-        async for _, value in records(self.endpoint, topic_of(self.symbols, stream), 0):
-            fact = reader.take(value)
-            if fact is not None and fact.sequence >= offset:
-                assert not reader.missing
-                yield fact.decoded()
+        async with contextlib.aclosing(records(self.endpoint, topic_of(self.symbols, stream), 0)) as coming:
+            async for _, value in coming:
+                fact = reader.take(value)
+                if fact is not None and fact.sequence >= offset:
+                    assert not reader.missing
+                    yield fact.decoded()
 
     async def topics(self) -> set[str]:
         pipe = asyncio.subprocess.PIPE
@@ -99,7 +100,7 @@ class Fluvio(Local):
         return {name.removeprefix(ours) for name in out.decode().split() if name.startswith(ours)}
 
 
-async def records(endpoint: str, topic: str, start: int) -> AsyncIterator[tuple[int, bytes]]:
+async def records(endpoint: str, topic: str, start: int) -> AsyncGenerator[tuple[int, bytes], None]:
     """Of a topic, through the process that a console on another machine has."""
     pipe = asyncio.subprocess.PIPE
     words = (sys.executable, "-m", "engine.queue.carry")
@@ -113,7 +114,7 @@ async def records(endpoint: str, topic: str, start: int) -> AsyncIterator[tuple[
     finally:
         with contextlib.suppress(ProcessLookupError):
             child.kill()
-        await child.wait()
+        await child.communicate()
 
 
 @asynccontextmanager
@@ -201,8 +202,9 @@ async def test_each_stream_has_a_topic_of_its_own(backend: Local) -> None:
 async def test_a_finished_sessions_manifest_leads_a_reader_to_its_records(backend: Fluvio) -> None:
     backend.append(list(steps(range(60))))
     backend.close()
-    async with asyncio.timeout(PATIENCE_S):
-        async for _, value in records(backend.endpoint, topic_of(backend.symbols, SESSIONS), 0):
+    known = records(backend.endpoint, topic_of(backend.symbols, SESSIONS), 0)
+    async with asyncio.timeout(PATIENCE_S), contextlib.aclosing(known):
+        async for _, value in known:
             told = manifest(value)
             if told is not None and told.session == backend.session:
                 break
@@ -210,8 +212,9 @@ async def test_a_finished_sessions_manifest_leads_a_reader_to_its_records(backen
     places = {place.topic.removeprefix(topic_of(backend.symbols, "")): place for place in told.places}
     assert set(places) == {"market-data", "decisions", "executions"}
     place, reader = places["executions"], Ordered(backend.session)
-    async with asyncio.timeout(PATIENCE_S):
-        async for offset, value in records(backend.endpoint, place.topic, place.first):
+    theirs = records(backend.endpoint, place.topic, place.first)
+    async with asyncio.timeout(PATIENCE_S), contextlib.aclosing(theirs):
+        async for offset, value in theirs:
             reader.take(value)
             if offset == place.last:
                 break
