@@ -114,9 +114,11 @@ class Child:
 
 
 def _spawn(module: str, input: int, stderr: int | None, lend: tuple[int, ...]) -> "subprocess.Popen[bytes]":
-    """Not asyncio's, which kills its children when its loop ends: an engine may outlive us."""
+    """Not asyncio's, which kills its children when its loop ends: an engine may outlive us. As everywhere, `-P`: a package in
+    the folder that one happens to be in is not ours to run.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-P", "-m", module],
         stdin=input,
         stdout=subprocess.PIPE,
         stderr=stderr,

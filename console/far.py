@@ -207,7 +207,7 @@ def fluvio_link(
         access, pipe = find(), asyncio.subprocess.PIPE
         try:
             with log.open("ab") if log is not None else contextlib.nullcontext() as stderr:
-                words = (sys.executable, "-m", "engine.queue.carry")
+                words = (sys.executable, "-P", "-m", "engine.queue.carry")
                 child = await asyncio.create_subprocess_exec(
                     *words, stdin=pipe, stdout=pipe, stderr=stderr or asyncio.subprocess.DEVNULL, start_new_session=True
                 )

@@ -210,7 +210,8 @@ def _pull(settings: Settings, name: str) -> int:
     topics = topic_of(settings.engine.symbols, SESSIONS), topic_of(settings.engine.symbols)
     order = Order(str(state_dir(settings)), access(settings.queue), topics=topics, session=name)
     line = msgspec.json.encode(order) + b"\n"
-    done = subprocess.run((sys.executable, "-m", "engine.queue.bridge", "pull"), input=line, capture_output=True, check=False)
+    words = (sys.executable, "-P", "-m", "engine.queue.bridge", "pull")
+    done = subprocess.run(words, input=line, capture_output=True, check=False)
     if done.returncode:
         told = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         last = told or f"the process that fetches it ended with code {done.returncode}"

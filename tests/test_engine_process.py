@@ -360,3 +360,12 @@ async def test_a_console_that_attaches_only_watches_unless_it_asked_for_control(
         await read_until(steering, lambda message: isinstance(message, Goodbye))
         await steering.close()
         await until(lambda: not running(engine), "the end of the engine")
+
+
+def test_a_package_in_the_folder_that_one_is_in_is_not_run(tmp_path: Path) -> None:
+    for name in ("engine", "console"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('a stranger runs')")
+    words = [sys.executable, "-P", "-m", "console.cli", "--no-ui", "--for", "2s", "--set", f"engine.state_dir={tmp_path / 's'}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "stranger" not in done.stdout + done.stderr, done.stderr

@@ -66,7 +66,7 @@ class WhatIfScreen(ModalScreen[None]):
     async def _run(self) -> None:
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "console.whatif"),
+            *(sys.executable, "-P", "-m", "console.whatif"),
             stdin=pipe,
             stdout=pipe,
             stderr=asyncio.subprocess.DEVNULL,

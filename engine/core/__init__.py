@@ -86,7 +86,8 @@ class Core:
         Whatever it raises is a bug (InvariantError: a state that may not exist): see `process_or_halt`.
         """
         state, out = self.state, Out()
-        state.now = max(state.now, event.at)
+        if event.at > state.now:
+            state.now = event.at
         state.counters.events += 1
         self._handlers[type(event)](event, out)
         return out

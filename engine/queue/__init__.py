@@ -84,11 +84,14 @@ class Chunk(msgspec.Struct, frozen=True):
 
     def steps(self) -> Iterator[tuple[Input, list[msgspec.Raw]]]:
         """Each input with what followed from it."""
-        counts, taken = dict(self.counts), 0
-        for place, event in enumerate(self.inputs):
-            count = counts.get(place, 0)
-            yield event, self.outputs[taken : taken + count]
-            taken += count
+        done = taken = 0
+        for place, count in self.counts:
+            for event in self.inputs[done:place]:
+                yield event, []
+            yield self.inputs[place], self.outputs[taken : taken + count]
+            done, taken = place + 1, taken + count
+        for event in self.inputs[done:]:
+            yield event, []
 
 
 class EventQueue(Protocol):

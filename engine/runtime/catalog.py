@@ -46,7 +46,7 @@ class Catalog:
         """Raises BarterError when the worker dies or says nothing for long: it is then started anew, from all bars."""
         self._sent.clear()
         worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "engine.processor.catalog"),
+            *(sys.executable, "-P", "-m", "engine.processor.catalog"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,

@@ -62,7 +62,7 @@ class Forwarding:
         log = (self._folder / "fluvio.log").open("ab")  # a Rust panic must not be drawn over the screen
         with log:
             bridge = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "engine.queue.bridge", "forward"), stdin=pipe, stdout=pipe, stderr=log
+                *(sys.executable, "-P", "-m", "engine.queue.bridge", "forward"), stdin=pipe, stdout=pipe, stderr=log
             )
         try:
             assert bridge.stdin is not None and bridge.stdout is not None

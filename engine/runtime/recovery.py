@@ -50,7 +50,7 @@ async def recover(folder: Path, parent: str, halted: str) -> Recovered:
     try:
         async with asyncio.timeout(WITHIN_S):
             path = str(find(folder, parent))
-            words = (sys.executable, "-m", "engine.runtime.recovery", path)
+            words = (sys.executable, "-P", "-m", "engine.runtime.recovery", path)
             pipe = asyncio.subprocess.PIPE
             worker = await asyncio.create_subprocess_exec(*words, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
             said, wrong = await worker.communicate()

@@ -24,7 +24,7 @@ async def tidy(settings: QueueSettings, folder: Path, own: str, now_ns: int) -> 
     words = (str(folder), str(settings.keep_days), str(settings.keep_gb), own, str(now_ns))
     pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "engine.queue.retention", *words), stdin=none, stdout=pipe, stderr=none
+        *(sys.executable, "-P", "-m", "engine.queue.retention", *words), stdin=none, stdout=pipe, stderr=none
     )
     try:
         async with asyncio.timeout(WITHIN_S):

@@ -1,6 +1,8 @@
 """The session's file: events a second appended, read and replayed, bytes an event, and what SIGKILL leaves.
 
-    python -m tests.bench.journal [--kills 100] [--seek 10000000]
+    python -m tests.bench.journal [--kills 100] [--seek 10000000] [--peer PYTHON]
+
+PYTHON is the interpreter of an environment with nautilus_trader: its backtest runs over the same ticks in the same run.
 
 Beside it stands the bare store: the same events, encoded in lists, compressed and put into SQLite, without numbers, hashes,
 outputs' counts and the protocol around them.
@@ -9,6 +11,7 @@ outputs' counts and the protocol around them.
 import argparse
 import random
 import sqlite3
+import subprocess
 import tempfile
 import time
 from collections import deque
@@ -127,6 +130,56 @@ def speeds(pairs: Pairs, folder: Path, passes: int) -> None:
     print(f"  append: {rows[0][1] / rows[1][1]:.2f} of the bare store's rate (aim 0.5)")
 
 
+def beside(pairs: Pairs, folder: Path, python: str, passes: int) -> None:
+    """Our replay, with bars, features, judgments, decisions and every output compared, beside a backtest that does nothing."""
+    rows: list[tuple[int, ...]] = []
+    for event, _ in pairs:
+        match event:
+            case Quote():
+                rows.append((0, event.at, 0, event.bid, event.bid_size, event.ask, event.ask_size, 1))
+            case Trade():
+                rows.append((1, event.at, int(event.side), event.price, event.size, 0, 0, 1))
+            case BookDelta():
+                levels = [(side, *pair) for side, packed in ((1, event.bids), (-1, event.asks)) for pair in _pairs(packed)]
+                rows += [(2, event.at, *level, 0, 0, place == len(levels)) for place, level in enumerate(levels, start=1)]
+    ours = instrument(pairs[0][0].at)
+    ticks = folder / "ticks.npz"
+    np.savez(ticks, rows=np.array(rows, dtype=np.int64), tick=float(ours.tick), step=float(ours.step))
+    peer = Path(__file__).with_name("peer_nautilus.py")
+    done = subprocess.run((python, str(peer), str(ticks), str(passes)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2]
+        print(f"\nnautilus_trader could not be measured: {last}")
+        return
+    theirs = msgspec.json.decode(done.stdout.strip().rpartition("\n")[2], type=Peer)
+    path = append(pairs, folder)
+    fastest = best_cpu(lambda: replay(path), passes)
+    reading = best_cpu(lambda: read(path), passes)
+    items = sum(isinstance(event, Quote | Trade | BookDelta) for event, _ in pairs)
+    rates = [theirs.items / theirs.cpu_s, items / fastest, items / reading]
+    print(
+        f"\nnautilus_trader {theirs.version} on Python {theirs.python} over the same {items:,} quotes, trades and book updates;"
+    )
+    print(f"items a CPU second, best of {passes} passes each, in turn in this run")
+    names = ("its backtest with an idle strategy", "our replay, every output compared", "our read and check")
+    table(
+        ("", "items/s", "of its"),
+        [(name, round(rate), f"{rate / rates[0]:.2f}") for name, rate in zip(names, rates, strict=True)],
+    )
+
+
+class Peer(msgspec.Struct):
+    version: str
+    items: int
+    cpu_s: float
+    python: str
+
+
+def _pairs(packed: bytes) -> list[tuple[int, int]]:
+    flat = unpack_levels(packed)
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
 def sizes(pairs: Pairs, folder: Path) -> None:
     rows: list[Sequence[object]] = []
     for kind, unit in ((Trade, "trade"), (Quote, "quote"), (BookDelta, "changed level")):
@@ -218,6 +271,7 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=100)
     options.add_argument("--passes", type=int, default=3)
     options.add_argument("--seek", type=int, default=10_000_000, help="events of the session that is sought in; 0: none")
+    options.add_argument("--peer", default="", metavar="PYTHON", help="an interpreter with nautilus_trader")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -225,6 +279,8 @@ def main() -> None:
         print(f"journal: {recording.words}. {machine()}")
         pairs = processed(frames(recording))
         speeds(pairs, folder, chosen.passes)
+        if chosen.peer:
+            beside(pairs, folder, chosen.peer, chosen.passes)
         sizes(pairs, folder)
         kills(chosen.kills, folder)
         if chosen.seek:
