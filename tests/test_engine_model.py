@@ -2,16 +2,21 @@
 
 import asyncio
 import itertools
+import re
 from pathlib import Path
+
+import msgspec
 
 from engine.config import state_dir
 from engine.events import Action, Answered, Decided, Event, Filled, Judged, JudgmentDropped, Mode, Qualified
 from engine.queue.local import Session, recorded
 from engine.replay import Replay
+from engine.replay.whatif import run as whatif
 from engine.views import ModelView, Watch
 from tests.ollama_standin import MODEL, Standin, reply, standing
 from tests.recordings import MARKET, desk, recording
 from tests.simulated import simulated, until
+from tests.test_recorder import pairs, rewritten
 
 ASKED = {"ask_every_s": 1.0, "deadline_s": 3.0, "min_confidence": 0.5, "cost_factor": 1.0, "fallback": "hold"}
 
@@ -60,5 +65,30 @@ def test_a_session_with_a_model_trades_on_it_survives_its_faults_and_replays_wit
         outcome = Replay(session).run()
         assert session.opening.mode is Mode.DEMO
     assert outcome.difference is None and outcome.inputs >= len(inputs)
-    answers = [one for one in inputs if isinstance(one, Answered)]
-    assert answers, "what the model said is on record"
+    assert any(isinstance(one, Answered) for one in inputs), "what the model said is on record"
+    _other_answer_is_found(path, tmp_path / "else")
+    _without_the_model(path)
+
+
+def _other_answer_is_found(path: Path, folder: Path) -> None:
+    """One recorded judgment is changed, and nothing else: the replay says where."""
+    events = pairs(path)
+    place = next(
+        place
+        for place, (event, out) in enumerate(events)
+        if any(isinstance(one, Judged) for one in out) and isinstance(event, Answered)
+    )
+    event, out = events[place]
+    assert isinstance(event, Answered)
+    other = re.sub(r'"chance_up": \d+', '"chance_up": 31', event.text)
+    events[place] = msgspec.structs.replace(event, text=other), out
+    with Session(rewritten(path, events, folder)) as session:
+        difference = Replay(session).run().difference
+    assert difference is not None and difference.input_number == place and "Judged" in difference.recorded
+
+
+def _without_the_model(path: Path) -> None:
+    """What if rules had judged? The model's answers are in the session and move nothing."""
+    with Session(path) as session:
+        found = whatif(session, {"judgment.judge": "rules", "judgment.fallback": "rules"})
+    assert found.divergence is not None and found.changed.fees > 3 * found.original.fees > 0, "a tenth of the size was the model's"

@@ -241,6 +241,19 @@ async def test_an_answer_that_breaks_off_before_it_decides_is_cut(tmp_path: Path
         assert (await asked.until_told(AnswerFailed, asked.ask())).kind == "cut"
 
 
+async def test_a_model_that_loads_for_ever_is_loading_and_holds_nothing_up(tmp_path: Path) -> None:
+    standin = Standin()
+    standin.fault = "loading"
+    async with standing(standin) as host:
+        async with judging(tmp_path, host) as asked:
+            await until(lambda: asked.state is ModelState.LOADING and standin.warmed)
+            question = asked.ask()
+            await asyncio.sleep(0.2)
+            assert not asked.of(Answered, question) and not asked.of(Qualified)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 2.0, "an end does not wait for it"
+
+
 async def test_a_server_that_is_not_there_is_off_and_found_when_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judges, "SEEK_S", 0.1)
     standin = Standin()

@@ -59,7 +59,7 @@ def choose(settings: Settings, held: MarketState, now: int) -> None:
     """The model's stance while it is valid and may move anything, else that of the rules where they are the fallback."""
     model, rules = held.model, held.rules
     chosen = None
-    if model is not None and model.size_cap > 0.0 and model.valid(now):
+    if model is not None and model.size_cap > 0.0 and model.valid(now) and settings.judgment.judge != "rules":
         chosen = model
     elif rules is not None and rules.valid(now) and by_rules(settings):
         chosen = rules
@@ -112,6 +112,8 @@ def _end(state: State, settings: Settings, held: MarketState, out: Out) -> None:
 
 def _ask(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     judge = state.judges.get("model")
+    if settings.judgment.judge == "rules":
+        return  # a what-if without the model that the session had
     if judge is None or judge.state is not ModelState.READY or not judge.asked_first or judge.rests_until:
         return
     if state.now - held.asked_at < gap_ns(state, settings, judge) or not held.book.trusted:
