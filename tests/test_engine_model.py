@@ -35,8 +35,9 @@ async def _session(folder: Path, standin: Standin) -> tuple[list[Event], list[Ev
         async with recording(venue, chosen, journal) as engine:
             said = lambda kind: [one for one in outputs if isinstance(one, kind)]  # noqa: E731
             await until(lambda: [one for one in inputs if isinstance(one, Qualified)], 30)
-            chances = itertools.cycle((78, 79, 80))
-            standin.answers = lambda table: reply(next(chances), 60, 300, "trend", "up [bold]and[/] away \x1b[2J")
+            bounds = itertools.cycle((280, 290, 300))
+            both = itertools.cycle((80, 80, 80, 20, 20, 20))  # whichever way the market goes, one of them agrees with it
+            standin.answers = lambda table: reply(next(both), 60, next(bounds), "trend", "up [bold]and[/] away \x1b[2J")
             await until(lambda: [one for one in said(Judged) if one.stance.source == MODEL], 30)
             await until(lambda: [one for one in said(Decided) if one.approved and one.judgment], 30)
             await until(lambda: said(Filled), 30)
