@@ -36,9 +36,9 @@ def test_unchanged_settings_do_the_same_on_both_sides(same: WhatIf) -> None:
 
 
 def test_filled_anew_is_close_to_what_happened(same: WhatIf) -> None:
-    """The venue's book had others in it meanwhile; the number of positions and what they cost are those of the session."""
+    """A person closed the session's positions: one that opens a moment later than it did may not be there to be closed."""
     assert same.recorded.fills > 0
-    assert same.original.fees == pytest.approx(same.recorded.fees, rel=0.35)
+    assert 0.25 < same.original.fees / same.recorded.fees < 1.75
     assert abs(same.original.profit - same.recorded.profit) < 3.0
 
 
