@@ -6,6 +6,7 @@ the name of the home folder.
 
 import asyncio
 import contextlib
+import html
 import importlib.metadata
 import os
 import platform
@@ -14,10 +15,12 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
 from engine import __version__
+from engine.config import RESERVED
 from engine.errors import BarterError, SessionError
 from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, Event, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
 from engine.queue.export import Progress, lines
@@ -30,6 +33,13 @@ BEFORE_END_NS = 2_000_000_000  # at its very end an engine has left its venues: 
 SHOWN_WITHIN_S = 60.0
 SHORTEST_SECRET = 6
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
+_USER_OF_URL = re.compile(r"(?<=://)[^/\s\"'@]+@")
+# In logs alone: whoever bundles may have another environment than the engine had.
+_LABELLED = re.compile(
+    r"(\b(?:api[_-]?key|x-mbx-apikey|ok-access-(?:key|sign|passphrase)|secret|passphrase|password|signature|listen_?key|token"
+    r"|authorization)\b[\"']?\s*[=:]\s*[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',&;)]+",
+    re.IGNORECASE,
+)
 # The market's own data, of which only the newest are wanted; everything else is about money and decisions.
 MARKET: tuple[type, ...] = (BookDelta, BookSnapshot, Quote, Trade, Kline, Mark, Bar, BarClosed, FeaturesReady, Tick)
 _MARKET_NAMES = frozenset(kind.__name__ for kind in MARKET)
@@ -48,19 +58,27 @@ screen.svg     the screen just before its end
 
 
 def redactor(environ: Mapping[str, str], home: Path) -> Callable[[str], str]:
-    """Takes credentials of the environment and the home folder's name out of a text."""
-    secrets = sorted(
-        (value for name, value in environ.items() if _SECRET.search(name) and len(value) >= SHORTEST_SECRET),
-        key=len,
-        reverse=True,
-    )
+    """Takes credentials of the environment, also as JSON, SVG and addresses write them, and those within an address out of a
+    text, and the home folder's name.
+    """
+    wanted = {value for name, value in environ.items() if name in RESERVED or _SECRET.search(name)}
+    secrets = sorted({form for value in wanted if len(value) >= SHORTEST_SECRET for form in _forms(value)}, key=len, reverse=True)
+    # `/place/me` is not the beginning of `/place/melanie`
+    home_alone = re.compile(re.escape(str(home)) + r"(?![\w-])") if len(home.parts) > 1 else None
 
     def redacted(text: str) -> str:
         for secret in secrets:
             text = text.replace(secret, "[redacted]")
-        return text.replace(str(home), "~") if len(home.parts) > 1 else text
+        text = _USER_OF_URL.sub("[redacted]@", text)
+        return home_alone.sub("~", text) if home_alone is not None else text
 
     return redacted
+
+
+def _forms(secret: str) -> set[str]:
+    escaped = html.escape(secret)
+    in_json = msgspec.json.encode(secret).decode()[1:-1]
+    return {secret, in_json, escaped, escaped.replace(" ", "&#160;"), quote(secret, safe=""), quote_plus(secret)}
 
 
 def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, progress: Progress = lambda _: None) -> int:
@@ -78,7 +96,7 @@ def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, pro
             for name, text in _facts(session):
                 out.writestr(name, redacted(text))
             for path in sorted(folder.glob("*.log*")):
-                out.writestr(f"logs/{path.name}", redacted(_tail(path)))
+                out.writestr(f"logs/{path.name}", _LABELLED.sub(r"\1[redacted]", redacted(_tail(path))))
             count = _journal(session, out, last_s, redacted, progress)
             out.writestr("screen.svg", redacted(_screen(session)))
         made.rename(to)
@@ -125,10 +143,13 @@ def _json(facts: object) -> str:
 
 
 def _tail(path: Path) -> str:
+    """Whole lines: half of a credential is not found by who looks for all of it."""
     try:
         with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - LOG_BYTES, 0))
-            return file.read().decode("utf-8", "replace")
+            older = max(path.stat().st_size - LOG_BYTES, 0)
+            file.seek(older)
+            text = file.read(LOG_BYTES)
+            return (text.partition(b"\n")[2] if older else text).decode("utf-8", "replace")
     except OSError as problem:
         return f"(it cannot be read: {problem.strerror})\n"
 

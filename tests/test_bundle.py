@@ -1,9 +1,11 @@
 """What is handed to whoever looks into an incident: everything that helps, and nothing that opens an account."""
 
+import html
 import json
 import shutil
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
@@ -93,6 +95,44 @@ def test_nothing_is_written_over_and_nothing_half_is_left(small: Path, tmp_path:
 def test_what_is_short_or_harmless_is_left_alone() -> None:
     redacted = redactor({"MY_TOKEN": "abc", "SHELL": "/bin/zsh", "PASSWORD": "long-enough-1"}, Path("/"))
     assert redacted("abc /bin/zsh long-enough-1 /x") == "abc /bin/zsh [redacted] /x"
+
+
+def test_a_credential_is_found_however_it_is_written() -> None:
+    phrase, secret = "open sesame now", 'a"b&c\\d<e+f/ghij'
+    redacted = redactor({"BARTER_ARM_PHRASE": phrase, "BARTER_API_SECRET": secret}, Path("/place/me"))
+    written = (
+        phrase,
+        html.escape(phrase).replace(" ", "&#160;"),
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        quote(secret, safe=""),
+    )
+    assert [redacted(text) for text in written] == ["[redacted]"] * len(written)
+    assert redacted("at http://me:pw12345678@host/x") == "at http://[redacted]@host/x"
+    assert redacted("/place/me/x, /place/me, /place/melanie") == "~/x, ~, /place/melanie"
+
+
+def test_a_log_holds_no_credential_that_this_environment_does_not_know(small: Path, tmp_path: Path) -> None:
+    told = "GET /x?signature=8f3e77 X-MBX-APIKEY: 'k9k9k9' Authorization: Bearer t0t0t0, key={}"
+    (tmp_path / "engine.log").write_text(told, encoding="utf-8")
+    with Session(small) as session:
+        bundle(session, tmp_path, tmp_path / "b.zip", last_s=1.0)
+    with zipfile.ZipFile(tmp_path / "b.zip") as made:
+        said = made.read("logs/engine.log").decode()
+    expected = "GET /x?signature=[redacted] X-MBX-APIKEY: '[redacted]' Authorization: Bearer [redacted], key={}"
+    assert said == expected
+
+
+def test_a_long_log_is_cut_at_a_line_and_not_within_a_credential(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BARTER_API_KEY", KEY)
+    monkeypatch.setattr("console.bundle.LOG_BYTES", len(KEY) - 3 + len("\nnewer\n"))
+    (tmp_path / "engine.log").write_text(f"older\nuses {KEY}\nnewer\n", encoding="utf-8")
+    with Session(small) as session:
+        bundle(session, tmp_path, tmp_path / "b.zip", last_s=1.0)
+    with zipfile.ZipFile(tmp_path / "b.zip") as made:
+        assert made.read("logs/engine.log") == b"newer\n"
 
 
 def test_the_command_bundles_and_its_flags_belong_to_it(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
