@@ -5,7 +5,6 @@ the name of the home folder.
 """
 
 import asyncio
-import contextlib
 import html
 import importlib.metadata
 import os
@@ -21,9 +20,9 @@ import msgspec
 
 from engine import __version__
 from engine.config import RESERVED
-from engine.errors import BarterError, SessionError
+from engine.errors import BarterError
 from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, Event, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
-from engine.queue.export import Progress, lines
+from engine.queue.export import Progress, coming, lines
 from engine.queue.local import Session
 
 LAST_S = 600.0  # of the market's data
@@ -87,26 +86,14 @@ def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, pro
     The file stands there only when all of it is written.
     """
     redacted = redactor(os.environ, Path.home())
-    made = to.with_name(to.name + ".partial")
-    if to.exists():
-        raise SessionError(str(to), "this file is there already")
-    try:
-        with made.open("xb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
-            out.writestr("README.txt", README)
-            for name, text in _facts(session):
-                out.writestr(name, redacted(text))
-            for path in sorted(folder.glob("*.log*")):
-                out.writestr(f"logs/{path.name}", _LABELLED.sub(r"\1[redacted]", redacted(_tail(path))))
-            count = _journal(session, out, last_s, redacted, progress)
-            out.writestr("screen.svg", redacted(_screen(session)))
-        made.rename(to)
-    except FileExistsError as problem:
-        raise SessionError(str(problem.filename2 or problem.filename), "this file is there already") from None
-    except OSError as problem:
-        raise SessionError(str(to), f"it cannot be written ({problem.strerror or problem})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            made.unlink()
+    with coming(to) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("README.txt", README)
+        for name, text in _facts(session):
+            out.writestr(name, redacted(text))
+        for path in sorted(folder.glob("*.log*")):
+            out.writestr(f"logs/{path.name}", _LABELLED.sub(r"\1[redacted]", redacted(_tail(path))))
+        count = _journal(session, out, last_s, redacted, progress)
+        out.writestr("screen.svg", redacted(_screen(session)))
     return count
 
 

@@ -69,7 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from console import sessions
 
                 more = (arguments.yes, arguments.to, arguments.form or "", arguments.last)
-                return sessions.run(settings, arguments.words, arguments.head, *more)
+                try:
+                    return sessions.run(settings, arguments.words, arguments.head, *more)
+                except KeyboardInterrupt:
+                    print("barter-tui: interrupted; what was not finished was not done.", file=sys.stderr)
+                    return Exit.INTERRUPTED
         return _replay(arguments, settings) if arguments.replay else _run(arguments, settings)
 
     return _told(work)

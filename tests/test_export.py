@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from console.bundle import bundle
 from console.cli import main
 from console.exits import Exit
 from engine.errors import SessionError
@@ -12,6 +13,7 @@ from engine.events import BookDelta, Filled, decode_output, unpack_levels
 from engine.queue.export import export
 from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.queue.tables import export_tables
 
 
 def test_every_event_is_a_line_in_order(small: Path, tmp_path: Path) -> None:
@@ -53,6 +55,46 @@ def test_nothing_is_written_over_and_nothing_half_is_left(small: Path, tmp_path:
             export(session, tmp_path / "nowhere" / "x.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "keep me"
+
+
+def test_what_another_run_writes_is_left_to_it(small: Path, tmp_path: Path) -> None:
+    other, folder = tmp_path / "x.partial", tmp_path / "t.partial"
+    other.write_text("another run's", encoding="utf-8")
+    folder.mkdir()
+    with Session(small) as session:
+        for write, to in (
+            (export, "x"),
+            (lambda *a: bundle(a[0], tmp_path, a[1]), "x"),
+            (lambda *a: export_tables(*a, "csv"), "t"),
+        ):
+            with pytest.raises(SessionError, match=r"\.partial: somebody writes this now"):
+                write(session, tmp_path / to)
+    assert other.read_text(encoding="utf-8") == "another run's" and folder.is_dir()
+
+
+def test_a_disk_without_links_takes_an_export_too(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", none)
+    with Session(small) as session:
+        assert export(session, tmp_path / "x") > 0
+        with pytest.raises(SessionError, match="there already"):
+            export(session, tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_ctrl_c_is_a_sentence_and_leaves_nothing(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("engine.queue.local.Session.chunks", pressed)
+    for form in ("jsonl", "csv"):
+        words = ["sessions", "export", str(small), "--to", str(tmp_path / "x"), "--as", form]
+        assert main(words) == Exit.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_the_command_says_how_many_and_needs_a_file(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

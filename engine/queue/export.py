@@ -3,8 +3,9 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from engine.events import BookDelta, BookSnapshot, Event, decode_output, unpack_
 from engine.queue.local import Session
 
 Progress = Callable[[int], None]
+OTHERS = "somebody writes this now, or was killed while doing so: remove it then"
 
 
 def lines(session: Session, progress: Progress = lambda _: None) -> Iterator[dict[str, Any]]:
@@ -31,24 +33,55 @@ def lines(session: Session, progress: Progress = lambda _: None) -> Iterator[dic
 
 def export(session: Session, to: Path, progress: Progress = lambda _: None) -> int:
     """Write them; returns how many. The file stands there only when all of it is written. Raises SessionError."""
-    made, count = to.with_name(to.name + ".partial"), 0
+    count = 0
+    with coming(to) as file:
+        for line in lines(session, progress):
+            file.write(msgspec.json.encode(line) + b"\n")
+            count += 1
+    return count
+
+
+@contextmanager
+def coming(to: Path) -> Iterator[IO[bytes]]:
+    """A new file that stands at `to` when the block has ended well, and nowhere when it has not. Raises SessionError."""
+    made = unfinished(to)
     try:
-        with made.open("xb") as file:
-            for line in lines(session, progress):
-                file.write(msgspec.json.encode(line) + b"\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(made, to)  # unlike a rename, it does not write over what is there
-    except FileExistsError as problem:
-        raise SessionError(str(problem.filename2 or problem.filename), "this file is there already") from None
+        file = made.open("xb")
+    except FileExistsError:
+        raise SessionError(str(made), OTHERS) from None
     except OSError as problem:
         raise SessionError(str(to), f"it cannot be written ({problem.strerror})") from None
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _place(made, to)
+    except FileExistsError:
+        raise SessionError(str(to), "this is there already") from None
+    except OSError as problem:
+        raise SessionError(str(to), f"it cannot be written ({problem.strerror or problem})") from None
     finally:
-        if count or made.exists():
-            with contextlib.suppress(OSError):
-                made.unlink()
-    return count
+        with contextlib.suppress(OSError):
+            made.unlink()
+
+
+def unfinished(to: Path) -> Path:
+    """What `to` is called while it is written. Raises SessionError where `to` is there."""
+    if to.exists():
+        raise SessionError(str(to), "this is there already")
+    return to.with_name(to.name + ".partial")
+
+
+def _place(made: Path, to: Path) -> None:
+    """Unlike a rename, a link does not write over what is there; not every disk has links."""
+    try:
+        os.link(made, to)
+    except FileExistsError:
+        raise
+    except OSError:
+        unfinished(to)
+        made.rename(to)
 
 
 def whole(session: Session, progress: Progress) -> Iterator[tuple[int, Event | None, list[Event]]]:

@@ -18,7 +18,7 @@ import msgspec
 from engine import events as e
 from engine.errors import SessionError
 from engine.events import Event
-from engine.queue.export import Progress, whole
+from engine.queue.export import OTHERS, Progress, unfinished, whole
 from engine.queue.local import Session
 
 ROWS = 20_000  # that are written at once, and in memory
@@ -147,21 +147,24 @@ def export_tables(session: Session, to: Path, form: str, progress: Progress = la
     The folder stands there only when all of it is written. Raises SessionError.
     """
     make = _csv if form == "csv" else _parquet()
-    made = to.with_name(to.name + ".partial")
-    if to.exists():
-        raise SessionError(str(to), "this is there already")
+    made = unfinished(to)
     try:
         made.mkdir()
-        counts = _write(session, made, make, progress)
-        made.rename(to)
-    except FileExistsError as problem:
-        raise SessionError(str(problem.filename2 or problem.filename), "this is there already") from None
+    except FileExistsError:
+        raise SessionError(str(made), OTHERS) from None
     except OSError as problem:
-        shutil.rmtree(made, ignore_errors=True)
+        raise SessionError(str(to), f"it cannot be written ({problem.strerror})") from None
+    try:
+        counts = _write(session, made, make, progress)
+        for path in made.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        unfinished(to)  # a rename puts a folder over an empty one
+        made.rename(to)
+    except OSError as problem:
         raise SessionError(str(to), f"it cannot be written ({problem.strerror or problem})") from None
-    except BaseException:  # an interrupt too leaves nothing half
+    finally:  # an interrupt too leaves nothing half
         shutil.rmtree(made, ignore_errors=True)
-        raise
     return counts
 
 
@@ -206,8 +209,6 @@ class _Csv:
         self._out.writerows([f"{value:f}" if isinstance(value, Decimal) else value for value in row] for row in rows)
 
     def close(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
 
 
