@@ -5,6 +5,7 @@ the name of the home folder.
 """
 
 import asyncio
+import contextlib
 import html
 import importlib.metadata
 import os
@@ -20,8 +21,9 @@ import msgspec
 
 from engine import __version__
 from engine.config import RESERVED
-from engine.errors import BarterError
-from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, Event, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
+from engine.errors import BarterError, SessionError
+from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
+from engine.queue import Closing
 from engine.queue.export import Progress, coming, lines
 from engine.queue.local import Session
 
@@ -56,6 +58,13 @@ screen.svg     the screen just before its end
 """
 
 
+class Bundled(msgspec.Struct, frozen=True):
+    """How many lines the journal has, and what is wrong with the session, "" if nothing is."""
+
+    lines: int
+    problem: str
+
+
 def redactor(environ: Mapping[str, str], home: Path) -> Callable[[str], str]:
     """Takes credentials of the environment, also as JSON, SVG and addresses write them, and those within an address out of a
     text, and the home folder's name.
@@ -80,48 +89,72 @@ def _forms(secret: str) -> set[str]:
     return {secret, in_json, escaped, escaped.replace(" ", "&#160;"), quote(secret, safe=""), quote_plus(secret)}
 
 
-def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, progress: Progress = lambda _: None) -> int:
-    """Write it; returns the journal's lines. `folder` is the state folder, whose logs go in. Raises SessionError.
+def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, progress: Progress = lambda _: None) -> Bundled:
+    """Write it. `folder` is the state folder, whose logs go in. Raises SessionError.
 
-    The file stands there only when all of it is written.
+    Of a damaged session there is in it what lies before the damage. The file stands there only when all of it is written.
     """
     redacted = redactor(os.environ, Path.home())
+    verified, problem, newest_ns = _verified(session)
     with coming(to) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("README.txt", README)
-        for name, text in _facts(session):
+        for name, text in _facts(session, verified):
             out.writestr(name, redacted(text))
         for path in sorted(folder.glob("*.log*")):
             out.writestr(f"logs/{path.name}", _LABELLED.sub(r"\1[redacted]", redacted(_tail(path))))
-        count = _journal(session, out, last_s, redacted, progress)
+        count = _journal(session, out, newest_ns - int(last_s * 1e9), redacted, progress)
         out.writestr("screen.svg", redacted(_screen(session)))
-    return count
+    return Bundled(count, problem)
 
 
-def _facts(session: Session) -> Iterator[tuple[str, str]]:
-    closing, gone = session.closing, session.condensed
-    known = {"opening": session.opening, "closing": closing, "condensed": gone}
-    yield "session.json", _json(known)
+def _facts(session: Session, verified: str) -> Iterator[tuple[str, str]]:
+    yield "session.json", _json({"opening": session.opening, "closing": _closing(session), "condensed": session.condensed})
     yield "settings.json", _settings(session)
-    try:
-        if gone is None:
-            found = session.verify("")
-            text = f"verified: {found.chunks} chunks, {found.inputs} inputs, {found.outputs} outputs; head {found.head}\n"
-            text += "" if found.closed else "It was cut off: its engine was killed, or still runs.\n"
-        else:
-            text = f"Its market data were removed; its head was {gone.head}.\n"
-    except BarterError as problem:
-        text = f"{problem}\n"
-    yield "verify.txt", text
+    yield "verify.txt", verified
     packages = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions() if one.metadata["Name"]}
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield "versions.json", _json({"barter-tui": __version__, "python": sys.version, "system": system, "packages": packages})
 
 
+def _verified(session: Session) -> tuple[str, str, int]:
+    """Whether it is whole in words, what is wrong with it or "", and the time of the newest that can be read (ns UTC)."""
+    gone, began = session.condensed, session.opening.started_ns
+    try:
+        if gone is not None:
+            count = sum(1 for _ in session.kept())
+            return f"verified: {count} kept records; its market data were removed, its head was {gone.head}\n", "", began
+        found = session.verify("")
+        closing = session.closing
+    except SessionError as problem:
+        text = f"{problem}\nThe journal ends there.\n"
+        return text, str(problem), began if gone is not None else _newest(session, 0)
+    text = f"verified: {found.chunks} chunks, {found.inputs} inputs, {found.outputs} outputs; head {found.head}\n"
+    if closing is None:
+        text += "It was cut off: its engine was killed, or still runs.\n"
+        return text, "", _newest(session, max(found.inputs - 1, 0))
+    return text, "", closing.ended_ns
+
+
+def _newest(session: Session, first: int) -> int:
+    last = session.opening.started_ns
+    with contextlib.suppress(SessionError):
+        for chunk in session.chunks(first):
+            last = chunk.inputs[-1].at
+    return last
+
+
+def _closing(session: Session) -> Closing | None:
+    with contextlib.suppress(SessionError):
+        return session.closing
+    return None
+
+
 def _settings(session: Session) -> str:
-    for line in lines(session):
-        if line["type"] == Started.__name__:
-            text: str = line["event"]["settings"]
-            return msgspec.json.format(text.encode()).decode()
+    with contextlib.suppress(SessionError):
+        for line in lines(session):
+            if line["type"] == Started.__name__:
+                text: str = line["event"]["settings"]
+                return msgspec.json.format(text.encode()).decode()
     return "{}"
 
 
@@ -141,22 +174,15 @@ def _tail(path: Path) -> str:
         return f"(it cannot be read: {problem.strerror})\n"
 
 
-def _journal(session: Session, out: zipfile.ZipFile, last_s: float, redacted: Callable[[str], str], progress: Progress) -> int:
-    ends = session.closing.ended_ns if session.closing is not None else _newest(session)
-    since, count = ends - int(last_s * 1e9), 0
-    with out.open("journal.jsonl", "w", force_zip64=True) as file:
+def _journal(session: Session, out: zipfile.ZipFile, since: int, redacted: Callable[[str], str], progress: Progress) -> int:
+    """Up to where it is damaged, if it is: `verify.txt` says so."""
+    count = 0
+    with out.open("journal.jsonl", "w", force_zip64=True) as file, contextlib.suppress(SessionError):
         for line in lines(session, progress):
             if line["type"] not in _MARKET_NAMES or line["event"]["at"] >= since:
                 file.write(redacted(msgspec.json.encode(line).decode()).encode() + b"\n")
                 count += 1
     return count
-
-
-def _newest(session: Session) -> int:
-    last: Event | None = None
-    for chunk in session.chunks(max(session.inputs - 1, 0)):
-        last = chunk.inputs[-1]
-    return last.at if last is not None else session.opening.started_ns
 
 
 def _screen(session: Session) -> str:

@@ -236,8 +236,10 @@ def _bundle(session: Session, folder: Path, to: Path, last_s: float | None) -> i
     from console.bundle import LAST_S, bundle
 
     with progress(session.inputs, "bundling") as move:
-        count = bundle(session, folder, to, LAST_S if last_s is None else last_s, move)
-    print(f"{to}: {size(to) / 1e6:.1f} MB, {count:,} journal lines. It holds no key; look through it before you send it.")
+        made = bundle(session, folder, to, LAST_S if last_s is None else last_s, move)
+    print(f"{to}: {size(to) / 1e6:.1f} MB, {made.lines:,} journal lines. It holds no key; look through it before you send it.")
+    if made.problem:
+        print(f"barter-tui: the bundle holds what lies before the damage: {made.problem}", file=sys.stderr)
     return Exit.OK
 
 

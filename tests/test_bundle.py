@@ -1,8 +1,10 @@
 """What is handed to whoever looks into an incident: everything that helps, and nothing that opens an account."""
 
+import contextlib
 import html
 import json
 import shutil
+import sqlite3
 import zipfile
 from pathlib import Path
 from urllib.parse import quote
@@ -71,9 +73,40 @@ def test_a_session_without_market_data_is_bundled_with_what_there_is(small: Path
     shutil.copy(small, copy)
     condense(copy, 1_900_000_000 * 10**9)
     with Session(copy) as session:
-        assert bundle(session, tmp_path, tmp_path / "b.zip") > 0
+        assert bundle(session, tmp_path, tmp_path / "b.zip").lines > 0
     with zipfile.ZipFile(tmp_path / "b.zip") as made:
         assert b"removed" in made.read("screen.svg") and b"removed" in made.read("verify.txt")
+
+
+def test_a_damaged_session_is_bundled_up_to_the_damage(small: Path, tmp_path: Path) -> None:
+    copy = tmp_path / small.name
+    shutil.copy(small, copy)
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as store:
+        ((middle, first, at),) = store.execute("SELECT number, first, at FROM chunks ORDER BY number LIMIT 1 OFFSET 3")
+        store.execute("UPDATE chunks SET body = zeroblob(length(body)) WHERE number = ?", (middle,))
+    with Session(copy) as session:
+        assert "is damaged" in bundle(session, tmp_path, tmp_path / "b.zip", last_s=0.5).problem
+    with zipfile.ZipFile(tmp_path / "b.zip") as made:
+        lines = [json.loads(line) for line in made.read("journal.jsonl").splitlines()]
+        assert f"chunk {middle} (from input {first:,}) is damaged" in made.read("verify.txt").decode()
+        assert made.read("screen.svg").startswith(b"<svg") and json.loads(made.read("settings.json"))["engine"]["mode"] == "demo"
+    assert max(line["number"] for line in lines) == first - 1
+    market = [line["event"]["at"] for line in lines if line["type"] in ("Quote", "BookDelta", "Trade")]
+    assert market and min(market) >= at - 10**9, "of the market there is the newest before the damage"
+
+
+def test_a_session_that_was_cut_off_is_bundled_whole_or_condensed(small: Path, tmp_path: Path) -> None:
+    copy = tmp_path / small.name
+    shutil.copy(small, copy)
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as store:
+        store.execute("DELETE FROM ends WHERE name = 'closing'")
+    with Session(copy) as session:
+        whole = bundle(session, tmp_path, tmp_path / "whole.zip").lines
+    condense(copy, 1_900_000_000 * 10**9)
+    with Session(copy) as session:
+        assert 0 < bundle(session, tmp_path, tmp_path / "condensed.zip").lines < whole
+    with zipfile.ZipFile(tmp_path / "whole.zip") as made:
+        assert b"It was cut off" in made.read("verify.txt")
 
 
 def test_nothing_is_written_over_and_nothing_half_is_left(small: Path, tmp_path: Path) -> None:
