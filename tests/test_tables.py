@@ -10,7 +10,7 @@ import pytest
 from console.cli import main
 from console.exits import Exit
 from engine.errors import SessionError
-from engine.events import Filled, Instrument, Trade, decode_output
+from engine.events import Filled, FundingPaid, Instrument, Side, Trade, decode_output
 from engine.queue import tables
 from engine.queue.local import Session
 from engine.queue.retention import condense
@@ -53,13 +53,15 @@ def test_parquet_holds_the_same_as_csv_with_types(folder: Path) -> None:
     for path in sorted((folder / "csv").iterdir()):
         table = arrow.read_table(folder / "parquet" / f"{path.stem}.parquet")
         lines = rows(folder, path.stem)
-        assert table.num_rows == len(lines) and table.column_names == list(lines[0]) if lines else table.num_rows == 0
+        assert table.num_rows == len(lines)
+        assert not lines or table.column_names == [*lines[0], "at_utc"]
         for column in table.column_names:
             values = table.column(column)
             if str(values.type).startswith("decimal"):
                 assert [value.as_py() for value in values] == [Decimal(line[column]) for line in lines]
-            elif str(values.type).startswith("timestamp"):
-                assert [value.value for value in values] == [int(line[column]) for line in lines]
+            elif column == "at_utc":
+                assert str(values.type) == "timestamp[ns, tz=UTC]"
+                assert [value.value for value in values] == [int(line["at"]) for line in lines]
             else:
                 assert [str(value.as_py()) for value in values] == [line[column] for line in lines]
 
@@ -70,6 +72,22 @@ def test_tables_are_written_in_pieces(small: Path, folder: Path, tmp_path: Path,
         export_tables(session, tmp_path / "p", "parquet")
     whole, pieces = (arrow.read_table(place / "quotes.parquet") for place in (folder / "parquet", tmp_path / "p"))
     assert whole.equals(pieces) and whole.num_rows > 7
+
+
+def test_what_cannot_be_told_in_units_names_its_input(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray = Trade(1, "binance:ZZZ/USDT:USDT", 1, 5, 7, Side.BUY, 0)
+    monkeypatch.setattr(tables, "whole", lambda *_: iter([(41, stray, [])]))
+    with Session(small) as session, pytest.raises(SessionError, match="input 41 tells of binance:ZZZ/USDT:USDT before"):
+        export_tables(session, tmp_path / "t", "csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_number_too_fine_for_parquet_names_its_column(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paid = FundingPaid(1, "binance", "", Decimal("1e-19"), Decimal(1))
+    monkeypatch.setattr(tables, "whole", lambda *_: iter([(41, None, [paid])]))
+    with Session(small) as session, pytest.raises(SessionError, match=r"funding\.parquet: amount of inputs 41 to 41"):
+        export_tables(session, tmp_path / "t", "parquet")
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_a_condensed_session_there_is_what_it_kept(small: Path, folder: Path, tmp_path: Path) -> None:

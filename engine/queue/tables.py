@@ -1,7 +1,7 @@
 """A recorded session in, tables for analysis out: a file for each kind of fact, as CSV or Parquet.
 
-Prices and sizes are exact decimals in quote and base units, times are nanoseconds UTC of engine time, and `number` is that of the
-input that the fact is or followed from.
+Prices and sizes are exact decimals in quote and base units, times are nanoseconds UTC of engine time (in Parquet `at_utc` is the
+time of `at` as a timestamp), and `number` is that of the input that the fact is or followed from.
 """
 
 import contextlib
@@ -195,8 +195,14 @@ def _rows(session: Session, progress: Progress) -> Iterator[tuple[str, tuple[Val
             units[event.market] = event.tick, event.step
         for one in (event, *outputs) if event is not None and not isinstance(event, e.Alert) else outputs:
             kind = KINDS.get(type(one))
-            if kind is not None:
-                yield kind.name, (number, *kind.row(one, lambda market: units[market]))
+            if kind is None:
+                continue
+            try:
+                row = kind.row(one, units.__getitem__)
+            except KeyError as market:
+                problem = f"input {number:,} tells of {market.args[0]} before an Instrument says how large its ticks are"
+                raise SessionError(str(session.path), problem) from None
+            yield kind.name, (number, *row)
 
 
 class _Csv:
@@ -223,8 +229,9 @@ def _parquet() -> Callable[[Path, Kind], Writer]:
         from pyarrow import parquet
     except ImportError:
         raise SessionError("parquet", f"the library that writes it is not installed: {NEEDS}") from None
+    timestamp = arrow.timestamp("ns", "UTC")
     types = {
-        "time": arrow.timestamp("ns", "UTC"),
+        "time": arrow.int64(),
         "int": arrow.int64(),
         "float": arrow.float64(),
         "text": arrow.string(),
@@ -234,15 +241,23 @@ def _parquet() -> Callable[[Path, Kind], Writer]:
 
     class Parquet:
         def __init__(self, folder: Path, kind: Kind) -> None:
-            fields = [("number", arrow.int64()), *((name, types[word]) for name, word in kind.columns)]
-            self._schema = arrow.schema(fields)
-            self._out = parquet.ParquetWriter(folder / f"{kind.name}.parquet", self._schema, compression="zstd")
+            fields = [("number", arrow.int64()), *((name, types[word]) for name, word in kind.columns), ("at_utc", timestamp)]
+            self._path, self._schema = folder / f"{kind.name}.parquet", arrow.schema(fields)
+            self._at = self._schema.get_field_index("at")
+            self._out = parquet.ParquetWriter(self._path, self._schema, compression="zstd")
 
         def write(self, rows: list[tuple[Value, ...]]) -> None:
             if not rows:
                 return
-            columns = zip(*rows, strict=True)
-            arrays = [arrow.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
+            columns = list(zip(*rows, strict=True))
+            columns.append(columns[self._at])
+            arrays = []
+            for values, field in zip(columns, self._schema, strict=True):
+                try:
+                    arrays.append(arrow.array(values, type=field.type))
+                except arrow.ArrowInvalid as problem:
+                    numbers = f"inputs {rows[0][0]:,} to {rows[-1][0]:,}"
+                    raise SessionError(self._path.name, f"{field.name} of {numbers} does not fit ({problem})") from None
             self._out.write_batch(arrow.record_batch(arrays, schema=self._schema))
 
         def close(self) -> None:
