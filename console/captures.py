@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.errors import CaptureError, StateError
+from engine.errors import CaptureError, SessionError, StateError
+from engine.queue.export import coming
 
 FOLDER = "captures"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -29,7 +30,7 @@ def find(folder: Path, wanted: Path) -> Path:
     kept = folder / FOLDER / wanted.name
     if wanted.name == str(wanted) and kept.is_file():
         return kept
-    names = sorted(path.name for path in (folder / FOLDER).glob("*") if path.is_file())
+    names = sorted(path.name for path in (folder / FOLDER).glob("*") if path.is_file() and path.suffix != ".partial")
     hint = f"; imported are {', '.join(names[:8])}" if names else ""
     raise CaptureError(str(wanted), f"there is no such file{hint}")
 
@@ -43,10 +44,13 @@ def take(folder: Path, source: Path) -> Taken:
     if not _NAME.fullmatch(source.name) or source.name.endswith(".partial"):
         raise CaptureError(str(source), "its name is none that can be typed: use letters, digits, dots, dashes")
     info = scan(str(source))
-    words = []
+    others = f", {info.skipped:,} of them of streams that are not played" if info.skipped else ""
+    words = [f"{info.frames:,} frames{others}"]
     for symbol in info.symbols.values():
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in symbol.kinds.items())
         words.append(f"{symbol.symbol}: {kinds}, {symbol.gaps} gaps, {symbol.low} to {symbol.high}")
+    if info.without_book:
+        words.append(f"without a depth snapshot, so not played: {', '.join(info.without_book)}")
     first, last = (datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S") for ns in (info.first_ns, info.last_ns))
     words.append(f"{first} to {last} UTC")
     kept = folder / FOLDER / source.name
@@ -54,12 +58,12 @@ def take(folder: Path, source: Path) -> Taken:
         if filecmp.cmp(source, kept, shallow=False):
             return Taken(kept, True, tuple(words))
         raise CaptureError(str(kept), "another capture of this name is kept already: rename yours")
-    made = kept.with_name(kept.name + ".partial")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        shutil.copyfile(source, made)
-        made.rename(kept)
+        with source.open("rb") as read, coming(kept) as file:
+            shutil.copyfileobj(read, file)
+    except SessionError as problem:
+        raise StateError(problem.path, f"the capture cannot be kept: {problem.problem}") from None
     except OSError as problem:
-        made.unlink(missing_ok=True)
         raise StateError(str(kept), f"the capture cannot be kept ({problem.strerror})") from None
     return Taken(kept, False, tuple(words))

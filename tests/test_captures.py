@@ -1,5 +1,6 @@
 """Captures that are imported: checked, kept once, found by name."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,36 @@ def test_another_capture_of_the_same_name_is_refused_and_the_first_kept(capture:
     with pytest.raises(CaptureError, match="another capture of this name"):
         captures.take(folder, other / "aster.txt")
     assert kept.read_bytes() == before
+
+
+def test_it_says_how_many_frames_there_are_and_which_are_not_played(capture: Path, tmp_path: Path) -> None:
+    text = capture.read_text()
+    stamp = text.splitlines()[-1].partition(" ")[0]
+    quote = {"e": "bookTicker", "u": 1, "s": "XYZUSDT", "b": "1.0", "B": "1", "a": "1.1", "A": "1", "T": 1, "E": 1}
+    frame = json.dumps({"stream": "xyzusdt@bookTicker", "data": quote})
+    capture.write_text(f"{text.rstrip()}\n{stamp} {frame}\n")
+    words = captures.take(tmp_path / "state", capture).words
+    others = sum("@ticker" in line for line in text.splitlines())
+    assert others and words[0] == f"{len(text.splitlines()) + 1:,} frames, {others} of them of streams that are not played"
+    assert "without a depth snapshot, so not played: XYZUSDT" in words
+
+
+def test_a_damaged_line_is_named_and_nothing_is_kept(capture: Path, tmp_path: Path) -> None:
+    rows = capture.read_text().splitlines()
+    capture.write_text("\n".join([*rows, rows[-1][:-9]]) + "\n")
+    with pytest.raises(CaptureError, match=rf"aster\.txt, line {len(rows) + 1}"):
+        captures.take(tmp_path / "state", capture)
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_interrupted_import_leaves_nothing(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.copyfileobj", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        captures.take(tmp_path / "state", capture)
+    assert not list((tmp_path / "state" / captures.FOLDER).iterdir())
 
 
 def test_what_cannot_be_played_is_not_kept(tmp_path: Path) -> None:
