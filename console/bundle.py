@@ -34,6 +34,7 @@ BEFORE_END_NS = 2_000_000_000  # at its very end an engine has left its venues: 
 SHOWN_WITHIN_S = 60.0
 SHORTEST_SECRET = 6
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
+_FONTS = re.compile(r"@font-face\s*\{[^}]*\}")
 _USER_OF_URL = re.compile(r"(?<=://)[^/\s\"'@]+@")
 # In logs alone: whoever bundles may have another environment than the engine had.
 _LABELLED = re.compile(
@@ -213,7 +214,8 @@ async def _drawn(session: Session) -> str:
             while (status := console.desk.get(StatusView, "")) is None or status.at < player.at:
                 await pilot.pause(0.02)
             await pilot.pause(0.3)
-            return console.export_screenshot(title=f"session {session.opening.session}")
+            drawn = console.export_screenshot(title=f"session {session.opening.session}")
+            return _FONTS.sub("", drawn)  # whoever looks at it asks nobody on the network for them
     finally:
         await console.link.close()
 
