@@ -92,15 +92,15 @@ class Typed(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "safe", "Back")]
 
-    def __init__(self, title: str, text: str, example: str, most: int = 60) -> None:
+    def __init__(self, title: str, text: str, example: str, most: int = 60, value: str = "") -> None:
         super().__init__()
-        self._title, self._text, self._example, self._most = title, text, example, most
+        self._title, self._text, self._example, self._most, self._value = title, text, example, most, value
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialog") as box:
             box.border_title = self._title
             yield Static(self._text, id="question", markup=False)
-            yield Input(placeholder=self._example, id="phrase", compact=True, max_length=self._most)
+            yield Input(self._value, placeholder=self._example, id="phrase", compact=True, max_length=self._most)
             yield Label("Enter: go on    Esc: back", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -18,7 +18,7 @@ from console.exits import Exit
 from engine.config import Settings, state_dir
 from engine.errors import BarterError, ConfigError
 from engine.queue.local import Session, find
-from engine.replay.whatif import WhatIf, refusals, run, table
+from engine.replay.whatif import Divergence, WhatIf, refusals, run, table
 
 NICENESS = 5
 REASONS = 6
@@ -41,8 +41,12 @@ def at_the_command_line(settings: Settings, name: str, texts: list[str], as_json
     from console.sessions import progress
 
     changes = changes_of(texts)
-    with Session(find(state_dir(settings), name)) as session, progress(session.inputs, "filling anew") as move:
-        found = run(session, changes, move)
+    try:
+        with Session(find(state_dir(settings), name)) as session, progress(session.inputs, "filling anew") as move:
+            found = run(session, changes, move)
+    except KeyboardInterrupt:
+        print("barter-tui: the what-if was interrupted before its end; nothing can be said of it.", file=sys.stderr)
+        return Exit.INTERRUPTED
     if as_json:
         print(msgspec.json.encode({"type": "what_if", **msgspec.structs.asdict(found)}).decode())
     else:
@@ -59,21 +63,34 @@ def _print(found: WhatIf) -> None:
         shown.add_row(*row)
     console.print(shown)
     for line in words(found):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def words(found: WhatIf) -> list[str]:
     """What a table does not say: where the two part, and what was refused otherwise."""
     lines = [f"Orders arrive {found.delay_ms:.1f} ms after the decision, the session's median; {found.inputs:,} inputs."]
-    if found.divergence is None:
+    first, decision = found.divergence, found.decision
+    if first is None:
         lines.append("Both did the same: the change made no difference.")
     else:
-        first = found.divergence
-        lines.append(f"First divergence at input {first.input_number:,} ({show.clock(first.at)}), a {first.event}:")
-        lines += [f"  original: {first.original}", f"  changed:  {first.changed}"]
+        lines += _parted("First divergence", first)
+    if decision is not None and decision != first:
+        lines += _parted("First other decision", decision)
+    elif first is not None and decision is None:
+        lines.append("Every decision and order was the same.")
     for reason, original, other in refusals(found)[:REASONS]:
         lines.append(f"Refused {original} times, now {other}: {reason}")
+    for side in (found.recorded, found.original, found.changed):
+        if side.problem:
+            lines.append(f"! The {side.name} run halted, since an internal check failed: {side.problem}")
+    if not found.faithful:
+        lines.append("! Other code recorded this session: what is called recorded is what this code makes of its inputs.")
     return lines
+
+
+def _parted(what: str, at: Divergence) -> list[str]:
+    where = f"{what} at input {at.input_number:,} ({show.clock(at.at)}), a {at.event}:"
+    return [where, f"  original: {at.original}", f"  changed:  {at.changed}"]
 
 
 def _child(source: TextIO, out: TextIO) -> int:

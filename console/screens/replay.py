@@ -65,6 +65,7 @@ class ReplayScreen(TradingScreen):
         self.scrubber = Scrubber(desk, playback, id="scrubber")
         self.key_bar = KeyBar(desk, id="keys", replay=True)
         self.lines = (*self.lines, self.scrubber)
+        self._what_if = ""  # what was asked last, to be mended or gone on from
 
     def compose(self) -> ComposeResult:
         for widget in super().compose():
@@ -127,16 +128,18 @@ class ReplayScreen(TradingScreen):
         def typed(answer: str | None) -> None:
             if not answer:
                 return
+            self._what_if = answer
             try:
                 changes = changes_of(answer.split())
                 settings_for(session, changes)
             except BarterError as problem:
                 self.program.say(str(problem), "warning")
                 return
-            self.app.push_screen(WhatIfScreen(session.path, changes))
+            self.app.push_screen(WhatIfScreen(self.desk, session.path, changes))
 
         text = "Other settings, separated by spaces. The session is filled anew with its own and with these, and compared."
-        self.app.push_screen(Typed("What if", text, "risk.max_position_notional=500 strategy.stop_atr=2", most=200), typed)
+        example = "risk.max_position_notional=500 strategy.stop_atr=2"
+        self.app.push_screen(Typed("What if", text, example, most=200, value=self._what_if), typed)
 
     # --- what an engine would do -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ The work is done by a child process, which ends with this screen.
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,13 +18,13 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
-from console import format as show
-from console.panes.lines import RISING
+from console.desk import Desk
+from console.panes.profit import ProfitPane
 from console.whatif import HEADS, words
-from engine.replay.whatif import Figures, WhatIf, table
+from engine.replay.whatif import WhatIf, table
 
 LONGEST_LINE = 8 << 20
-CURVE_ROWS, CURVE_CELLS = 3, 90
+ENDS_S = 5.0  # after its last line
 
 
 class Said(msgspec.Struct):
@@ -40,8 +39,9 @@ class Said(msgspec.Struct):
 class WhatIfScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "close", "Close")]
 
-    def __init__(self, path: Path, changes: dict[str, str]) -> None:
+    def __init__(self, desk: Desk, path: Path, changes: dict[str, str]) -> None:
         super().__init__()
+        self.profit = ProfitPane(desk, id="profit")
         self.path, self.changes = path, changes
         self.found: WhatIf | None = None
         self._work: asyncio.Task[None] | None = None
@@ -52,9 +52,12 @@ class WhatIfScreen(ModalScreen[None]):
             box.border_subtitle = "Esc closes, and ends the work"
             with VerticalScroll():
                 yield ProgressBar(id="progress", show_eta=True)
+                yield Static("", id="figures")
+                yield self.profit
                 yield Static("", id="found", markup=False)
 
     def on_mount(self) -> None:
+        self.profit.display = False
         self.query_one(VerticalScroll).focus()
         self._work = asyncio.create_task(self._run())
 
@@ -79,11 +82,13 @@ class WhatIfScreen(ModalScreen[None]):
                 self._take(msgspec.json.decode(line, type=Said))
             if self.found is None and not self.query_one("#found", Static).content:
                 self._tell("The work ended without a result: see the session with `barter-tui sessions verify`.")
-        except (OSError, ValueError) as problem:
-            self._tell(f"The work failed ({problem}).")
+            await asyncio.wait_for(child.wait(), ENDS_S)
+        except (OSError, ValueError, TimeoutError) as problem:
+            self._tell(f"The work failed ({problem or 'it does not end'}).")
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    child.kill()
             await child.wait()
 
     def _take(self, said: Said) -> None:
@@ -94,7 +99,11 @@ class WhatIfScreen(ModalScreen[None]):
         elif said.found is not None:
             bar.display = False
             self.found = said.found
-            self.query_one("#found", Static).update(shown(said.found))
+            self.query_one("#figures", Static).update(figures(said.found))
+            sides = (said.found.recorded, said.found.original, said.found.changed)
+            self.profit.display = True
+            self.profit.draw({side.name: side.curve for side in sides})
+            self._tell("\n".join(words(said.found)))
         else:
             bar.update(total=said.of, progress=said.done)
 
@@ -105,40 +114,10 @@ class WhatIfScreen(ModalScreen[None]):
         self.dismiss(None)
 
 
-def shown(found: WhatIf) -> Table:
-    """Figures, curves, words."""
-    page = Table.grid(padding=(0, 0, 1, 0))
-    page.add_column()
-    figures = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def figures(found: WhatIf) -> Table:
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in HEADS:
-        figures.add_column(head, justify="right" if head else "left")
+        made.add_column(head, justify="right" if head else "left")
     for row in table(found):
-        figures.add_row(*(Text(cell) for cell in row))
-    page.add_row(figures)
-    sides = (found.recorded, found.original, found.changed)
-    low = min((value for side in sides for _, value in side.curve), default=0.0)
-    high = max((value for side in sides for _, value in side.curve), default=0.0)
-    for side in sides:
-        page.add_row(_curve(side, min(low, 0.0), max(high, 0.0)))
-    page.add_row(Text("\n".join(words(found))))
-    return page
-
-
-def _curve(side: Figures, low: float, high: float) -> Text:
-    """The profit over the session, all sides on one scale."""
-    made = Text(f"{side.name}  {show.money(str(round(side.profit, 2)), sign=True)}\n", "bold")
-    for line in curve([value for _, value in side.curve], low, high):
-        made.append(line + "\n", "green" if side.profit > 0 else "red")
-    made.rstrip()
+        made.add_row(*(Text(cell) for cell in row))
     return made
-
-
-def curve(values: Sequence[float], low: float, high: float, rows: int = CURVE_ROWS, cells: int = CURVE_CELLS) -> list[str]:
-    """Columns of eighths between `low` and `high`, top row first; each cell is the newest of the values that fall into it."""
-    if not values:
-        return []
-    cells = min(cells, len(values))
-    picked = [values[(cell + 1) * len(values) // cells - 1] for cell in range(cells)]
-    span = high - low or 1.0
-    heights = [round((min(max(value, low), high) - low) / span * rows * 8) for value in picked]
-    return ["".join(RISING[min(max(height - 8 * row, 0), 8)] for height in heights) for row in reversed(range(rows))]

@@ -99,10 +99,10 @@ class Replay:
         was = repr(decode_output(theirs[place])) if place < len(theirs) else "nothing"
         now = repr(out[place]) if place < len(ours) else "nothing"
         apart = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
-        return Difference(self.inputs, event.at, _excerpt(repr(event), 0), _excerpt(was, apart), _excerpt(now, apart))
+        return Difference(self.inputs, event.at, excerpt(repr(event), 0), excerpt(was, apart), excerpt(now, apart))
 
 
-def _excerpt(text: str, place: int) -> str:
+def excerpt(text: str, place: int) -> str:
     """The text around `place`, which is where two sides part."""
     if len(text) <= EXCERPT:
         return text

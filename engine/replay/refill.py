@@ -1,4 +1,7 @@
-"""Orders of a replayed core in; the venue's answers, by the book that the core sees, out. Pure, in the core's own time."""
+"""Orders of a replayed core in; the venue's answers, by the book that the core sees, out. Pure, in the core's own time.
+
+An order that arrives while that book is not trusted waits for it: nobody knows what it would have found.
+"""
 
 import heapq
 from collections.abc import Iterator
@@ -23,15 +26,19 @@ from engine.events import (
     OrderRefused,
     OrderReport,
     PositionFact,
+    Purpose,
     SendOrder,
     SetLeverage,
     Side,
+    TimeInForce,
 )
 from engine.fills import take
 from engine.portfolio import Position, commission, money
 
 DEPTH = 200  # levels that an order may take
-NOT_REDUCING, UNKNOWN_ORDER = -2022, -2011  # the venue's codes
+NOT_REDUCING, UNKNOWN_ORDER, WOULD_TRIGGER = -2022, -2011, -2021  # the venue's codes
+ENDS_KEPT = 1_000  # of orders that are over, for look-ups: the oldest are forgotten
+FUNDING = "FUNDING_FEE"
 
 
 class Refill:
@@ -42,7 +49,9 @@ class Refill:
         self._due: list[tuple[int, int, Event]] = []  # requests on their way, by when they arrive
         self._number = 0
         self._guards: dict[str, SendOrder] = {}
+        self._waiting: dict[str, SendOrder] = {}  # at the venue, until the book is trusted
         self._ended: dict[str, str] = {}  # the venue's word on orders that are over
+        self._left = [fact for fact in opening.orders if fact.conditional] if opening is not None else []  # by the session before
         self._positions: dict[str, Position] = {}
         self._wallet = opening.wallet if opening is not None else Decimal(10_000)
         self._funding_ms: dict[str, int] = {}
@@ -64,15 +73,19 @@ class Refill:
             yield from self._answer(request, at, core)
 
     def seen(self, event: Event, core: Core) -> Iterator[Event]:
-        """What the market's own news does to the account: marks trigger guards, and funding is due."""
+        """What news does to the account: marks trigger guards, funding is due, a book is back, somebody moved money."""
+        for order in [one for one in self._waiting.values() if _trusted(one.market, core)] if self._waiting else ():
+            del self._waiting[order.client_id]
+            yield from self._execute(order, event.at, core)
+        if isinstance(event, BalanceChange) and (self._opening is None or event.at > self._opening.at):
+            self._wallet += event.change if event.asset == "USDT" else 0
         if not isinstance(event, Mark):
             return
         yield from self._fund(event, core)
+        self._remember(core)
         for order in [guard for guard in self._guards.values() if guard.market == event.market]:
             instrument = core.state.markets[order.market].instrument
-            trigger = order.trigger * instrument.tick
-            falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
-            if order.client_id in self._guards and (event.mark <= trigger if falls else event.mark >= trigger):
+            if order.client_id in self._guards and _reached(order, event.mark, instrument.tick):
                 del self._guards[order.client_id]
                 there = f"w{order.client_id}"
                 at = event.at
@@ -82,6 +95,7 @@ class Refill:
                 yield from self._execute(order, at, core)
 
     def _answer(self, request: Event, at: int, core: Core) -> Iterator[Event]:
+        self._remember(core)
         match request:
             case SendOrder():
                 yield from self._order(request, at, core)
@@ -97,8 +111,14 @@ class Refill:
     def _order(self, order: SendOrder, at: int, core: Core) -> Iterator[Event]:
         position = self._position(order.market, core).quantity
         if order.reduce_only and position * order.side >= 0:
-            self._ended[order.client_id] = "REJECTED"
+            self._end(order.client_id, "REJECTED")
             yield OrderRefused(at, order.market, order.client_id, NOT_REDUCING, "ReduceOnly Order is rejected.")
+            return
+        held = core.state.markets.get(order.market)
+        mark = held.mark.mark if held is not None and held.mark is not None else None
+        if order.kind.conditional and held is not None and mark is not None and _reached(order, mark, held.instrument.tick):
+            self._end(order.client_id, "REJECTED")
+            yield OrderRefused(at, order.market, order.client_id, WOULD_TRIGGER, "Order would immediately trigger.")
             return
         yield OrderAccepted(at, order.market, order.client_id, f"w{order.client_id}")
         if order.kind.conditional:
@@ -109,26 +129,27 @@ class Refill:
 
     def _execute(self, order: SendOrder, at: int, core: Core) -> Iterator[Event]:
         """Take the book, level by level; what it does not hold expires."""
-        held = core.state.markets.get(order.market)
+        if not _trusted(order.market, core):
+            self._waiting[order.client_id] = order
+            return
+        held = core.state.markets[order.market]
         position = self._position(order.market, core)
         wanted = min(order.quantity, abs(position.quantity)) if order.reduce_only else order.quantity
         if order.reduce_only and position.quantity * order.side >= 0:
             wanted = 0
         filled = 0
-        if held is not None and held.book.trusted:
-            rate = core.state.portfolio.fee_rates.get(order.market, (Decimal(0), Decimal(0)))[1]
-            levels = iter(held.book.top(order.side.other, DEPTH))
-            for price, part in take(levels, {}, order.side, wanted, order.price):
-                filled += part
-                fee = commission(money(held.instrument, price, part), rate)
-                realised = position.apply(held.instrument, order.side, part, price, at)
-                self._wallet += realised - fee
-                self._number += 1
-                status = "FILLED" if filled == order.quantity else "PARTIALLY_FILLED"
-                yield self._report(order, at, status, filled, part, price, fee, realised)
+        rate = core.state.portfolio.fee_rates.get(order.market, (Decimal(0), Decimal(0)))[1]
+        for price, part in take(iter(held.book.top(order.side.other, DEPTH)), {}, order.side, wanted, order.price):
+            filled += part
+            fee = commission(money(held.instrument, price, part), rate)
+            realised = position.apply(held.instrument, order.side, part, price, at)
+            self._wallet += realised - fee
+            self._number += 1
+            status = "FILLED" if filled == order.quantity else "PARTIALLY_FILLED"
+            yield self._report(order, at, status, filled, part, price, fee, realised)
         if filled < order.quantity:
             yield self._report(order, at, "EXPIRED", filled)
-        self._ended[order.client_id] = "FILLED" if filled == order.quantity else "EXPIRED"
+        self._end(order.client_id, "FILLED" if filled == order.quantity else "EXPIRED")
 
     def _report(
         self,
@@ -163,16 +184,21 @@ class Refill:
         )
 
     def _cancel(self, request: CancelOrder, at: int) -> Iterator[Event]:
+        if (order := self._waiting.pop(request.client_id, None)) is not None:
+            self._end(request.client_id, "CANCELED")
+            yield self._report(order, at, "CANCELED", 0)
+            return
         guard = self._guards.pop(request.client_id, None)
         if guard is None:
             yield CancelRefused(at, request.market, request.client_id, UNKNOWN_ORDER, "Unknown order sent.")
             return
-        self._ended[request.client_id] = "CANCELED"
+        self._end(request.client_id, "CANCELED")
         there = f"w{request.client_id}"
         yield ConditionalReport(at, request.market, request.client_id, there, "CANCELED", "", "", at // 10**6)
 
     def _look_up(self, request: LookUpOrder, at: int) -> Event:
-        status = "NEW" if request.client_id in self._guards else self._ended.get(request.client_id, "")
+        alive = request.client_id in self._guards or request.client_id in self._waiting
+        status = "NEW" if alive else self._ended.get(request.client_id, "")
         if not status:
             return OrderNotFound(at, request.market, request.client_id)
         there = f"w{request.client_id}"
@@ -194,7 +220,7 @@ class Refill:
         change = -(quantity * held.instrument.step * event.mark * event.funding_rate).quantize(Decimal("0.00000001"))
         self._wallet += change
         venue = event.market.partition(":")[0]
-        yield BalanceChange(event.at, venue, "FUNDING_FEE", "USDT", self._wallet, change, event.market)
+        yield BalanceChange(event.at, venue, FUNDING, "USDT", self._wallet, change, event.market)
 
     def _snapshot(self, request: FetchAccount, at: int, core: Core) -> AccountSnapshot:
         positions = []
@@ -220,3 +246,40 @@ class Refill:
             self._unscaled.discard(market)
             position.cost *= core.state.markets[market].instrument.step
         return position
+
+    def _remember(self, core: Core) -> None:
+        """Guards that rested when the session began are ours from when their market is known."""
+        for fact in [one for one in self._left if one.market in core.state.markets] if self._left else ():
+            self._left.remove(fact)
+            held = core.state.markets[fact.market]
+            opening = self._opening.positions if self._opening is not None else ()
+            entry = next((one.entry for one in opening if one.market == fact.market), None) or held.mark_price() or fact.trigger
+            stops = (fact.trigger - entry) * fact.side >= 0
+            self._guards[fact.client_id] = SendOrder(
+                core.state.now,
+                fact.market,
+                fact.client_id,
+                OrderKind.STOP if stops else OrderKind.TARGET,
+                Purpose.STOP if stops else Purpose.TARGET,
+                fact.side,
+                fact.quantity,
+                0,
+                int(fact.trigger / held.instrument.tick),
+                TimeInForce.GTC,
+                True,
+            )
+
+    def _end(self, client_id: str, status: str) -> None:
+        self._ended[client_id] = status
+        if len(self._ended) > ENDS_KEPT:
+            del self._ended[next(iter(self._ended))]
+
+
+def _trusted(market: str, core: Core) -> bool:
+    held = core.state.markets.get(market)
+    return held is not None and held.book.trusted
+
+
+def _reached(order: SendOrder, mark: Decimal, tick: Decimal) -> bool:
+    falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
+    return mark <= order.trigger * tick if falls else mark >= order.trigger * tick

@@ -5,6 +5,7 @@ delay, take the book that their core sees then, and trigger at the venue's mark;
 venue said in the session is left out, what people and models said is kept.
 """
 
+import re
 import statistics
 from collections.abc import Callable, Iterator
 
@@ -15,13 +16,17 @@ from engine.core import Core
 from engine.errors import ConfigError, SessionError
 from engine.events import (
     AccountSnapshot,
+    Action,
     BalanceChange,
+    CancelOrder,
     CancelRefused,
+    Command,
     ConditionalReport,
     Decided,
     Event,
     Filled,
     LeverageSet,
+    Mark,
     OrderAccepted,
     OrderFateUnknown,
     OrderNotFound,
@@ -34,10 +39,12 @@ from engine.events import (
 )
 from engine.queue import Chunk, Kind
 from engine.queue.local import Session
-from engine.replay import settings_of
-from engine.replay.refill import Refill
+from engine.replay import excerpt, settings_of
+from engine.replay.refill import FUNDING, Refill
 
 FIXED = ("engine", "venue", "queue")  # sections that a session cannot have otherwise
+OF_THE_MODEL = ("host", "model", "shadow", "ask_every_s", "deadline_s", "num_ctx", "num_thread", "keep_alive")
+RULES = "rules"
 OF_THE_VENUE = (
     OrderAccepted, OrderRefused, OrderFateUnknown, OrderNotFound, CancelRefused, OrderReport, ConditionalReport, AccountSnapshot,
     LeverageSet,
@@ -45,13 +52,17 @@ OF_THE_VENUE = (
 USUAL_DELAY_NS = 50_000_000  # where the session has no order to learn it from
 ORDERS_TIMED = 200
 POINTS = 400  # of a curve
-EXCERPT = 400
+DOING = (Decided, SendOrder, CancelOrder)
+_NUMBER = re.compile(r"(?<!\w)-?\d+(?:[.,]\d+)*%?")
 
 Progress = Callable[[int], None]
 
 
 class Figures(msgspec.Struct):
-    """What one run came to; money in quote units. `refused`: how often, by reason."""
+    """What one run came to; money in quote units. `refused`: how often, by reason without its numbers, "…" in their place.
+
+    `problem`: the first internal check that failed, and halted the run; "" when none did.
+    """
 
     name: str
     orders: int = 0
@@ -60,9 +71,10 @@ class Figures(msgspec.Struct):
     realised: float = 0.0
     unrealised: float = 0.0
     funding: float = 0.0
-    drawdown: float = 0.0  # largest fall of the profit from its height
+    drawdown: float = 0.0  # largest fall of the profit from its height, at any fill or mark
     refused: dict[str, int] = {}
     curve: list[tuple[int, float]] = []  # engine time, profit
+    problem: str = ""
 
     @property
     def profit(self) -> float:
@@ -70,7 +82,7 @@ class Figures(msgspec.Struct):
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """The first input after which the two did something else."""
+    """An input after which the two said something else, and what."""
 
     input_number: int
     at: int
@@ -80,7 +92,11 @@ class Divergence(msgspec.Struct, frozen=True):
 
 
 class WhatIf(msgspec.Struct, frozen=True):
-    """`recorded` is what happened; `original` and `changed` are both filled anew, with the session's settings and with others."""
+    """`recorded` is what happened; `original` and `changed` are both filled anew, with the session's settings and with others.
+
+    `divergence` is the first output of any kind that differs, `decision` the first order, cancel or decision. `faithful`: the
+    recorded inputs gave the recorded outputs again; where not, other code recorded them, and `recorded` is of this code.
+    """
 
     session: str
     changes: dict[str, str]
@@ -90,17 +106,25 @@ class WhatIf(msgspec.Struct, frozen=True):
     original: Figures
     changed: Figures
     divergence: Divergence | None
+    decision: Divergence | None
+    faithful: bool
 
 
 def settings_for(session: Session, changes: dict[str, str]) -> tuple[Settings, Settings]:
     """The session's own and the changed ones. Raises ConfigError and SessionError."""
     own = settings_of(session, _first(session))
     for name in changes:
-        if name.partition(".")[0] in FIXED:
+        section, _, key = name.partition(".")
+        if section in FIXED:
             raise ConfigError(
                 "what if", name, "a session that was recorded cannot be had otherwise in this", "risk, strategy, ..."
             )
-    return own, changed(own, changes, "what if")
+        if section == "judgment" and key in OF_THE_MODEL:
+            raise ConfigError("what if", name, "a model cannot be asked again: its recorded answers are kept", "another setting")
+    other = changed(own, changes, "what if")
+    if other.judgment.judge not in (own.judgment.judge, RULES):
+        raise ConfigError("what if", "judgment.judge", "nobody else can be asked about a session that is over", RULES)
+    return own, other
 
 
 def run(session: Session, changes: dict[str, str], progress: Progress | None = None) -> WhatIf:
@@ -114,28 +138,41 @@ def run(session: Session, changes: dict[str, str], progress: Progress | None = N
     one = _Run("original", Core(own), Refill(delay_ns, opening))
     two = _Run("changed", Core(other), Refill(delay_ns, opening))
     first, last = _span(session)
-    spacing, due, number = max((last - first) // POINTS, 1), first, 0
+    spacing, due, number, faithful = max((last - first) // POINTS, 1), first, 0, True
     divergence: Divergence | None = None
+    decision: Divergence | None = None
     for chunk in session.chunks():
-        for event in chunk.inputs:
+        for event, recorded in chunk.steps():
             number += 1
-            truth.take(event)
-            if not isinstance(event, OF_THE_VENUE) and not (isinstance(event, BalanceChange) and event.reason == "FUNDING_FEE"):
-                out, others = one.take(event), two.take(_with(event, other))
-                if divergence is None and len(one.said) + len(two.said) and one.said != two.said:
-                    divergence = _diverged(number, event, out, others)
-                one.said.clear()
-                two.said.clear()
+            out = truth.take(event)
+            if (out or recorded) and faithful:
+                faithful = [encode(output) for output in out] == [bytes(output) for output in recorded]
+            if not isinstance(event, OF_THE_VENUE) and not (isinstance(event, BalanceChange) and event.reason == FUNDING):
+                ours, theirs = one.take(_meant(event, truth, one)), two.take(_meant(_with(event, other), truth, two))
+                if decision is None and (ours or theirs):
+                    divergence = divergence or _diverged(number, event, ours, theirs)
+                    decision = _diverged(number, event, _doing(ours), _doing(theirs)) if divergence is not None else None
             if event.at >= due:
                 due = event.at + spacing
                 for side in (truth, one, two):
                     side.mark(event.at)
         if progress is not None:
             progress(number)
+    if session.closing is not None and session.closing.inputs != number:
+        raise SessionError(str(session.path), f"it holds {number:,} inputs, and its closing says {session.closing.inputs:,}")
     for side in (truth, one, two):
         side.mark(last)
     return WhatIf(
-        session.opening.session, changes, delay_ns / 1e6, number, truth.figures(), one.figures(), two.figures(), divergence
+        session.opening.session,
+        changes,
+        delay_ns / 1e6,
+        number,
+        truth.figures(),
+        one.figures(),
+        two.figures(),
+        divergence,
+        decision,
+        faithful,
     )
 
 
@@ -191,12 +228,29 @@ def _with(event: Event, settings: Settings) -> Event:
     return event
 
 
-def _diverged(number: int, event: Event, out: list[Event], others: list[Event]) -> Divergence:
+def _meant(event: Event, truth: "_Run", side: "_Run") -> Event:
+    """An operator's cancel means that order's counterpart: the same number may be another order on this side."""
+    if not isinstance(event, Command) or event.action is not Action.CANCEL:
+        return event
+    order = truth.core.state.orders.get(event.target)
+    open_there = side.core.state.open_orders(order.market) if order is not None else ()
+    target = next((one.client_id for one in open_there if order is not None and one.purpose is order.purpose), "")
+    return msgspec.structs.replace(event, target=target)
+
+
+def _doing(out: list[Event]) -> list[Event]:
+    return [one for one in out if isinstance(one, DOING)]
+
+
+def _diverged(number: int, event: Event, out: list[Event], others: list[Event]) -> Divergence | None:
     ours, theirs = [encode(one) for one in out], [encode(one) for one in others]
+    if ours == theirs:
+        return None
     place = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-    was = repr(out[place])[:EXCERPT] if place < len(out) else "nothing"
-    now = repr(others[place])[:EXCERPT] if place < len(others) else "nothing"
-    return Divergence(number, event.at, type(event).__name__, was, now)
+    was = repr(out[place]) if place < len(out) else "nothing"
+    now = repr(others[place]) if place < len(others) else "nothing"
+    apart = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
+    return Divergence(number, event.at, type(event).__name__, excerpt(was, apart), excerpt(now, apart))
 
 
 class _Run:
@@ -205,12 +259,12 @@ class _Run:
     def __init__(self, name: str, core: Core, venue: Refill | None) -> None:
         self.core, self.venue = core, venue
         self.side = Figures(name)
-        self.said: list[bytes] = []  # outputs of the newest input, encoded
         self._height = 0.0
 
     def take(self, event: Event) -> list[Event]:
         """An input, behind the venue's answers that came before it; everything that left the core."""
         out: list[Event] = []
+        fills = self.side.fills
         if self.venue is not None:
             for answer in self.venue.until(event.at, self.core):
                 out += self._process(answer)
@@ -218,11 +272,14 @@ class _Run:
         if self.venue is not None:
             for answer in self.venue.seen(event, self.core):
                 out += self._process(answer)
-            self.said = [encode(one) for one in out]
+        if self.side.fills != fills or isinstance(event, Mark):
+            self._measure()
         return out
 
     def _process(self, event: Event) -> list[Event]:
-        out, _ = self.core.process_or_halt(event)
+        out, problem = self.core.process_or_halt(event)
+        if problem is not None:
+            self.side.problem = self.side.problem or f"{type(problem).__name__}: {problem}"
         for output in out:
             match output:
                 case SendOrder():
@@ -230,7 +287,7 @@ class _Run:
                 case Filled():
                     self.side.fills += 1
                 case Decided() if not output.approved:
-                    reason = output.reason
+                    reason = _NUMBER.sub("…", output.reason)
                     self.side.refused[reason] = self.side.refused.get(reason, 0) + 1
             if self.venue is not None:
                 self.venue.asked(output)
@@ -238,10 +295,13 @@ class _Run:
 
     def mark(self, at: int) -> None:
         """A point of the curve."""
-        figures = self.figures()
-        self._height = max(self._height, figures.profit)
-        figures.drawdown = max(figures.drawdown, self._height - figures.profit)
-        figures.curve.append((at, round(figures.profit, 6)))
+        self.side.curve.append((at, round(self._measure(), 6)))
+
+    def _measure(self) -> float:
+        profit = self.figures().profit
+        self._height = max(self._height, profit)
+        self.side.drawdown = max(self.side.drawdown, self._height - profit)
+        return profit
 
     def figures(self) -> Figures:
         state = self.core.state

@@ -1,17 +1,21 @@
 """A recorded session on the trading screen: it plays, steps, jumps, and nothing of it can steer anything."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from console.app import Console, Parting
 from console.link import memory_link
 from console.replay import consoles
 from console.screens.replay import ReplayScreen, moment
+from console.screens.whatif import WhatIfScreen
 from engine.events import Filled, decode_output
 from engine.queue.local import Session
 from engine.replay.playback import Playback
@@ -109,6 +113,60 @@ async def test_a_paused_replay_is_not_called_silent(small: Path) -> None:
         app._heard_at -= 60
         await pilot.pause(0.3)
         assert "SILENT" not in drawn(app) and "paused" in drawn(app)
+
+
+async def test_a_what_if_is_reckoned_beside_the_screen_and_compared_on_it(small: Path) -> None:
+    async with screen(small) as (app, playback, pilot):
+        await pilot.press("W", *"risk.max_order_notional=100 strategy.stop_atr=2", "enter")
+        await until(pilot, lambda: isinstance(app.screen, WhatIfScreen))
+        shown = app.screen
+        assert isinstance(shown, WhatIfScreen)
+        await until(pilot, lambda: shown.found is not None)
+        assert shown.found is not None and shown.found.changes["strategy.stop_atr"] == "2"
+        for words in ("original, filled anew", "drawdown", "··· recorded", "─── changed", "First divergence at input"):
+            await until(pilot, lambda words=words: words in drawn(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.trading)
+        await pilot.press(".")
+        await until(pilot, lambda: playback.player.position == 1)
+
+
+async def test_a_what_if_holds_nothing_up_and_when_it_is_left_takes_its_process_along(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    make = asyncio.create_subprocess_exec
+
+    async def made(*words: str, **options: Any) -> asyncio.subprocess.Process:
+        started.append(await make(sys.executable, "-c", "import time; time.sleep(60)", **options))
+        return started[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", made)
+    async with screen(small) as (app, playback, pilot):
+        await pilot.press("W", *"risk.max_leverage=1", "enter")
+        await until(pilot, lambda: bool(started))
+        playback.play(True)
+        await until(pilot, lambda: playback.player.position > 100)
+        assert isinstance(app.screen, WhatIfScreen) and started[0].returncode is None
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.trading and started[0].returncode is not None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("risk.max_leverag=1", "risk.max_leverage, the nearest"),
+        ("engine.mode=live", "cannot be had otherwise"),
+        ("x", "not a setting"),
+    ],
+)
+async def test_a_what_if_that_cannot_be_is_told_and_nothing_is_started(small: Path, typed: str, words: str) -> None:
+    async with screen(small) as (app, _, pilot):
+        await pilot.press("W", *typed, "enter")
+        await until(pilot, lambda: any(words in note.message for note in app._notifications))
+        assert app.screen is app.trading
+        await pilot.press("W")
+        assert app.screen.query_one("#phrase", Input).value == typed, "it is there to be mended"
 
 
 @pytest.mark.parametrize(
