@@ -89,6 +89,7 @@ class Portfolio(msgspec.Struct):
     seen: dict[str, dict[int, None]] = {}  # trade ids booked, by market; the oldest are forgotten past SEEN_TRADES
     day: int = -1
     day_equity: Decimal = ZERO
+    peak_equity: Decimal = ZERO  # height so far, moved by what is transferred
 
     def position(self, market: str) -> Position:
         return self.positions.setdefault(market, Position())
@@ -137,6 +138,7 @@ class Portfolio(msgspec.Struct):
         """Book a change of the wallet that somebody else caused: a transfer, a bonus, an adopted difference."""
         self.adjustments += amount
         self.wallet += amount
+        self.peak_equity += amount if self.peak_equity else ZERO
 
     def open(self, wallet: Decimal) -> None:
         """The venue's first word on the wallet: the session's starting point."""
@@ -151,7 +153,9 @@ class Portfolio(msgspec.Struct):
         return total
 
     def start_day(self, at: int, equity: Decimal) -> None:
-        """Remember the equity with which a UTC day opens: the daily loss limit counts from it."""
+        """Remember the equity with which a UTC day opens, and its height: the limits of loss and drawdown count from them."""
+        if self.known and equity > self.peak_equity:
+            self.peak_equity = equity
         day = at // 86_400_000_000_000
         if self.known and day != self.day:
             self.day, self.day_equity = day, equity

@@ -4,11 +4,15 @@ Nothing else can make an `Approved`, and execution accepts nothing else. Entries
 only reduces is never refused for an entry's reason.
 """
 
+import math
+
 import msgspec
 
 from engine.config import RiskSettings
 from engine.events import Purpose, Side, Trading, Trust
 from engine.kernel import kernel
+
+MAINTENANCE = 0.01  # of notional
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -69,6 +73,11 @@ class Context(msgspec.Struct, frozen=True):
     min_quantity: int
     max_quantity: int
     min_notional: float
+    peak_equity: float = 0.0  # its height so far, 0 where it is not known
+    since_loss_s: float = math.inf  # since a position in this market was closed at a loss
+    recent_stops: int = 0  # hit in this market within the guard's bars
+    funding_in_s: float = math.inf
+    funding_bps: float = 0.0  # positive: longs pay
 
 
 # --- the limits as kernels: the backtest compiles the same source -----------------------------------------------------
@@ -85,6 +94,24 @@ def daily_loss(day_equity: float, equity: float) -> float:
     if day_equity <= 0.0 or equity >= day_equity:
         return 0.0
     return (day_equity - equity) / day_equity
+
+
+@kernel
+def drawdown(peak_equity: float, equity: float) -> float:
+    """Fraction of the height that is lost, 0 at it."""
+    if peak_equity <= 0.0 or equity >= peak_equity:
+        return 0.0
+    return (peak_equity - equity) / peak_equity
+
+
+@kernel
+def liquidation_distance(equity: float, gross_notional: float) -> float:
+    """Adverse move of everything at once, fraction of the price, that leaves no more than the maintenance margin; huge without
+    positions. MAINTENANCE stands for the venue's tier, whose rate for small positions is lower.
+    """
+    if gross_notional <= 0.0:
+        return 1e18
+    return equity / gross_notional - MAINTENANCE
 
 
 @kernel
@@ -178,6 +205,13 @@ def _entry_problem(intent: Intent, context: Context, limits: RiskSettings) -> st
         return f"the venues are {context.divergence_bps:.1f} bps apart, above {limits.max_divergence_bps:g}"
     if context.entries_last_minute >= limits.max_orders_per_minute:
         return f"{context.entries_last_minute} entries were sent in the last minute, the limit"
+    if context.since_loss_s < limits.loss_cooldown_s:
+        return f"a position was closed at a loss {context.since_loss_s:.0f} s ago, and {limits.loss_cooldown_s:g} s must pass"
+    if limits.stop_guard and context.recent_stops >= limits.stop_guard:
+        return f"{context.recent_stops} stops were hit within {limits.stop_guard_bars} bars, the limit"
+    pays = context.funding_bps * intent.side
+    if context.funding_in_s <= limits.funding_window_s and pays > limits.max_funding_bps:
+        return f"it would pay {pays:.1f} bps of funding in {context.funding_in_s:.0f} s, above {limits.max_funding_bps:g}"
     return _exposure_problem(intent, context, limits)
 
 
@@ -185,6 +219,9 @@ def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) ->
     lost = daily_loss(context.day_equity, context.equity)
     if lost >= limits.max_daily_loss:
         return f"today's loss of {lost:.2%} has reached the daily limit of {limits.max_daily_loss:.2%}"
+    fallen = drawdown(context.peak_equity, context.equity)
+    if fallen >= limits.max_drawdown:
+        return f"the equity is {fallen:.2%} below its height, and the limit is {limits.max_drawdown:.2%}"
     order = notional(intent.quantity * context.step, context.price)
     if order < context.min_notional:
         return f"an order of {order:.2f} is below the venue's least notional of {context.min_notional:g}"
@@ -196,6 +233,9 @@ def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) ->
     levered = leverage(after + context.other_notional, context.equity)
     if levered > limits.max_leverage:
         return f"leverage would be {levered:.2f}, above {limits.max_leverage:g}"
+    distance = liquidation_distance(context.equity, after + context.other_notional)
+    if distance < limits.min_liquidation_distance:
+        return f"liquidation would be {max(distance, 0.0):.1%} away, nearer than {limits.min_liquidation_distance:.1%}"
     if (intent.price - intent.stop) * intent.side <= 0 or intent.stop <= 0:
         return "an entry needs a protective stop on the losing side of its price"
     loss = loss_at_stop(intent.quantity * context.step, context.price, intent.stop * context.tick, context.equity)

@@ -7,14 +7,14 @@ import pytest
 
 from engine.config import RiskSettings
 from engine.events import Purpose, Side, Trading, Trust
-from engine.risk import Approved, Context, Intent, Refused, approve, entry_room, leverage, loss_at_stop
+from engine.risk import Approved, Context, Intent, Refused, approve, entry_room, leverage, liquidation_distance, loss_at_stop
 
 CALM = Context(
     *(Trading.ARMED, Trust.TRUSTED, "", "", 0.62, 1.0, 0.0001, 1.6, math.nan, 10_000.0, 10_000.0),
     *(0, 0, 0.0, 0, 0, 1, 250_000, 5.0),
 )
 ENTRY = Intent("m", Purpose.ENTRY, Side.BUY, 1000, 6200, 6150, 6300)
-LIMITS = RiskSettings()
+LIMITS = RiskSettings(loss_cooldown_s=5.0)
 
 
 def refusal(context: Context = CALM, intent: Intent = ENTRY, limits: RiskSettings = LIMITS) -> str:
@@ -52,10 +52,35 @@ def test_a_sound_entry_passes() -> None:
         (but(price=0.004), "below the venue's least notional"),
         (but(max_quantity=999), "more than the venue takes"),
         (but(min_quantity=1001), "no room"),
+        (but(peak_equity=11_200.0), "equity is 10.71% below its height"),
+        (but(since_loss_s=4.0), "closed at a loss 4 s ago, and 5 s must pass"),
+        (but(recent_stops=4), "4 stops were hit within 60 bars"),
+        (but(funding_in_s=30.0, funding_bps=6.0), "pay 6.0 bps of funding in 30 s"),
     ],
 )
 def test_each_limit_refuses_an_entry_with_its_reason(context: Context, words: str) -> None:
     assert words in refusal(context)
+
+
+def test_liquidation_is_kept_away() -> None:
+    """A leverage of 3 is allowed, and would be liquidated after a fall of a third: a limit of 40 % comes first."""
+    far = msgspec.structs.replace(LIMITS, min_liquidation_distance=0.4)
+    context = but(other_notional=24_000.0)
+    assert refusal(context) == "" and "liquidation would be 39.6% away" in refusal(context, limits=far)
+    assert liquidation_distance(10_000.0, 0.0) > 1e9 and liquidation_distance(10_000.0, 20_000.0) == pytest.approx(0.49)
+
+
+def test_funding_is_a_reason_for_who_pays_it_soon() -> None:
+    soon = but(funding_in_s=30.0, funding_bps=6.0)
+    short = Intent("m", Purpose.ENTRY, Side.SELL, 1000, 6200, 6250, 6100)
+    assert refusal(soon, short) == "" and refusal(but(funding_in_s=61.0, funding_bps=6.0)) == ""
+    assert "pay 6.0 bps" in refusal(but(funding_in_s=30.0, funding_bps=-6.0), short)
+    assert refusal(but(funding_in_s=30.0, funding_bps=4.0)) == ""
+
+
+def test_what_is_off_is_no_reason() -> None:
+    off = msgspec.structs.replace(LIMITS, loss_cooldown_s=0.0, stop_guard=0, min_liquidation_distance=0.0)
+    assert refusal(but(since_loss_s=0.0, recent_stops=99), limits=off) == ""
 
 
 def test_venues_that_agree_or_cannot_be_compared_are_no_reason() -> None:

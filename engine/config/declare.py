@@ -166,6 +166,38 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_daily_loss: Annotated[
         Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")
     ] = 0.03
+    on_daily_loss: Annotated[
+        str,
+        Meta(
+            pattern="^(block|reduce|flatten)$",
+            description="What happens then: `block`: no entry; `reduce`: half of each position is closed; `flatten`: all of it",
+        ),
+    ] = "block"
+    max_drawdown: Annotated[
+        Fraction, Meta(description="Fall of the equity from its height, sessions before included, after which entries stop")
+    ] = 0.1
+    on_drawdown: Annotated[
+        str, Meta(pattern="^(block|reduce|flatten)$", description="What happens then, as with the daily loss")
+    ] = "block"
+    min_liquidation_distance: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Entries leave the account this far from liquidation, fraction of the price; 0: any"),
+    ] = 0.1
+    loss_cooldown_s: Annotated[
+        float, Meta(ge=0, le=86_400, description="Seconds without an entry in a market after a loss there; 0: none")
+    ] = 0.0
+    stop_guard: Annotated[
+        int, Meta(ge=0, le=100, description="So many stops hit within `stop_guard_bars`, and a market gets no entry; 0: any")
+    ] = 4
+    stop_guard_bars: Annotated[
+        int, Meta(ge=1, le=10_000, description="Bars of the strategy over which stops are counted")
+    ] = 60
+    funding_window_s: Annotated[
+        float, Meta(ge=0, le=3_600, description="Seconds before funding without an entry that would pay too much of it; 0: none")
+    ] = 60.0
+    max_funding_bps: Annotated[
+        float, Meta(ge=0, le=1_000, description="What an entry may pay at the next funding within that window, basis points")
+    ] = 5.0
     max_spread_bps: Annotated[Positive, Meta(description="Entries are refused above this spread, basis points")] = 20.0
     max_divergence_bps: Annotated[
         Positive, Meta(description="Entries are refused while the venues' prices are further apart than this, basis points")

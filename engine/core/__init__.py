@@ -13,7 +13,7 @@ import msgspec
 
 from engine import events as e
 from engine.config import Settings
-from engine.core import account, counterfactual, judging, market, protection, recovery, trading, watchlist
+from engine.core import account, counterfactual, judging, limits, market, protection, recovery, trading, watchlist
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
@@ -343,6 +343,7 @@ class Core:
         if (traded := next(iter(state.markets.values()), None)) is not None:
             judging.tick(state, self.settings, traded, out)
             counterfactual.tick(state, traded)
+        limits.watch(state, self.settings, out)
         account.look_ups(state, out)
         if state.trading is not Trading.ARMED:
             trading.cancel_entries(state, out)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from engine.config import Settings
 from engine.core import protection, trading
-from engine.core.state import FILL_MARKS_KEPT, MarketState, State
+from engine.core.state import FILL_MARKS_KEPT, STOPS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
     AccountSnapshot,
@@ -162,6 +162,7 @@ def snapshot(state: State, event: AccountSnapshot, out: Out) -> None:
         state.portfolio.open(event.wallet)
         if state.wallet_before is not None:
             state.portfolio.day_equity += event.wallet - state.wallet_before
+            state.portfolio.peak_equity += event.wallet - state.wallet_before
             state.wallet_before = None
         if state.carried:
             state.carried = False
@@ -215,6 +216,10 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
     if (cause := state.causes.get(client_id)) is not None:
         cause.fills.append((state.now, fill.price, fill.quantity, fill.fee, realised))
     order = state.orders.get(client_id)
+    if realised < 0:
+        held.lost_at = state.now
+    if order is not None and order.purpose is Purpose.STOP and after == 0:
+        held.stops_at = [*held.stops_at[-STOPS_KEPT + 1 :], state.now]
     held.fill_marks.append((fill.venue_ms, fill.price, fill.side, order.purpose.value if order else "external"))
     del held.fill_marks[:-FILL_MARKS_KEPT]
     out.append(

@@ -27,6 +27,7 @@ class Recollection(msgspec.Struct, frozen=True):
     day_equity: Decimal
     wallet: Decimal
     flattening: bool
+    peak_equity: Decimal = Decimal(0)
 
     @property
     def flat(self) -> bool:
@@ -39,7 +40,8 @@ def recollection(state: State) -> Recollection:
     portfolio = state.portfolio
     held = {market: position for market, position in portfolio.positions.items() if position.quantity}
     plans = {market: market_state.plan for market, market_state in state.markets.items() if market_state.plan is not None}
-    return Recollection(state.live_orders(), held, plans, portfolio.day, portfolio.day_equity, portfolio.wallet, state.flattening)
+    day, money = (portfolio.day, portfolio.day_equity), (portfolio.wallet, state.flattening, portfolio.peak_equity)
+    return Recollection(state.live_orders(), held, plans, *day, *money)
 
 
 def recovered(state: State, event: Recovered, out: Out) -> None:
@@ -58,8 +60,9 @@ def recovered(state: State, event: Recovered, out: Out) -> None:
         return
     if not portfolio.known and known.day == event.at // DAY_NS:  # a restart does not reset the day's loss
         portfolio.day, portfolio.day_equity = known.day, known.day_equity
-        state.wallet_before = known.wallet if known.flat else None
     if not portfolio.known:
+        portfolio.peak_equity = known.peak_equity  # nor the height that the drawdown counts from
+        state.wallet_before = known.wallet if known.flat else None
         for market, position in known.positions.items():
             if market in state.markets:
                 ours = Position(position.quantity, position.cost, opened_at=position.opened_at)

@@ -40,6 +40,7 @@ BAR_GRACE_MS = 300  # engine time: trades come in batches, up to some 150 ms lat
 QUIET_MS = 2000  # without news from a market for so long, the clock alone closes its bars
 FILL_MARKS_KEPT = 200
 CAUSES_KEPT = 200
+STOPS_KEPT = 100
 
 
 class Paper(msgspec.Struct):
@@ -81,6 +82,8 @@ class MarketState(msgspec.Struct):
     fill_marks: list[FillMark] = []
     bars_to_judgment: int = 0
     bars_since_close: int = 1_000_000
+    lost_at: int = 0  # when a position was last closed at a loss
+    stops_at: list[int] = []  # when stops were hit, the newest
     plan: Plan | None = None
     entry_order: str = ""  # the newest that was sent
     leverage: int = 0
@@ -230,6 +233,7 @@ class State(msgspec.Struct):
     wallet_before: Decimal | None = None  # at the end of a session that was flat: what differs now was transferred
     unrecorded: str = ""  # why this session cannot be recorded, which refuses entries
     refusal: str = ""  # the newest reason why an entry was not made
+    breached: list[str] = []  # limits of loss that are reached and were acted on
     counters: Counters = msgspec.field(default_factory=Counters)
 
     def instruments(self) -> dict[str, Instrument]:

@@ -26,6 +26,7 @@ from engine.execution import orders
 from engine.execution.orders import Order
 
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 MINUTE_NS = 60_000_000_000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 CANCEL_AGAIN_NS = 1_000_000_000
@@ -75,7 +76,23 @@ def context(state: State, settings: Settings, held: MarketState) -> risk.Context
         instrument.min_quantity,
         instrument.max_market_quantity,
         float(instrument.min_notional),
+        float(state.portfolio.peak_equity),
+        (state.now - held.lost_at) / NS_PER_S if held.lost_at else math.inf,
+        sum(1 for at in held.stops_at if state.now - at <= settings.risk.stop_guard_bars * timeframe_ms(settings) * NS_PER_MS),
+        *_funding(state, held),
     )
+
+
+def _funding(state: State, held: MarketState) -> tuple[float, float]:
+    """Seconds to the next settlement and its rate in basis points; never and 0 where it is not known."""
+    if held.funding is not None:
+        next_ms, rate = held.funding.next_ms, held.funding.rate
+    elif held.mark is not None and held.mark.next_funding_ms:
+        next_ms, rate = held.mark.next_funding_ms, held.mark.funding_rate
+    else:
+        return math.inf, 0.0
+    left_s = (next_ms - held.clock_offset_ms) / 1000 - state.now / NS_PER_S
+    return (left_s if left_s >= 0.0 else math.inf), float(rate) * 10_000
 
 
 def cost_bps(state: State, held: MarketState) -> float:
@@ -151,15 +168,19 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
         send(state, approved, OrderKind.MARKET, 0, out)
 
 
-def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out) -> None:
-    """Close the position at market, reduce-only, unless that is under way."""
+def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out, share: float = 1.0) -> None:
+    """Close that share of the position at market, reduce-only, unless an exit is under way. A part below the venue's smallest
+    order is all of it.
+    """
     market = held.instrument.market
     quantity = state.portfolio.position(market).quantity
     if not quantity or any(order.purpose is Purpose.EXIT for order in state.open_orders(market)):
         return
     side = Side.SELL if quantity > 0 else Side.BUY
     price = held.book.best_bid if side is Side.SELL else held.book.best_ask
-    intent = risk.Intent(market, Purpose.EXIT, side, abs(quantity), price, reason=reason)
+    part = math.ceil(abs(quantity) * share)
+    part = part if part >= held.instrument.min_quantity else abs(quantity)
+    intent = risk.Intent(market, Purpose.EXIT, side, min(part, abs(quantity)), price, reason=reason)
     approved = gate(state, settings, held, intent, context(state, settings, held), out)
     if approved is not None:
         send(state, approved, OrderKind.MARKET, 0, out)
