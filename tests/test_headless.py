@@ -260,7 +260,7 @@ def an_empty_file(folder: Path) -> str:
         (["--no-ui", "--capture", a_text], Exit.VENUE, "words.txt, line 1"),
         (["--no-ui", "--capture", an_empty_file], Exit.VENUE, "empty"),
     ],
-    ids=str,
+    ids=lambda value: " ".join(getattr(one, "__name__", str(one)) for one in value) if isinstance(value, list) else str(value),
 )
 def test_bad_input_is_answered_with_a_sentence(tmp_path: Path, arguments: list[object], code: Exit, words: str) -> None:
     made = [part(tmp_path) if callable(part) else str(part) for part in arguments]

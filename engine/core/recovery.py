@@ -40,8 +40,16 @@ def recollection(state: State) -> Recollection:
     portfolio = state.portfolio
     held = {market: position for market, position in portfolio.positions.items() if position.quantity}
     plans = {market: market_state.plan for market, market_state in state.markets.items() if market_state.plan is not None}
-    day, money = (portfolio.day, portfolio.day_equity), (portfolio.wallet, state.flattening, portfolio.peak_equity)
-    return Recollection(state.live_orders(), held, plans, *day, *money)
+    return Recollection(
+        state.live_orders(),
+        held,
+        plans,
+        portfolio.day,
+        portfolio.day_equity,
+        portfolio.wallet,
+        state.flattening,
+        portfolio.peak_equity,
+    )
 
 
 def recovered(state: State, event: Recovered, out: Out) -> None:
