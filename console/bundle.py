@@ -13,7 +13,7 @@ import platform
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -26,6 +26,7 @@ from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, FeaturesReady
 from engine.queue import Closing
 from engine.queue.export import Progress, coming, lines
 from engine.queue.local import Session
+from engine.secret import written_secret
 
 LAST_S = 600.0  # of the market's data
 LOG_BYTES = 1_000_000  # the newest of each log
@@ -35,13 +36,16 @@ SHOWN_WITHIN_S = 60.0
 SHORTEST_SECRET = 6
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
 _FONTS = re.compile(r"@font-face\s*\{[^}]*\}")
-_USER_OF_URL = re.compile(r"(?<=://)[^/\s\"'@]+@")
-# In logs alone: whoever bundles may have another environment than the engine had.
+_USER_OF_URL = re.compile(r"(?<=://)[^/\s\"']+@")  # also where a password holds an @
+# In logs alone: whoever bundles may have another environment than the engine had. What is quoted goes up to its quote.
 _LABELLED = re.compile(
-    r"(\b(?:api[_-]?key|x-mbx-apikey|ok-access-(?:key|sign|passphrase)|secret|passphrase|password|signature|listen_?key|token"
-    r"|authorization)\b[\"']?\s*[=:]\s*[\"']?(?:(?:bearer|basic)\s+)?)[^\s\"',&;)]+",
+    r"((?:api[_-]?key|private[_-]?key|x-mbx-apikey|ok-access-(?:key|sign|passphrase)|\bsign|secret(?:[_-]?(?:access[_-]?)?key)?"
+    r"|passphrase|password|signature|listen_?key|token)\b\\?[\"']?\s*(?:=>|[=:])\s*b?)"
+    r"(?:(\\?[\"'])(?:(?!\2)(?:\\.|.))+|[^\s\"'\\,&;)]+)",
     re.IGNORECASE,
 )
+# Whatever its scheme is called, and however many words or cookies follow.
+_HEADER = re.compile(r"(\b(?:authorization|cookie)\b\\?[\"']?\s*[=:]\s*b?\\?[\"']?)[^\r\n\"'\\,)]+", re.IGNORECASE)
 # The market's own data, of which only the newest are wanted; everything else is about money and decisions.
 MARKET: tuple[type, ...] = (BookDelta, BookSnapshot, Quote, Trade, Kline, Mark, Bar, BarClosed, FeaturesReady, Tick)
 _MARKET_NAMES = frozenset(kind.__name__ for kind in MARKET)
@@ -66,11 +70,11 @@ class Bundled(msgspec.Struct, frozen=True):
     problem: str
 
 
-def redactor(environ: Mapping[str, str], home: Path) -> Callable[[str], str]:
-    """Takes credentials of the environment, also as JSON, SVG and addresses write them, and those within an address out of a
-    text, and the home folder's name.
+def redactor(environ: Mapping[str, str], home: Path, more: Iterable[str] = ()) -> Callable[[str], str]:
+    """Takes credentials of the environment and `more` of them, also as JSON, SVG and addresses write them, and those within an
+    address out of a text, and the home folder's name.
     """
-    wanted = {value for name, value in environ.items() if name in RESERVED or _SECRET.search(name)}
+    wanted = {value.strip() for name, value in environ.items() if name in RESERVED or _SECRET.search(name)} | set(more)
     secrets = sorted({form for value in wanted if len(value) >= SHORTEST_SECRET for form in _forms(value)}, key=len, reverse=True)
     # `/place/me` is not the beginning of `/place/melanie`
     home_alone = re.compile(re.escape(str(home)) + r"(?![\w-])") if len(home.parts) > 1 else None
@@ -95,14 +99,14 @@ def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, pro
 
     Of a damaged session there is in it what lies before the damage. The file stands there only when all of it is written.
     """
-    redacted = redactor(os.environ, Path.home())
+    redacted = redactor(os.environ, Path.home(), [written_secret()])
     verified, problem, newest_ns = _verified(session)
     with coming(to) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("README.txt", README)
         for name, text in _facts(session, verified):
             out.writestr(name, redacted(text))
         for path in sorted(folder.glob("*.log*")):
-            out.writestr(f"logs/{path.name}", _LABELLED.sub(r"\1[redacted]", redacted(_tail(path))))
+            out.writestr(f"logs/{path.name}", _unlabelled(redacted(_tail(path))))
         count = _journal(session, out, newest_ns - int(last_s * 1e9), redacted, progress)
         out.writestr("screen.svg", redacted(_screen(session)))
     return Bundled(count, problem)
@@ -161,6 +165,10 @@ def _settings(session: Session) -> str:
 
 def _json(facts: object) -> str:
     return msgspec.json.format(msgspec.json.encode(facts)).decode()
+
+
+def _unlabelled(log: str) -> str:
+    return _LABELLED.sub(r"\1\2[redacted]", _HEADER.sub(r"\1[redacted]", log))
 
 
 def _tail(path: Path) -> str:

@@ -10,6 +10,7 @@ from engine.errors import ConfigError
 
 VARIABLE, FILE = "BARTER_CONTROL_SECRET", "control.secret"
 SHORTEST = 16  # bytes
+LONGEST = 4096
 
 
 def control_secret(environ: Mapping[str, str], folder: Path | None = None) -> bytes | None:
@@ -23,11 +24,21 @@ def control_secret(environ: Mapping[str, str], folder: Path | None = None) -> by
         with path.open("rb") as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise ConfigError(str(path), "", "others may read this secret", "a file of mode 0600")
-            return _checked(file.read(4096).strip(), str(path))
+            return _checked(file.read(LONGEST).strip(), str(path))
     except FileNotFoundError:
         return None
     except OSError as problem:
         raise ConfigError(str(path), "", f"it cannot be read ({problem.strerror})") from None
+
+
+def written_secret(folder: Path | None = None) -> str:
+    """What is in that file, fit to be used or not; "" where it cannot be read. For who takes it out of a text."""
+    path = (config_folder() if folder is None else folder) / FILE
+    try:
+        with path.open("rb") as file:
+            return file.read(LONGEST).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _checked(secret: bytes, where: str) -> bytes:

@@ -146,15 +146,44 @@ def test_a_credential_is_found_however_it_is_written() -> None:
     assert redacted("/place/me/x, /place/me, /place/melanie") == "~/x, ~, /place/melanie"
 
 
-def test_a_log_holds_no_credential_that_this_environment_does_not_know(small: Path, tmp_path: Path) -> None:
-    told = "GET /x?signature=8f3e77 X-MBX-APIKEY: 'k9k9k9' Authorization: Bearer t0t0t0, key={}"
-    (tmp_path / "engine.log").write_text(told, encoding="utf-8")
+def logged(small: Path, folder: Path, text: str) -> str:
+    """What a bundle makes of a log."""
+    (folder / "engine.log").write_text(text, encoding="utf-8")
     with Session(small) as session:
-        bundle(session, tmp_path, tmp_path / "b.zip", last_s=1.0)
-    with zipfile.ZipFile(tmp_path / "b.zip") as made:
-        said = made.read("logs/engine.log").decode()
-    expected = "GET /x?signature=[redacted] X-MBX-APIKEY: '[redacted]' Authorization: Bearer [redacted], key={}"
-    assert said == expected
+        bundle(session, folder, folder / "b.zip", last_s=1.0)
+    with zipfile.ZipFile(folder / "b.zip") as made:
+        return made.read("logs/engine.log").decode()
+
+
+def test_a_log_holds_no_credential_that_this_environment_does_not_know(small: Path, tmp_path: Path) -> None:
+    told = {
+        "GET /x?signature=8f3e77&y=1 X-MBX-APIKEY: 'k9k9k9'": "GET /x?signature=[redacted]&y=1 X-MBX-APIKEY: '[redacted]'",
+        "Authorization: Token t0 t1, key={}, 43 tokens": "Authorization: [redacted], key={}, 43 tokens",
+        "BARTER_API_SECRET=s1 api_secret: s2 apiSecret=s3 secretKey => s4": (
+            "BARTER_API_SECRET=[redacted] api_secret: [redacted] apiSecret=[redacted] secretKey => [redacted]"
+        ),
+        """{'password': 'two "words', "token":"a\\"b", x: 1}""": """{'password': '[redacted]', "token":"[redacted]", x: 1}""",
+        r"said {\"secret\": \"s5\", \"sign\":\"s6\"}": r"said {\"secret\": \"[redacted]\", \"sign\":\"[redacted]\"}",
+        "Cookie: a=c1; b=c2": "Cookie: [redacted]",
+        "at http://me:p@ss12345@host/x and ws://host/s?streams=aster@depth": (
+            "at http://[redacted]@host/x and ws://host/s?streams=aster@depth"
+        ),
+    }
+    assert logged(small, tmp_path, "\n".join(told)).splitlines() == list(told.values())
+
+
+def test_the_secret_of_remote_commands_is_in_no_log(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "canary-of-a-file-5d1c"
+    (tmp_path / "control.secret").write_text(f"{secret}\n", encoding="utf-8")
+    monkeypatch.setattr("engine.secret.config_folder", lambda: tmp_path)
+    assert logged(small, tmp_path, f"sealed with {secret}") == "sealed with [redacted]"
+
+
+def test_a_line_break_behind_a_credential_of_the_environment_does_not_hide_it(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BARTER_API_KEY", f" {KEY}\n")
+    assert logged(small, tmp_path, f"uses {KEY} now") == "uses [redacted] now"
 
 
 def test_a_long_log_is_cut_at_a_line_and_not_within_a_credential(
