@@ -9,7 +9,7 @@ ACTIONS: dict[str, tuple[str, str]] = {
         "write one session: `jsonl`, an event a line (the default); `csv` or `parquet`, a folder of tables",
     ),
     "bundle": (
-        "SESSION --to FILE.zip [--last TIME]",
+        "SESSION --to FILE.zip [--last TIME] [--at TIME]",
         "all that is needed to look into an incident, in one file: settings, journal, logs, screen; no secrets",
     ),
     "import": ("FILE ...", "check captures and keep them in the state folder, so that --capture finds them by name"),

@@ -14,6 +14,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -21,7 +22,7 @@ import msgspec
 
 from engine import __version__
 from engine.config import RESERVED
-from engine.errors import BarterError, SessionError
+from engine.errors import BarterError, ConfigError, SessionError
 from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
 from engine.queue import Closing
 from engine.queue.export import Progress, coming, lines
@@ -31,9 +32,11 @@ from engine.secret import written_secret
 LAST_S = 600.0  # of the market's data
 LOG_BYTES = 1_000_000  # the newest of each log
 SCREEN = (160, 50)
-BEFORE_END_NS = 2_000_000_000  # at its very end an engine has left its venues: the screen shows nothing but that
+NS = 1_000_000_000
+BEFORE_END_NS = 2 * NS  # at its very end an engine has left its venues: the screen shows nothing but that
 SHOWN_WITHIN_S = 60.0
 SHORTEST_SECRET = 6
+MOMENTS = "12:03:04 (UTC), +90 from the start, -1:30 before the end, or 50%"
 _SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS|CREDENTIAL", re.IGNORECASE)
 _FONTS = re.compile(r"@font-face\s*\{[^}]*\}")
 _USER_OF_URL = re.compile(r"(?<=://)[^/\s\"']+@")  # also where a password holds an @
@@ -57,7 +60,7 @@ verify.txt     whether its file is whole
 versions.json  what made this bundle
 journal.jsonl  every record of money and decisions, and the newest of everything else: an event a line
 logs/          the newest of what its processes logged
-screen.svg     the screen just before its end
+screen.svg     the screen {when}
 
 `number` in the journal is that of the input; prices are ticks and sizes steps of the market's Instrument line.
 """
@@ -94,21 +97,26 @@ def _forms(secret: str) -> set[str]:
     return {secret, in_json, escaped, escaped.replace(" ", "&#160;"), quote(secret, safe=""), quote_plus(secret)}
 
 
-def bundle(session: Session, folder: Path, to: Path, last_s: float = LAST_S, progress: Progress = lambda _: None) -> Bundled:
-    """Write it. `folder` is the state folder, whose logs go in. Raises SessionError.
+def bundle(
+    session: Session, folder: Path, to: Path, last_s: float = LAST_S, progress: Progress = lambda _: None, at: str = ""
+) -> Bundled:
+    """Write it. `folder` is the state folder, whose logs go in. `at` is the screen's moment, as on the replay's screen but
+    reckoned from the session's ends; "" is just before its end. Raises SessionError, and ConfigError for a moment that is none.
 
     Of a damaged session there is in it what lies before the damage. The file stands there only when all of it is written.
     """
     redacted = redactor(os.environ, Path.home(), [written_secret()])
     verified, problem, newest_ns = _verified(session)
+    shown_ns = _shown_ns(session, newest_ns, at) if at else None
     with coming(to) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
-        out.writestr("README.txt", README)
+        when = "just before its end" if shown_ns is None else f"at {_time(shown_ns)} UTC"
+        out.writestr("README.txt", README.format(when=when))
         for name, text in _facts(session, verified):
             out.writestr(name, redacted(text))
         for path in sorted(folder.glob("*.log*")):
             out.writestr(f"logs/{path.name}", _unlabelled(redacted(_tail(path))))
         count = _journal(session, out, newest_ns - int(last_s * 1e9), redacted, progress)
-        out.writestr("screen.svg", redacted(_screen(session)))
+        out.writestr("screen.svg", redacted(_screen(session, shown_ns)))
     return Bundled(count, problem)
 
 
@@ -146,6 +154,26 @@ def _newest(session: Session, first: int) -> int:
         for chunk in session.chunks(first):
             last = chunk.inputs[-1].at
     return last
+
+
+def _shown_ns(session: Session, newest_ns: int, at: str) -> int:
+    from console.screens.replay import moment
+
+    if session.condensed is not None:
+        raise SessionError(str(session.path), "its market data were removed: there is no screen to show at any time")
+    closing, started_ns = _closing(session), session.opening.started_ns
+    ends_ns = newest_ns if closing is None else closing.ended_ns
+    found = moment(at, started_ns if at.startswith("+") else ends_ns, started_ns, ends_ns)
+    if found is None:
+        raise ConfigError("command line", f"--at {at}", "it is not a time", MOMENTS)
+    if not started_ns // NS * NS <= found <= ends_ns:
+        span = f"a time from {_time(started_ns)} to {_time(ends_ns)} UTC"
+        raise ConfigError("command line", f"--at {at}", "the session does not hold that time", span)
+    return found
+
+
+def _time(ns: int) -> str:
+    return datetime.fromtimestamp(ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _closing(session: Session) -> Closing | None:
@@ -194,17 +222,17 @@ def _journal(session: Session, out: zipfile.ZipFile, since: int, redacted: Calla
     return count
 
 
-def _screen(session: Session) -> str:
-    """The replay's screen just before the session's end, as SVG; a picture of the reason where there is none."""
+def _screen(session: Session, shown_ns: int | None) -> str:
+    """The replay's screen then, or just before the session's end, as SVG; a picture of the reason where there is none."""
     if session.condensed is not None:
         return _sentence("Its market data were removed: there is nothing to show.")
     try:
-        return asyncio.run(asyncio.wait_for(_drawn(session), SHOWN_WITHIN_S))
+        return asyncio.run(asyncio.wait_for(_drawn(session, shown_ns), SHOWN_WITHIN_S))
     except (BarterError, TimeoutError) as problem:
         return _sentence(f"The screen could not be drawn: {problem or 'it took too long'}")
 
 
-async def _drawn(session: Session) -> str:
+async def _drawn(session: Session, shown_ns: int | None) -> str:
     from console.app import Console
     from console.link import memory_link
     from console.replay import consoles
@@ -213,7 +241,7 @@ async def _drawn(session: Session) -> str:
     from engine.views import StatusView
 
     player = Player(session)
-    for _ in player.seek(player.place_of(player.ends_ns - BEFORE_END_NS)):
+    for _ in player.seek(player.place_of(player.ends_ns - BEFORE_END_NS if shown_ns is None else shown_ns)):
         await asyncio.sleep(0)
     playback = Playback(player)
     console = Console(memory_link(lambda: consoles(playback)), playback=playback)

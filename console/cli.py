@@ -34,6 +34,15 @@ COMMANDS = {
 }
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
+# Flags of sessions: where the parser puts each, and what uses it.
+OF_SESSIONS = {
+    "--head": ("head", "a verification"),
+    "--to": ("to", "an export or a bundle"),
+    "--as": ("form", "an export"),
+    "--last": ("last", "a bundle"),
+    "--at": ("at", "a bundle"),
+    "--yes": ("yes", "a prune"),
+}
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 FASTEST = 1000.0
@@ -51,8 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError("command line", arguments.words[0], f"{arguments.command} takes nothing more", "it alone")
         if arguments.what_if and not arguments.replay:
             raise ConfigError("command line", "--what-if", "it asks of a recorded session", "--replay SESSION --no-ui with it")
-        if arguments.head and arguments.command != "sessions":
-            raise ConfigError("command line", "--head", "only a verification uses it", SESSIONS)
+        for flag, (name, user) in OF_SESSIONS.items():
+            if getattr(arguments, name) and arguments.command != "sessions":
+                raise ConfigError("command line", flag, f"only {user} uses it", SESSIONS)
         if (arguments.control or arguments.fluvio is not None) and arguments.command != "attach":
             flag = "--control" if arguments.control else "--fluvio"
             raise ConfigError("command line", flag, "only a screen on a running engine uses it", f"attach {flag}")
@@ -68,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "sessions":
                 from console import sessions
 
-                more = (arguments.yes, arguments.to, arguments.form or "", arguments.last)
+                more = (arguments.yes, arguments.to, arguments.form or "", arguments.last, arguments.at)
                 try:
                     return sessions.run(settings, arguments.words, arguments.head, *more)
                 except KeyboardInterrupt:
@@ -132,6 +142,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--to", type=Path, metavar="FILE", help="with sessions export and bundle: the file, or folder, to write")
     add("--as", dest="form", choices=("jsonl", "csv", "parquet"), help="with sessions export: what to write (default: jsonl)")
     add("--last", type=_seconds, metavar="TIME", help="with sessions bundle: how much of the market's data (default: 10m)")
+    moments = "12:03:04 (UTC), +90 from the start, --at=-1:30 before the end, 50%%"
+    add("--at", default="", metavar="TIME", help=f"with sessions bundle: when the screen is drawn: {moments} (default: the end)")
     add("--yes", action="store_true", help="with sessions prune: do not ask")
     add("--speed", type=_speed, default=1.0, metavar="N", help="run demo, or play a session, N times as fast as real time")
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")

@@ -38,20 +38,25 @@ def run(
     to: Path | None = None,
     form: str = "",
     last_s: float | None = None,
+    at: str = "",
 ) -> int:
     """`barter-tui sessions [ACTION SESSION]`. Raises ConfigError and SessionError."""
     action, *names = words or ["list"]
     if action not in ACTIONS:
         raise ConfigError("command line", action, "sessions cannot do that", f"one of {', '.join(ACTIONS)}")
     wanted = 0 if action == "list" else 1
+    if form and action != "export":
+        raise ConfigError("command line", "--as", "only an export uses it", "`sessions export SESSION --to FILE --as FORM`")
+    for flag, given in (("--last", last_s is not None), ("--at", bool(at))):
+        if given and action != "bundle":
+            raise ConfigError("command line", flag, "only a bundle uses it", "`sessions bundle SESSION --to FILE.zip`")
+    if (action in ("export", "bundle")) != (to is not None):
+        expected = "`sessions export SESSION --to FILE`"
+        raise ConfigError("command line", "--to", "an export and a bundle need it, and nothing else does", expected)
     if action == "prune":
         return _prune(settings, names, yes)
     if action == "import":
         return _import(state_dir(settings), names)
-    if form and action != "export":
-        raise ConfigError("command line", "--as", "only an export uses it", "`sessions export SESSION --to FILE --as FORM`")
-    if last_s is not None and action != "bundle":
-        raise ConfigError("command line", "--last", "only a bundle uses it", "`sessions bundle SESSION --to FILE.zip`")
     if action == "pull" and len(names) == 1:
         return _pull(settings, names[0])
     if len(names) != wanted:
@@ -62,12 +67,9 @@ def run(
     folder = state_dir(settings)
     if action == "list":
         return _list(folder)
-    if (action in ("export", "bundle")) != (to is not None):
-        expected = "`sessions export SESSION --to FILE`"
-        raise ConfigError("command line", "--to", "an export and a bundle need it, and nothing else does", expected)
     with Session(find(folder, names[0])) as session:
         if to is not None:
-            return _export(session, to, form) if action == "export" else _bundle(session, folder, to, last_s)
+            return _export(session, to, form) if action == "export" else _bundle(session, folder, to, last_s, at)
         return _show(session) if action == "show" else _verify(session, head)
 
 
@@ -232,11 +234,11 @@ def _export(session: Session, to: Path, form: str) -> int:
     return Exit.OK
 
 
-def _bundle(session: Session, folder: Path, to: Path, last_s: float | None) -> int:
+def _bundle(session: Session, folder: Path, to: Path, last_s: float | None, at: str) -> int:
     from console.bundle import LAST_S, bundle
 
     with progress(session.inputs, "bundling") as move:
-        made = bundle(session, folder, to, LAST_S if last_s is None else last_s, move)
+        made = bundle(session, folder, to, LAST_S if last_s is None else last_s, move, at)
     print(f"{to}: {size(to) / 1e6:.1f} MB, {made.lines:,} journal lines. It holds no key; look through it before you send it.")
     if made.problem:
         print(f"barter-tui: the bundle holds what lies before the damage: {made.problem}", file=sys.stderr)

@@ -6,6 +6,7 @@ import json
 import shutil
 import sqlite3
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -15,10 +16,11 @@ import pytest
 from console.bundle import bundle, redactor
 from console.cli import main
 from console.exits import Exit
-from engine.errors import SessionError
+from engine.errors import ConfigError, SessionError
 from engine.events import Filled, SendOrder, decode_output
 from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.replay.player import Player
 
 KEY, SECRET = "canary-key-77aa", "canary-secret-91bb"
 
@@ -200,7 +202,53 @@ def test_a_long_log_is_cut_at_a_line_and_not_within_a_credential(
 
 def test_the_command_bundles_and_its_flags_belong_to_it(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sessions", "bundle", str(small), "--set", f"engine.state_dir={tmp_path}"]
-    assert main([*words, "--to", str(tmp_path / "b.zip"), "--last", "2s"]) == Exit.OK
+    assert main([*words, "--to", str(tmp_path / "b.zip"), "--last", "2s", "--at=-0:01"]) == Exit.OK
     assert "It holds no key" in capsys.readouterr().out and zipfile.is_zipfile(tmp_path / "b.zip")
     assert main(words) == Exit.USAGE
     assert main(["sessions", "show", str(small), "--last", "2s"]) == Exit.USAGE
+
+
+def picture(path: Path) -> str:
+    """The words of a bundle's screen."""
+    with zipfile.ZipFile(path) as made:
+        return "".join(ElementTree.fromstring(made.read("screen.svg")).itertext()).replace("\xa0", " ")
+
+
+def test_the_screen_is_drawn_at_a_moment_of_the_session(small: Path, tmp_path: Path) -> None:
+    with Session(small) as session:
+        player = Player(session)
+        middle = (player.started_ns + player.ends_ns) // 2
+        for name, at in (("time", f"{datetime.fromtimestamp(middle // 10**9, UTC):%H:%M:%S}"), ("start", "+0"), ("end", "-0")):
+            bundle(session, tmp_path, tmp_path / f"{name}.zip", last_s=1.0, at=at)
+        places = {"time": player.place_of(middle // 10**9 * 10**9), "start": 0, "end": player.place_of(player.ends_ns)}
+    for name, place in places.items():
+        assert f"input {place:,} of" in picture(tmp_path / f"{name}.zip")
+    with zipfile.ZipFile(tmp_path / "time.zip") as made:
+        shown = f"the screen at {datetime.fromtimestamp(middle // 10**9, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        assert shown in made.read("README.txt").decode()
+
+
+@pytest.mark.parametrize(
+    ("at", "words"), [("noon", "it is not a time"), ("+999:00:00", "does not hold that time"), ("-999:00:00", "a time from 20")]
+)
+def test_a_moment_that_the_session_does_not_have_is_told_and_nothing_is_written(
+    small: Path, tmp_path: Path, at: str, words: str
+) -> None:
+    with Session(small) as session, pytest.raises(ConfigError, match=words):
+        bundle(session, tmp_path, tmp_path / "b.zip", at=at)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_session_without_market_data_has_no_screen_at_any_time(small: Path, tmp_path: Path) -> None:
+    copy = tmp_path / small.name
+    shutil.copy(small, copy)
+    condense(copy, 1_900_000_000 * 10**9)
+    with Session(copy) as session, pytest.raises(SessionError, match="there is no screen"):
+        bundle(session, tmp_path, tmp_path / "b.zip", at="50%")
+
+
+@pytest.mark.parametrize("words", [("--at", "50%"), ("--last", "5m"), ("--as", "csv"), ("--to", "x")])
+def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path, words: tuple[str, str]) -> None:
+    folder = f"engine.state_dir={tmp_path}"
+    for command in ((), ("doctor",), ("sessions", "prune", "--yes"), ("sessions", "import", "none.gz"), ("sessions", "list")):
+        assert main([*command, *words, "--set", folder]) == Exit.USAGE
