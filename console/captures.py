@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import CaptureError, SessionError, StateError
-from engine.queue.export import coming
+from engine.queue.export import Progress, coming
 
 FOLDER = "captures"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -35,7 +35,7 @@ def find(folder: Path, wanted: Path) -> Path:
     raise CaptureError(str(wanted), f"there is no such file{hint}")
 
 
-def take(folder: Path, source: Path) -> Taken:
+def take(folder: Path, source: Path, progress: Progress = lambda _: None) -> Taken:
     """Read a capture whole, then keep a copy. Raises CaptureError for one that cannot be played, StateError for the folder."""
     from engine.venue.capture import scan
 
@@ -43,7 +43,7 @@ def take(folder: Path, source: Path) -> Taken:
         raise CaptureError(str(source), "there is no such file")
     if not _NAME.fullmatch(source.name) or source.name.endswith(".partial"):
         raise CaptureError(str(source), "its name is none that can be typed: use letters, digits, dots, dashes")
-    info = scan(str(source))
+    info = scan(str(source), progress)
     others = f", {info.skipped:,} of them of streams that are not played" if info.skipped else ""
     words = [f"{info.frames:,} frames{others}"]
     for symbol in info.symbols.values():

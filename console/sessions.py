@@ -112,7 +112,7 @@ def _other_code(session: Session) -> str:
 
 
 @contextmanager
-def progress(total: int, doing: str = "replaying") -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, doing: str = "replaying") -> Iterator[Callable[[int], None]]:
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as shown:
         task = shown.add_task(doing, total=total)
@@ -250,7 +250,8 @@ def _import(folder: Path, names: list[str]) -> int:
     if not names:
         raise ConfigError("command line", "import", "there is no file named", "`sessions import FILE ...`")
     for name in names:
-        found = captures.take(folder, Path(name))
+        with progress(None, "reading") as move:  # how many frames there are is known when all are read
+            found = captures.take(folder, Path(name), move)
         known = "was there already" if found.known else "is kept"
         for line in found.words:
             print(line)

@@ -52,6 +52,13 @@ def test_it_says_how_many_frames_there_are_and_which_are_not_played(capture: Pat
     assert "without a depth snapshot, so not played: XYZUSDT" in words
 
 
+def test_a_long_import_says_how_far_it_is(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.venue.capture.TOLD_EVERY", 2)
+    told: list[int] = []
+    captures.take(tmp_path / "state", capture, told.append)
+    assert told == list(range(2, len(capture.read_text().splitlines()) + 1, 2)) and told
+
+
 def test_a_damaged_line_is_named_and_nothing_is_kept(capture: Path, tmp_path: Path) -> None:
     rows = capture.read_text().splitlines()
     capture.write_text("\n".join([*rows, rows[-1][:-9]]) + "\n")

@@ -8,7 +8,7 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from engine.venue.frames import (
 NS_PER_MS = 1_000_000
 BACKWARDS_NS = 1_000_000_000  # recorders reorder a little; more than this is a damaged file
 STRINGS_HELD = 50_000
+TOLD_EVERY = 1_000  # frames
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
@@ -210,14 +211,16 @@ class _Snapshot:
         self.middle = float(Decimal(bids[0][0]) + Decimal(asks[0][0])) / 2 if bids and asks else 0.0
 
 
-def scan(path: str) -> CaptureInfo:
-    """One pass over the file, holding none of its frames."""
+def scan(path: str, progress: Callable[[int], None] = lambda _: None) -> CaptureInfo:
+    """One pass over the file, holding none of its frames; `progress` is told now and then how many were read."""
     seen: dict[str, _Seen] = {}
     snapshots: list[_Snapshot] = []
     frames = skipped = first_ns = last_ns = 0
     skew_ms = -(10**15)
     for line in lines(path):
         frames += 1
+        if frames % TOLD_EVERY == 0:
+            progress(frames)
         first_ns, last_ns = first_ns or line.recv_ns, line.recv_ns
         frame = line.frame
         if frame is None:
