@@ -55,6 +55,7 @@ def test_json_is_one_object_a_line_and_the_summary_last(tmp_path: Path) -> None:
         assert name in summary
     assert {"p50", "p99", "p999"} <= summary["latency_us"]["process"].keys()
     assert 30 <= summary["seconds"] < 60
+    assert summary["model"]["state"] in ("off", "ready", "loading", "starting") and summary["instead"].keys() >= {"rules alone"}
     assert objects[1]["markets"][0]["symbol"] == "ASTER/USDT:USDT"
     assert objects[1]["markets"][0]["age_ms"] >= 0 and objects[1]["markets"][0]["lag_ms"] is not None
 

@@ -24,6 +24,7 @@ regime = one word: breakout, quiet, range, shock or trend. why = one sentence on
 Reply with one line of JSON: keys chance_up, expires_min, invalid_bp, regime, why."""
 MINUTES = (1, 5, 15, 60)  # timeframes of the rows
 NEEDED = 5  # bars of a timeframe before it has a row
+LONGEST = 100  # bars of a timeframe that are read
 MEAN = 12  # bars behind "ema"
 MOST_TOKENS = 420  # of system and table by the bound below: a core reads a dozen a second
 
@@ -58,9 +59,9 @@ def rows(minutes: Sequence[Bar]) -> tuple[Row, ...]:
     """From closed one-minute bars without a hole, oldest first. Longer bars end with the newest minute."""
     made = []
     for length in MINUTES:
-        bars = [_joined(minutes[end - length : end]) for end in range(len(minutes), length - 1, -length)][::-1]
-        if len(bars) >= NEEDED:
-            made.append(_row(length, bars[-100:]))
+        ends = range(len(minutes), length - 1, -length)[:LONGEST]
+        if len(ends) >= NEEDED:
+            made.append(_row(length, [_joined(minutes[end - length : end]) for end in reversed(ends)]))
     return tuple(made)
 
 

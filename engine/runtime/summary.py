@@ -1,7 +1,7 @@
 """A session's figures in one struct: the last line of `--json`, and what the readable form is made from."""
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -12,7 +12,6 @@ from engine.events import AccountSnapshot, Mode, Stance, Trading
 from engine.queue.bridge import Status
 from engine.runtime.recorder import Recorded
 from engine.runtime.stats import Percentiles
-from engine.views import ModelView
 
 if TYPE_CHECKING:
     from engine.runtime.engine import Engine
@@ -80,7 +79,7 @@ class Summary(msgspec.Struct, frozen=True):
         ),
     ]
     model: Annotated[
-        ModelView | None,
+        dict[str, Any] | None,
         Meta(description="The language model: state, name, digest, rank, answers, what was dropped, record; null: none"),
     ]
     orders: Annotated[int, Meta(description="Orders sent, protective ones included")]
@@ -194,9 +193,13 @@ def summarise(engine: "Engine") -> Summary:
     )
 
 
-def _model(engine: "Engine") -> ModelView | None:
+def _model(engine: "Engine") -> dict[str, Any] | None:
     held = next(iter(engine.state.markets.values()), None)
-    return model(engine.state, engine.settings, held) if held is not None else None
+    view = model(engine.state, engine.settings, held) if held is not None else None
+    if view is None:
+        return None
+    track = msgspec.structs.asdict(view.track) if view.track is not None else None
+    return {**msgspec.structs.asdict(view), "dropped": dict(view.dropped), "track": track}
 
 
 def _instead(engine: "Engine") -> dict[str, float]:
