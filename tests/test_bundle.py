@@ -71,6 +71,18 @@ def test_it_says_what_ran_whether_it_is_whole_and_what_it_looked_like(made: zipf
     assert "REPLAY" in words and "ladder" in words and "paused" in words
 
 
+def test_the_screen_shows_a_book_that_was_trusted_then(small: Path, tmp_path: Path) -> None:
+    """Just before the end the session's last fault may not be over, so of the moment of its first fill."""
+    with Session(small) as session:
+        steps = (step for chunk in session.chunks() for step in chunk.steps())
+        filled = next(one for _, raws in steps for one in map(decode_output, raws) if isinstance(one, Filled))
+        after_s = (filled.at - session.opening.started_ns) / 10**9
+        bundle(session, tmp_path, tmp_path / "then.zip", at=f"+{after_s:.3f}")
+    with zipfile.ZipFile(tmp_path / "then.zip") as made:
+        words = "".join(ElementTree.fromstring(made.read("screen.svg")).itertext()).replace("\xa0", " ")
+    assert "trusted" in words and "REPLAY" in words
+
+
 def test_a_session_without_market_data_is_bundled_with_what_there_is(small: Path, tmp_path: Path) -> None:
     copy = tmp_path / small.name
     shutil.copy(small, copy)

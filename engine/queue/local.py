@@ -73,6 +73,10 @@ def _chained(before: bytes, row: Row) -> bytes:
     return hashlib.sha256(before + _HEADER.pack(*row[:7], len(row.body)) + row.body + row.state).digest()
 
 
+def _where(row: Row) -> str:
+    return f"chunk {row.number} (from input {row.first:,})"
+
+
 class LocalQueue:
     """Writes one session; see `EventQueue`. `path` must not exist. Raises SessionError.
 
@@ -367,13 +371,8 @@ class Session:
         query = "SELECT number FROM chunks WHERE state != x'' AND first + inputs <= ? AND first <= ? ORDER BY first DESC LIMIT 1"
         if not (found := self._rows(query, wanted, wanted)):
             return None
-        row = Row(*self._rows("SELECT * FROM chunks WHERE number = ?", found[0][0])[0])
-        before = self._rows("SELECT digest FROM chunks WHERE number = ?", row.number - 1) if row.number else ()
-        digest = before[0][0] if before else self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0]
-        where = f"chunk {row.number} (from input {row.first:,})"
-        if _chained(digest, row) != row.digest:
-            raise self._wrong(f"{where} is damaged or was altered")
-        return row.first + row.inputs, self._unpacked(row.state, where)
+        row = self._alone(self._rows("SELECT * FROM chunks WHERE number = ?", found[0][0])[0])
+        return row.first + row.inputs, self._unpacked(row.state, _where(row))
 
     def at(self, moment: int) -> int:
         """The number of the first input of the chunk that holds engine time `moment` (ns UTC); chunks are in order of time."""
@@ -388,12 +387,14 @@ class Session:
         return int(rows[0][0]) if rows else 0
 
     def holding(self, kinds: int, first: int, *, back: bool = False) -> Iterator[Chunk]:
-        """Chunks with outputs of these kinds, from the one that holds input `first` on, or from it backwards."""
+        """Chunks with outputs of these kinds, from the one that holds input `first` on, or from it backwards; each hash is
+        checked against that of the chunk before it.
+        """
         starts = self._rows("SELECT max(number) FROM chunks WHERE first <= ?", first)
         number, order, side = int(starts[0][0] or 0), "DESC" if back else "ASC", "<=" if back else ">="
         query = f"SELECT * FROM chunks WHERE number {side} ? AND kinds & ? ORDER BY number {order} LIMIT 1"
         while found := self._rows(query, number, kinds):
-            row = Row(*found[0])
+            row = self._alone(found[0])
             yield self.decoded(row)
             number = row.number + (-1 if back else 1)
 
@@ -457,6 +458,17 @@ class Session:
             raise self._wrong(f"it is not the session of that head: its own is {digest.hex()}")
         return Verified(chunks, inputs, outputs, digest.hex(), bool(ends))
 
+    def _alone(self, found: tuple[Any, ...]) -> Row:
+        """One chunk, whose hash fits the one before it."""
+        row = Row(*found)
+        before = self._rows("SELECT digest FROM chunks WHERE number = ?", row.number - 1) if row.number else ()
+        self._check(before[0][0] if before else self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0], row)
+        return row
+
+    def _check(self, before: bytes, row: Row) -> None:
+        if row.raw_bytes > CHUNK_LIMIT or _chained(before, row) != row.digest:
+            raise self._wrong(f"{_where(row)} is damaged or was altered")
+
     def _chain(self, first: int) -> Iterator[Row]:
         starts = self._rows("SELECT max(number) FROM chunks WHERE first <= ?", first)
         number = int(starts[0][0] or 0)
@@ -472,13 +484,12 @@ class Session:
                 row = Row(*found)
                 if (row.number, row.first) != (number, expected):
                     raise self._wrong(f"chunk {number} is missing, or begins with another input than {expected:,}")
-                if row.raw_bytes > CHUNK_LIMIT or _chained(digest, row) != row.digest:
-                    raise self._wrong(f"chunk {number} (from input {row.first:,}) is damaged or was altered")
+                self._check(digest, row)
                 yield row
                 digest, number, expected = row.digest, number + 1, expected + row.inputs
 
     def decoded(self, row: Row) -> Chunk:
-        where = f"chunk {row.number} (from input {row.first:,})"
+        where = _where(row)
         try:
             raw = zstandard.ZstdDecompressor().decompress(row.body, max_output_size=row.raw_bytes)
             inputs, outputs, counts = _BODY.decode(raw)
