@@ -91,6 +91,10 @@ class Portfolio(msgspec.Struct):
     day_equity: Decimal = ZERO
     peak_equity: Decimal = ZERO  # height so far, moved by what is transferred
 
+    def taker_rate(self, market: str) -> Decimal:
+        """Of notional; 0 before the venue has told."""
+        return self.fee_rates[market][1] if market in self.fee_rates else ZERO
+
     def position(self, market: str) -> Position:
         return self.positions.setdefault(market, Position())
 

@@ -334,16 +334,17 @@ class Core:
 
     def _tick(self, event: e.Tick, out: Out) -> None:
         state = self.state
-        state.portfolio.start_day(event.at, state.equity())
+        equity = state.equity()
+        state.portfolio.start_day(event.at, equity)
         for held in state.markets.values():
             out.extend(held.book.tick(event.at))
             market.clock(state, self.settings, held, event.at, self.judge, out)
             market.ask_leverage(state, self.settings, held, out)
             protection.protect(state, self.settings, held, out)
-        if (traded := next(iter(state.markets.values()), None)) is not None:
+        if (traded := state.traded) is not None:
             judging.tick(state, self.settings, traded, out)
             counterfactual.tick(state, traded)
-        limits.watch(state, self.settings, out)
+        limits.watch(state, self.settings, equity, out)
         account.look_ups(state, out)
         if state.trading is not Trading.ARMED:
             trading.cancel_entries(state, out)

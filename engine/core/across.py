@@ -11,12 +11,8 @@ ALONE = Across()
 
 
 def quoted(held: MarketState) -> Quoted:
-    rate = None
-    if held.funding is not None:
-        rate = held.funding.rate
-    elif held.mark is not None and held.mark.next_funding_ms:
-        rate = held.mark.funding_rate
-    return Quoted(held.instrument, held.book, rate)
+    due = held.next_funding()
+    return Quoted(held.instrument, held.book, due[0] if due is not None else None)
 
 
 def elsewhere(state: State, held: MarketState) -> list[MarketState]:

@@ -35,8 +35,7 @@ def tick(state: State, held: MarketState) -> None:
     for paper in held.papers.values():
         if not paper.quantity or paper.plan is None:
             continue
-        side = 1 if paper.quantity > 0 else -1
-        gain = (_exit(held, side) - paper.entry) * side
+        gain = (_exit(held, paper.side) - paper.entry) * paper.side
         if gain <= -paper.plan.stop_distance or gain >= paper.plan.target_distance:
             _close(state, held, paper)
 
@@ -45,7 +44,7 @@ def profit(held: MarketState, paper: Paper) -> float:
     """Quote units, with what is open at the price at which it could be closed."""
     open_profit = 0.0
     if paper.quantity and held.book.best_bid and held.book.best_ask:
-        open_profit = (_exit(held, 1 if paper.quantity > 0 else -1) - paper.entry) * paper.quantity
+        open_profit = (_exit(held, paper.side) - paper.entry) * paper.quantity
     return paper.realised + open_profit - paper.fees
 
 
@@ -54,10 +53,9 @@ def _follow(state: State, settings: Settings, held: MarketState, features: Featu
     side = 0
     if stance is not None and stance.valid(state.now):
         side = (stance.raw_chance > 50) - (stance.raw_chance < 50)
-    now = (paper.quantity > 0) - (paper.quantity < 0)
-    if side == now:
+    if side == paper.side:
         return
-    if now:
+    if paper.side:
         _close(state, held, paper)
     if side and stance is not None:
         _open(state, settings, held, features, paper, side, stance, guarded=False)
@@ -67,13 +65,12 @@ def _strategy(
     state: State, settings: Settings, held: MarketState, features: Features, paper: Paper, stance: Stance | None
 ) -> None:
     cooling = paper.bars_since_close < settings.strategy.cooldown_bars
-    position = (paper.quantity > 0) - (paper.quantity < 0)
-    wish = action.decide(features, stance, position, state.now, settings.judgment, cooling, cost_bps(state, held))
+    wish = action.decide(features, stance, paper.side, state.now, settings.judgment, cooling, cost_bps(state, held))
     if wish.side is None or stance is None or stance.bias is Bias.HOLD:
         return
     if wish.leave:
         _close(state, held, paper)
-    elif not position:
+    elif not paper.side:
         _open(state, settings, held, features, paper, int(wish.side), stance, guarded=True)
 
 
@@ -102,7 +99,7 @@ def _open(
 
 
 def _close(state: State, held: MarketState, paper: Paper) -> None:
-    price = _exit(held, 1 if paper.quantity > 0 else -1)
+    price = _exit(held, paper.side)
     paper.realised += (price - paper.entry) * paper.quantity
     paper.fees += abs(paper.quantity) * price * _rate(state, held)
     paper.quantity, paper.plan, paper.bars_since_close = 0.0, None, 0
@@ -114,4 +111,4 @@ def _exit(held: MarketState, side: int) -> float:
 
 
 def _rate(state: State, held: MarketState) -> float:
-    return float(state.portfolio.fee_rates.get(held.instrument.market, (0, 0))[1])
+    return float(state.portfolio.taker_rate(held.instrument.market))

@@ -97,7 +97,7 @@ def _end(state: State, settings: Settings, held: MarketState, out: Out) -> None:
         return
     features = held.features.get(timeframe_ms(settings))
     volatility = features.volatility_bps if features is not None else math.nan
-    reason = ended(stance, _mid(held), volatility, held.asked_volatility)
+    reason = ended(stance, held.mid, volatility, held.asked_volatility)
     if not reason:
         return
     over = msgspec.structs.replace(stance, expires_at=state.now)
@@ -123,13 +123,13 @@ def _ask(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     if features is None or not rows:
         return
     held.asked_at = state.now
-    seen, cost = across.beside(state, settings, held), cost_bps(state, held)
-    funding = held.funding.rate if held.funding is not None else held.mark.funding_rate if held.mark is not None else None
+    seen, cost, mid = across.beside(state, settings, held), cost_bps(state, held), held.mid
+    due = held.next_funding()
     table = prompt.Table(
         rows,
         max(state.now - held.received_at, 0) / NS_PER_S,
         cost,
-        float(funding) * 1e4 if funding is not None else math.nan,
+        float(due[0]) * 1e4 if due is not None else math.nan,
         features.imbalance,
         seen.imbalance,
         held.flow / held.flow_total if held.flow_total > 0.0 else math.nan,
@@ -140,8 +140,8 @@ def _ask(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     question = Question(
         f"{state.session}q{judge.questions}",
         state.now,
-        _mid(held),
-        rows[0].atr_bps * _mid(held) / 1e4,
+        mid,
+        rows[0].atr_bps * mid / 1e4,
         features.volatility_bps,
         state.portfolio.position(held.instrument.market).quantity,
         _gaps(state, held),
@@ -156,8 +156,7 @@ def _ask(state: State, settings: Settings, held: MarketState, out: Out) -> None:
 
 def gap_ns(state: State, settings: Settings, judge: JudgeState) -> int:
     """Between two questions: never below twice what the model usually takes, which passes faster under `--speed`."""
-    usual = sorted(judge.times_ms)[len(judge.times_ms) // 2] if judge.times_ms else 0
-    return max(int(settings.judgment.ask_every_s * NS_PER_S), int(2 * usual * 1_000_000 * state.speed))
+    return max(int(settings.judgment.ask_every_s * NS_PER_S), int(2 * judge.usual_ms * 1_000_000 * state.speed))
 
 
 def _minutes(held: MarketState) -> list[Bar]:
@@ -165,11 +164,6 @@ def _minutes(held: MarketState) -> list[Bar]:
     bars = held.bars[MINUTE_MS]
     run = bars.run()
     return [*run, bars.unfinished] if bars.unfinished is not None and bars.unfinished.trades else run
-
-
-def _mid(held: MarketState) -> float:
-    book = held.book
-    return (book.best_bid + book.best_ask) / 2 * float(held.instrument.tick) if book.best_bid and book.best_ask else 0.0
 
 
 def _gaps(state: State, held: MarketState) -> int:
@@ -196,7 +190,7 @@ def answered(state: State, settings: Settings, held: MarketState, event: Answere
     try:
         opinion = decode(event.text)
         position = state.portfolio.position(event.market).quantity
-        price = _mid(held)
+        price = held.mid
         if not held.book.trusted:
             raise AnswerError("stale", "the book is not trusted")
         check_fresh(question, price, position, _gaps(state, held))
@@ -220,7 +214,6 @@ def answered(state: State, settings: Settings, held: MarketState, event: Answere
             max(due, state.now),
             price,
             chance,
-            opinion.chance_up,
             question.rules_chance,
             question.cost_bps,
             opinion.regime,
@@ -229,7 +222,7 @@ def answered(state: State, settings: Settings, held: MarketState, event: Answere
     del held.scoring[:-SCORINGS_KEPT]
     if event.by == "model":
         features = held.features[timeframe_ms(settings)]
-        at, live = tier(settings, judge), settings.engine.mode is Mode.LIVE
+        at = tier(settings, judge)
         stop = plan(price, features.atr_14, settings.strategy).stop_distance
         stance = made(
             opinion,
@@ -239,7 +232,7 @@ def answered(state: State, settings: Settings, held: MarketState, event: Answere
             price,
             features,
             record.calibrated(known, at, chance),
-            record.size_cap(at, settings.judgment, live),
+            size_cap(settings, at),
             position,
             stop,
             judge.name,
@@ -274,7 +267,6 @@ def done(state: State, held: MarketState, event: AnswerDone) -> None:
     if judge is None:
         return
     judge.times_ms = [*judge.times_ms[-TIMES_KEPT + 1 :], event.total_ms]
-    judge.unfinished += event.reason != "stop"
     why = rationale(event.text)
     stance = held.model
     if event.by == "model" and stance is not None and stance.question == event.question and why:
@@ -313,7 +305,6 @@ def _rest(state: State, judge: JudgeState, by: str, reason: str, out: Out) -> No
     judge.rest_ns = min(max(2 * judge.rest_ns, FIRST_REST_NS), LONGEST_REST_NS)
     judge.rests_until = state.now + int(judge.rest_ns * state.speed)
     judge.warming, judge.problem = False, reason
-    judge.rests += 1
     who = "The model" if by == "model" else "The shadow model"
     text = f"{who} {judge.name} is not asked for {judge.rest_ns // NS_PER_S} s: {reason}."
     out.append(Alert(state.now, Level.WARNING, text))
@@ -323,8 +314,8 @@ def changed(state: State, settings: Settings, event: ModelChanged, out: Out) -> 
     """A model came, went, or showed a sign of life."""
     judge = state.judges.setdefault(event.by, JudgeState())
     if event.digest and (event.digest != judge.digest or judge.record is None):
-        first = next(iter(state.markets.values()), None)
-        simulated = first.instrument.simulated if first is not None else settings.engine.mode is Mode.DEMO
+        traded = state.traded
+        simulated = traded.instrument.simulated if traded is not None else settings.engine.mode is Mode.DEMO
         judge.record = Record(event.digest, prompt.TEMPLATE, simulated)
         judge.qualified, judge.asked_first, judge.verdict = False, False, ()
     was = judge.state
@@ -377,8 +368,13 @@ def tier(settings: Settings, judge: JudgeState) -> Tier:
     return record.tier(judge.record, may, settings.judgment) if judge.record is not None else Tier.UNQUALIFIED
 
 
+def size_cap(settings: Settings, at: Tier) -> float:
+    """Share of the usual size that a judge of that rank may move in this mode."""
+    return record.size_cap(at, settings.judgment, settings.engine.mode is Mode.LIVE)
+
+
 def _score(state: State, settings: Settings, held: MarketState, out: Out) -> None:
-    price = _mid(held) if held.book.trusted else 0.0
+    price = held.mid if held.book.trusted else 0.0
     waiting = []
     for one in held.scoring:
         if one.due > state.now:
@@ -408,7 +404,7 @@ def _score(state: State, settings: Settings, held: MarketState, out: Out) -> Non
 def _ranked(state: State, settings: Settings, judge: JudgeState, before: Tier, after: Tier, out: Out) -> None:
     """A model that moves more than it did, or less, is told."""
     low, high = record.skill_interval(judge.record) if judge.record is not None else (0.0, 0.0)
-    cap = record.size_cap(after, settings.judgment, settings.engine.mode is Mode.LIVE)
+    cap = size_cap(settings, after)
     size = f"at {cap:.0%} of the usual size" if cap else "on paper"
     text = f"The model {judge.name} was {before.value} and is {after.value} now: it judges {size}"
     seen = f"skill {low / 0.25:+.0%} to {high / 0.25:+.0%}" if math.isfinite(low) else "no edge was seen"

@@ -1,5 +1,7 @@
 """Equity in; what its loss limits do to open positions, once each time that one is reached, out. `risk` refuses entries."""
 
+from decimal import Decimal
+
 from engine import risk
 from engine.config import Settings
 from engine.core import trading
@@ -10,14 +12,13 @@ from engine.events import Alert, Level
 SHARES = {"reduce": 0.5, "flatten": 1.0}
 
 
-def watch(state: State, settings: Settings, out: Out) -> None:
-    """Several times a second."""
+def watch(state: State, settings: Settings, equity: Decimal, out: Out) -> None:
+    """Several times a second, with the equity that there is now."""
     portfolio, limits = state.portfolio, settings.risk
     if not portfolio.known or not state.reconciled:
         return
-    equity = float(state.equity())
-    lost = risk.daily_loss(float(portfolio.day_equity), equity)
-    fallen = risk.drawdown(float(portfolio.peak_equity), equity)
+    lost = risk.daily_loss(float(portfolio.day_equity), float(equity))
+    fallen = risk.drawdown(float(portfolio.peak_equity), float(equity))
     _reached(state, settings, "the daily loss", lost, limits.max_daily_loss, limits.on_daily_loss, out)
     _reached(state, settings, "the drawdown", fallen, limits.max_drawdown, limits.on_drawdown, out)
 

@@ -190,7 +190,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         state.counters.judgments += 1
         out.append(Judged(state.now, held.rules))
     judging.choose(settings, held, state.now)
-    if next(iter(state.markets)) == bar.market:  # the first market is the one that is traded
+    if held is state.traded:
         trading.consider(state, settings, held, out)
         counterfactual.bar_closed(state, settings, held, known)
 

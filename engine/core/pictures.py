@@ -7,9 +7,9 @@ from engine.config import Settings
 from engine.core import across, judging
 from engine.core.state import MarketState, State
 from engine.core.trace import trace
-from engine.events import Mode, ModelState, OrderKind, Purpose, Side, Trust
+from engine.events import ModelState, OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
-from engine.judgment.record import Record, believed, hit_interval, size_cap, skill_interval
+from engine.judgment.record import Record, believed, hit_interval, skill_interval
 from engine.portfolio import Position
 from engine.processor import consolidated
 from engine.processor.features import imbalance
@@ -82,7 +82,7 @@ def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> L
         for order in state.open_orders(instrument.market)
         if order.trigger or order.price
     )
-    mark, rate = held.mark, across.quoted(held).funding_rate
+    mark, due = held.mark, held.next_funding()
     return LadderView(
         instrument.market,
         instrument.tick,
@@ -97,8 +97,8 @@ def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> L
         str(mark.mark) if mark else "",
         spread,
         tilt,
-        "" if rate is None else str(rate),
-        held.funding.next_ms if held.funding else mark.next_funding_ms if mark else 0,
+        str(due[0]) if due is not None else "",
+        due[1] if due is not None else 0,
         own,
         tuple(_elsewhere(held, other) for other in across.elsewhere(state, held)),
     )
@@ -172,14 +172,14 @@ def model(state: State, settings: Settings, held: MarketState) -> ModelView | No
         judge.digest,
         judge.problem if resting else judge.reason,
         at.value,
-        size_cap(at, settings.judgment, settings.engine.mode is Mode.LIVE),
+        judging.size_cap(settings, at),
         judge.verdict,
         judge.questions,
         judge.answers,
         tuple(sorted(judge.dropped.items())),
         judge.problem,
         judge.rests_until,
-        sorted(judge.times_ms)[len(judge.times_ms) // 2] if judge.times_ms else 0,
+        judge.usual_ms,
         _track(judge.record),
         shadow=second,
     )

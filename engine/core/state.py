@@ -55,6 +55,11 @@ class Paper(msgspec.Struct):
     bars_since_close: int = 1_000_000
     profit: float = 0.0  # at the newest bar's close: screens need no other
 
+    @property
+    def side(self) -> int:
+        """1, -1 or 0."""
+        return (self.quantity > 0) - (self.quantity < 0)
+
 
 class MarketState(msgspec.Struct):
     """One market: what its venue says, what we make of it, and how its position is meant to end."""
@@ -115,6 +120,20 @@ class MarketState(msgspec.Struct):
     def symbol(self) -> str:
         return self.instrument.market.partition(":")[2]
 
+    @property
+    def mid(self) -> float:
+        """Quote units, trusted or not; 0 without both sides."""
+        book = self.book
+        return (book.best_bid + book.best_ask) / 2 * float(self.instrument.tick) if book.best_bid and book.best_ask else 0.0
+
+    def next_funding(self) -> tuple[Decimal, int] | None:
+        """The rate of the next settlement and its venue time in ms; None where the venue has not told."""
+        if self.funding is not None:
+            return self.funding.rate, self.funding.next_ms
+        if self.mark is not None and self.mark.next_funding_ms:
+            return self.mark.funding_rate, self.mark.next_funding_ms
+        return None
+
     def mark_price(self) -> Decimal | None:
         """The venue's mark, the book's mid before there is one."""
         if self.mark is not None:
@@ -139,12 +158,10 @@ class JudgeState(msgspec.Struct):
     record: Record | None = None
     questions: int = 0
     answers: int = 0
-    unfinished: int = 0  # answers whose sentence was cut
     dropped: dict[str, int] = {}  # by kind of failure
     problem: str = ""  # the newest
     failures: int = 0  # in succession
     rest_ns: int = 0
-    rests: int = 0
     rests_until: int = 0  # engine time, 0: it may be asked
     warming: bool = False
     times_ms: list[int] = []
@@ -152,6 +169,11 @@ class JudgeState(msgspec.Struct):
     chances: list[tuple[int, float]] = []  # its own, and the rules'
     last_words: tuple[int, int, int, str] | None = None
     repeated: int = 0
+
+    @property
+    def usual_ms(self) -> int:
+        """What an answer usually takes, 0 before the first."""
+        return sorted(self.times_ms)[len(self.times_ms) // 2] if self.times_ms else 0
 
 
 class Cause(msgspec.Struct):
@@ -235,6 +257,11 @@ class State(msgspec.Struct):
     refusal: str = ""  # the newest reason why an entry was not made
     breached: list[str] = []  # limits of loss that are reached and were acted on
     counters: Counters = msgspec.field(default_factory=Counters)
+
+    @property
+    def traded(self) -> MarketState | None:
+        """The first market is the one that is traded; None before it is listed."""
+        return next(iter(self.markets.values()), None)
 
     def instruments(self) -> dict[str, Instrument]:
         return {market: held.instrument for market, held in self.markets.items()}

@@ -24,6 +24,7 @@ from engine.events import (
 )
 from engine.execution import orders
 from engine.execution.orders import Order
+from engine.processor.features import spread_bps
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -85,24 +86,18 @@ def context(state: State, settings: Settings, held: MarketState) -> risk.Context
 
 def _funding(state: State, held: MarketState) -> tuple[float, float]:
     """Seconds to the next settlement and its rate in basis points; never and 0 where it is not known."""
-    if held.funding is not None:
-        next_ms, rate = held.funding.next_ms, held.funding.rate
-    elif held.mark is not None and held.mark.next_funding_ms:
-        next_ms, rate = held.mark.next_funding_ms, held.mark.funding_rate
-    else:
+    due = held.next_funding()
+    if due is None:
         return math.inf, 0.0
+    rate, next_ms = due
     left_s = (next_ms - held.clock_offset_ms) / 1000 - state.now / NS_PER_S
     return (left_s if left_s >= 0.0 else math.inf), float(rate) * 10_000
 
 
 def cost_bps(state: State, held: MarketState) -> float:
     """Of going in and out at market: two commissions and the spread."""
-    _, taker = state.portfolio.fee_rates.get(held.instrument.market, (0, 0))
-    book = held.book
-    spread = (
-        (book.best_ask - book.best_bid) / (book.best_ask + book.best_bid) * 20_000 if book.best_bid and book.best_ask else 0.0
-    )
-    return 2e4 * float(taker) + spread
+    spread = spread_bps(held.book.best_bid, held.book.best_ask)
+    return 2e4 * float(state.portfolio.taker_rate(held.instrument.market)) + (0.0 if math.isnan(spread) else spread)
 
 
 def not_ready(state: State, held: MarketState) -> str:
@@ -242,9 +237,8 @@ def _explain(state: State, client_id: str, intent: risk.Intent) -> None:
     stance = held.stance if intent.purpose in (Purpose.ENTRY, Purpose.EXIT) else None
     question = held.questions.get(stance.question) if stance is not None else None
     entry = "" if intent.purpose is Purpose.ENTRY else held.entry_order
-    mid = (held.book.best_bid + held.book.best_ask) / 2 * float(held.instrument.tick)
     asked_at = question.at if question is not None else 0
-    state.causes[client_id] = Cause(intent.market, state.now, stance, asked_at, intent.reason, mid, entry)
+    state.causes[client_id] = Cause(intent.market, state.now, stance, asked_at, intent.reason, held.mid, entry)
     if intent.purpose is Purpose.ENTRY:
         held.entry_order = client_id
     while len(state.causes) > CAUSES_KEPT:

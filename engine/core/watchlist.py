@@ -28,7 +28,7 @@ def drop(state: State, symbol: str, out: Out) -> str:
     mine = [held for held in state.markets.values() if held.symbol == symbol]
     if not mine:
         return f"{symbol[:40]!r} is not collected"
-    if next(iter(state.markets.values())).symbol == symbol:
+    if (traded := state.traded) is not None and traded.symbol == symbol:
         return f"{symbol} is the market that is traded"
     markets = {held.instrument.market for held in mine}
     if any(state.portfolio.position(market).quantity for market in markets):

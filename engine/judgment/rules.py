@@ -84,11 +84,21 @@ def _voices(f: Features) -> list[Voice]:
     return voices
 
 
-def _risk(f: Features) -> tuple[float, str]:
-    """0 calm .. 1 dangerous, from volatility over the ATR's own level and from the spread."""
-    width = f.spread_bps if not math.isnan(f.spread_bps) else 5.0
+def risk_score(f: Features) -> float:
+    """0 calm .. 1 dangerous, from volatility and spread; a figure that is not known counts as a usual one."""
+    swing, width = _swing(f)
+    return 1 - math.exp(-(swing / 40 + width / 30))
+
+
+def _swing(f: Features) -> tuple[float, float]:
+    """Volatility and spread, basis points."""
     swing = f.volatility_bps if not math.isnan(f.volatility_bps) else 10.0
-    risk = 1 - math.exp(-(swing / 40 + width / 30))
+    width = f.spread_bps if not math.isnan(f.spread_bps) else 5.0
+    return swing, width
+
+
+def _risk(f: Features) -> tuple[float, str]:
+    risk, (swing, width) = risk_score(f), _swing(f)
     return risk, f"volatility {swing:.1f} bps a bar and a spread of {width:.1f} bps put risk at {risk:.2f}"
 
 

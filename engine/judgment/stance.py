@@ -11,6 +11,7 @@ import msgspec
 from engine.config import JudgmentSettings
 from engine.events import Bias, Features, Stance
 from engine.judgment.answer import AnswerError, Opinion, clean
+from engine.judgment.rules import risk_score
 from engine.kernel import kernel
 
 NS_PER_MIN = 60_000_000_000
@@ -31,7 +32,6 @@ class Question(msgspec.Struct):
     gaps: int  # of the market's feed so far
     rules_chance: float
     cost_bps: float
-    answered: bool = False
 
 
 class Scoring(msgspec.Struct):
@@ -43,7 +43,6 @@ class Scoring(msgspec.Struct):
     due: int
     price: float
     chance: float
-    raw_chance: int
     rules_chance: float
     cost_bps: float
     regime: str
@@ -102,7 +101,7 @@ def made(
         max(ends, at),
         bias,
         round(confidence, 4),
-        round(1.0 - math.exp(-(_known(features.volatility_bps, 10.0) / 40 + _known(features.spread_bps, 5.0) / 30)), 4),
+        round(risk_score(features), 4),
         clean(opinion.why),
         source,
         price,
@@ -145,7 +144,3 @@ def ended(stance: Stance, price: float, volatility_bps: float, asked_volatility_
         if change < CALMER:
             return f"the market has calmed to {change:.0%} of what it was when it was asked"
     return ""
-
-
-def _known(value: float, otherwise: float) -> float:
-    return otherwise if math.isnan(value) else value

@@ -126,7 +126,7 @@ class Playback:
 
     def _status(self, watch: Watch) -> StatusView:
         player, state = self.player, self.player.core.state
-        held = state.markets.get(watch.market) or next(iter(state.markets.values()), None)
+        held = state.markets.get(watch.market) or state.traded
         age_ms = max((player.at - held.book.updated_at) // 1_000_000, 0) if held is not None and held.book.updated_at else -1
         return StatusView(
             "",

@@ -138,7 +138,7 @@ class Refill:
         if order.reduce_only and position.quantity * order.side >= 0:
             wanted = 0
         filled = 0
-        rate = core.state.portfolio.fee_rates.get(order.market, (Decimal(0), Decimal(0)))[1]
+        rate = core.state.portfolio.taker_rate(order.market)
         for price, part in take(iter(held.book.top(order.side.other, DEPTH)), {}, order.side, wanted, order.price):
             filled += part
             fee = commission(money(held.instrument, price, part), rate)

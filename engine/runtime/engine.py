@@ -253,7 +253,7 @@ class Engine:
 
     def view(self) -> View:
         state, portfolio = self.state, self.state.portfolio
-        first = next(iter(state.markets.values()), None)
+        first = state.traded
         unrealised = portfolio.unrealised(state.instruments(), state.marks())
         at = self.clock.now_ns()
         return View(
@@ -304,7 +304,7 @@ class Engine:
 
     def _status(self, watch: Watch) -> StatusView:
         state = self.state
-        held = state.markets.get(watch.market) or next(iter(state.markets.values()), None)
+        held = state.markets.get(watch.market) or state.traded
         age_ms = -1
         if held is not None and held.book.updated_at:
             age_ms = max((self.clock.now_ns() - held.book.updated_at) // NS_PER_MS, 0)

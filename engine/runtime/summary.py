@@ -194,7 +194,7 @@ def summarise(engine: "Engine") -> Summary:
 
 
 def _model(engine: "Engine") -> dict[str, Any] | None:
-    held = next(iter(engine.state.markets.values()), None)
+    held = engine.state.traded
     view = model(engine.state, engine.settings, held) if held is not None else None
     if view is None:
         return None
@@ -203,7 +203,7 @@ def _model(engine: "Engine") -> dict[str, Any] | None:
 
 
 def _instead(engine: "Engine") -> dict[str, float]:
-    held = next(iter(engine.state.markets.values()), None)
+    held = engine.state.traded
     return {name: round(profit(held, paper), 2) for name, paper in held.papers.items()} if held is not None else {}
 
 
