@@ -1,12 +1,13 @@
 """Questions over the screen: each closes with its answer, and Escape is always the one that changes nothing."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
@@ -108,6 +109,32 @@ class Typed(ModalScreen[str]):
 
     def action_safe(self) -> None:
         self.dismiss("")
+
+
+class Page(ModalScreen[None]):
+    """Something to read over the screen; it scrolls, and Escape and q close it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "close", "Close")]
+
+    def __init__(self, title: str, hint: str = "Esc closes") -> None:
+        super().__init__()
+        self._title, self._hint = title, hint
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="dialog", classes="-help") as box:
+            box.border_title, box.border_subtitle = self._title, self._hint
+            with VerticalScroll():
+                yield from self.contents()
+
+    @abstractmethod
+    def contents(self) -> ComposeResult:
+        """What there is to read."""
+
+    async def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+    async def action_close(self) -> None:
+        self.dismiss(None)
 
 
 def ask_quit(may_stop: bool = True) -> Question:

@@ -9,10 +9,9 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from console.dialogs import Page
 from console.keys import KEYS, REPLAY, shown
 
 NOTES = (
@@ -22,34 +21,24 @@ NOTES = (
 )
 
 
-class HelpScreen(ModalScreen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,enter", "close", "Close")]
+class HelpScreen(Page):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("question_mark,enter", "close", "Close")]
 
     def __init__(self, remapped: Mapping[str, str], log_file: Path | None = None) -> None:
-        super().__init__()
+        super().__init__("Keys")
         self._remapped, self._log_file = remapped, log_file
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog", classes="-help") as box:
-            box.border_title = "Keys"
-            box.border_subtitle = "Esc closes"
-            with VerticalScroll():
-                for group, rows in groupby((*KEYS, *REPLAY), key=lambda key: key.group):
-                    table = Table.grid(padding=(0, 2, 0, 0))
-                    table.add_column(justify="right", min_width=9, no_wrap=True)
-                    table.add_column(width=17, no_wrap=True)
-                    table.add_column()
-                    for key in rows:
-                        name = shown(self._remapped.get(key.id, key.key))
-                        label = f"{'!' if key.danger else ' '} {key.label}"
-                        table.add_row(Text(name, "bold"), Text(label), Text(key.help))
-                    yield Static(group, classes="group")
-                    yield Static(table)
-                logged = f" What fails here is logged in {self._log_file}." if self._log_file is not None else ""
-                yield Static(NOTES + logged, classes="hint", markup=False)
-
-    def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
-
-    def action_close(self) -> None:
-        self.dismiss(None)
+    def contents(self) -> ComposeResult:
+        for group, rows in groupby((*KEYS, *REPLAY), key=lambda key: key.group):
+            table = Table.grid(padding=(0, 2, 0, 0))
+            table.add_column(justify="right", min_width=9, no_wrap=True)
+            table.add_column(width=17, no_wrap=True)
+            table.add_column()
+            for key in rows:
+                name = shown(self._remapped.get(key.id, key.key))
+                label = f"{'!' if key.danger else ' '} {key.label}"
+                table.add_row(Text(name, "bold"), Text(label), Text(key.help))
+            yield Static(group, classes="group")
+            yield Static(table)
+        logged = f" What fails here is logged in {self._log_file}." if self._log_file is not None else ""
+        yield Static(NOTES + logged, classes="hint", markup=False)

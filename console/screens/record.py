@@ -7,11 +7,10 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from console.desk import Desk
+from console.dialogs import Page
 from console.panes.lines import bar
 from engine.views import ModelView, TrackView
 
@@ -19,23 +18,18 @@ CELLS = 20
 REFRESH_S = 1.0
 
 
-class RecordScreen(ModalScreen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "Close")]
+class RecordScreen(Page):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "close", "Close")]
 
     def __init__(self, desk: Desk) -> None:
-        super().__init__()
+        super().__init__("The model's record")
         self.desk = desk
         self._seen = -1
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog", classes="-help") as box:
-            box.border_title = "The model's record"
-            box.border_subtitle = "Esc closes"
-            with VerticalScroll():
-                yield Static("No model was heard of in this session: the rules judge.", id="record", markup=False)
+    def contents(self) -> ComposeResult:
+        yield Static("No model was heard of in this session: the rules judge.", id="record", markup=False)
 
-    def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
+    async def on_mount(self) -> None:
         self._refresh()
         self.set_interval(REFRESH_S, self._refresh)
 
@@ -44,9 +38,6 @@ class RecordScreen(ModalScreen[None]):
         if view is not None and version != self._seen:
             self._seen = version
             self.query_one("#record", Static).update(page(view))
-
-    def action_close(self) -> None:
-        self.dismiss(None)
 
 
 def page(view: ModelView) -> Table:

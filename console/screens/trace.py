@@ -7,37 +7,31 @@ from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from console import format as show
 from console.desk import Desk
+from console.dialogs import Page
 from engine.views import TraceView
 
 REFRESH_S = 0.2
 Watch = Callable[[str], Coroutine[Any, Any, None]]
 
 
-class TraceScreen(ModalScreen[None]):
+class TraceScreen(Page):
     """Asks the engine for the trace while it is open, so that what happens meanwhile appears."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter", "close", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "close", "Close")]
 
     def __init__(self, desk: Desk, order: str, watch: Watch) -> None:
-        super().__init__()
+        super().__init__(f"Trace of {order}")
         self.desk, self.order, self._watch = desk, order, watch
         self._seen = -1
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog", classes="-help") as box:
-            box.border_title = f"Trace of {self.order}"
-            box.border_subtitle = "Esc closes"
-            with VerticalScroll():
-                yield Static("The engine is asked.", id="steps", markup=False)
+    def contents(self) -> ComposeResult:
+        yield Static("The engine is asked.", id="steps", markup=False)
 
     async def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
         self.set_interval(REFRESH_S, self._refresh)
         await self._watch(self.order)
 
@@ -55,5 +49,5 @@ class TraceScreen(ModalScreen[None]):
         self.query_one("#steps", Static).update(table)
 
     async def action_close(self) -> None:
-        self.dismiss(None)
+        await super().action_close()
         await self._watch("")

@@ -7,18 +7,15 @@ import asyncio
 import contextlib
 import sys
 from pathlib import Path
-from typing import ClassVar
 
 import msgspec
 from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
 from console.desk import Desk
+from console.dialogs import Page
 from console.panes.profit import ProfitPane
 from console.whatif import HEADS, words
 from engine.replay.whatif import WhatIf, table
@@ -36,29 +33,23 @@ class Said(msgspec.Struct):
     problem: str = ""
 
 
-class WhatIfScreen(ModalScreen[None]):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "close", "Close")]
-
+class WhatIfScreen(Page):
     def __init__(self, desk: Desk, path: Path, changes: dict[str, str]) -> None:
-        super().__init__()
+        told = ", ".join(f"{key} = {value}" for key, value in changes.items())
+        super().__init__(f"What if {told}", "Esc closes, and ends the work")
         self.profit = ProfitPane(desk, id="profit")
         self.path, self.changes = path, changes
         self.found: WhatIf | None = None
         self._work: asyncio.Task[None] | None = None
 
-    def compose(self) -> ComposeResult:
-        with Vertical(id="dialog", classes="-help") as box:
-            box.border_title = "What if " + ", ".join(f"{key} = {value}" for key, value in self.changes.items())
-            box.border_subtitle = "Esc closes, and ends the work"
-            with VerticalScroll():
-                yield ProgressBar(id="progress", show_eta=True)
-                yield Static("", id="figures")
-                yield self.profit
-                yield Static("", id="found", markup=False)
+    def contents(self) -> ComposeResult:
+        yield ProgressBar(id="progress", show_eta=True)
+        yield Static("", id="figures")
+        yield self.profit
+        yield Static("", id="found", markup=False)
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         self.profit.display = False
-        self.query_one(VerticalScroll).focus()
         self._work = asyncio.create_task(self._run())
 
     async def on_unmount(self) -> None:
@@ -109,9 +100,6 @@ class WhatIfScreen(ModalScreen[None]):
 
     def _tell(self, sentence: str) -> None:
         self.query_one("#found", Static).update(sentence)
-
-    def action_close(self) -> None:
-        self.dismiss(None)
 
 
 def figures(found: WhatIf) -> Table:
