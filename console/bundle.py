@@ -14,16 +14,16 @@ import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import msgspec
 
+from console import format as show
 from engine import __version__
 from engine.config import RESERVED
 from engine.errors import BarterError, ConfigError, SessionError
-from engine.events import Bar, BarClosed, BookDelta, BookSnapshot, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
+from engine.events import BarClosed, BookDelta, BookSnapshot, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
 from engine.queue import Closing
 from engine.queue.export import Progress, coming, lines
 from engine.queue.local import Session
@@ -50,7 +50,7 @@ _LABELLED = re.compile(
 # Whatever its scheme is called, and however many words or cookies follow.
 _HEADER = re.compile(r"(\b(?:authorization|cookie)\b\\?[\"']?\s*[=:]\s*b?\\?[\"']?)[^\r\n\"'\\,)]+", re.IGNORECASE)
 # The market's own data, of which only the newest are wanted; everything else is about money and decisions.
-MARKET: tuple[type, ...] = (BookDelta, BookSnapshot, Quote, Trade, Kline, Mark, Bar, BarClosed, FeaturesReady, Tick)
+MARKET: tuple[type, ...] = (BookDelta, BookSnapshot, Quote, Trade, Kline, Mark, BarClosed, FeaturesReady, Tick)
 _MARKET_NAMES = frozenset(kind.__name__ for kind in MARKET)
 README = """An incident bundle of barter-tui, of one session.
 
@@ -109,7 +109,7 @@ def bundle(
     verified, problem, newest_ns = _verified(session)
     shown_ns = _shown_ns(session, newest_ns, at) if at else None
     with coming(to) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:
-        when = "just before its end" if shown_ns is None else f"at {_time(shown_ns)} UTC"
+        when = "just before its end" if shown_ns is None else f"at {show.date(shown_ns)} UTC"
         out.writestr("README.txt", README.format(when=when))
         for name, text in _facts(session, verified):
             out.writestr(name, redacted(text))
@@ -167,13 +167,9 @@ def _shown_ns(session: Session, newest_ns: int, at: str) -> int:
     if found is None:
         raise ConfigError("command line", f"--at {at}", "it is not a time", MOMENTS)
     if not started_ns // NS * NS <= found <= ends_ns:
-        span = f"a time from {_time(started_ns)} to {_time(ends_ns)} UTC"
+        span = f"a time from {show.date(started_ns)} to {show.date(ends_ns)} UTC"
         raise ConfigError("command line", f"--at {at}", "the session does not hold that time", span)
     return found
-
-
-def _time(ns: int) -> str:
-    return datetime.fromtimestamp(ns // NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _closing(session: Session) -> Closing | None:

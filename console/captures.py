@@ -3,11 +3,11 @@
 import filecmp
 import re
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from console import format as show
 from engine.errors import CaptureError, SessionError, StateError
 from engine.queue.export import Progress, coming
 
@@ -51,8 +51,7 @@ def take(folder: Path, source: Path, progress: Progress = lambda _: None) -> Tak
         words.append(f"{symbol.symbol}: {kinds}, {symbol.gaps} gaps, {symbol.low} to {symbol.high}")
     if info.without_book:
         words.append(f"without a depth snapshot, so not played: {', '.join(info.without_book)}")
-    first, last = (datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S") for ns in (info.first_ns, info.last_ns))
-    words.append(f"{first} to {last} UTC")
+    words.append(f"{show.date(info.first_ns)} to {show.date(info.last_ns)} UTC")
     kept = folder / FOLDER / source.name
     if kept.exists():
         if filecmp.cmp(source, kept, shallow=False):

@@ -3,6 +3,7 @@
 A number that does not fit is shown as `#`: a cut number would be a wrong one.
 """
 
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
 from rich.cells import cell_len, set_cell_size
@@ -92,6 +93,11 @@ def clock(at: int) -> str:
     """Engine time (ns UTC) as `12:34:56`."""
     second = at // _NS % 86_400
     return f"{second // 3_600:02}:{second // 60 % 60:02}:{second % 60:02}"
+
+
+def date(at: int) -> str:
+    """Nanoseconds UTC as `2026-11-27 12:34:56`."""
+    return datetime.fromtimestamp(at // _NS, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def timeframe(ms: int) -> str:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from console import captures
+from console import format as show
 from console.actions import ACTIONS
 from console.exits import Exit
 from engine import door
@@ -99,7 +99,7 @@ def _told(outcome: Outcome) -> str:
     if found is None:
         return f"replay identical: {outcome.inputs:,} inputs, {outcome.outputs:,} outputs"
     return (
-        f"replay differs at input {found.input_number:,} ({_time(found.at)}), after {outcome.outputs:,} equal outputs\n"
+        f"replay differs at input {found.input_number:,} ({show.date(found.at)}), after {outcome.outputs:,} equal outputs\n"
         f"  input:    {found.event}\n  recorded: {found.recorded}\n  replayed: {found.replayed}"
     )
 
@@ -144,7 +144,7 @@ def _row(path: Path) -> tuple[str, ...]:
         with Session(path) as session:
             opening, closing, gone = session.opening, session.closing, session.condensed
             who = (opening.session, opening.mode.value, " ".join(symbol.partition("/")[0] for symbol in opening.symbols))
-            started = _time(opening.started_ns)
+            started = show.date(opening.started_ns)
             if closing is None:
                 count = session.inputs if gone is None else gone.inputs
                 end = "cut off, or still running" if gone is None else "cut off; market data removed"
@@ -163,11 +163,11 @@ def _show(session: Session) -> int:
     facts |= msgspec.to_builtins(closing) if closing is not None else {"inputs": session.inputs}
     for name in ("started_ns", "ended_ns"):
         if name in facts:
-            facts[name.removesuffix("_ns")] = _time(facts.pop(name))
+            facts[name.removesuffix("_ns")] = show.date(facts.pop(name))
     if closing is None:
         facts["end"] = "none: its engine was killed, or still runs"
     if (gone := session.condensed) is not None:
-        facts["market data"] = f"removed {_time(gone.at_ns)}; its head was {gone.head}"
+        facts["market data"] = f"removed {show.date(gone.at_ns)}; its head was {gone.head}"
     for name, value in facts.items():
         print(f"{name:<9} {', '.join(value) if isinstance(value, tuple) else value if value != '' else '-'}")
     return Exit.OK
@@ -269,7 +269,7 @@ def _agreed(question: str) -> bool:
 def _verify(session: Session, head: str) -> int:
     if (gone := session.condensed) is not None:
         count = sum(1 for _ in session.kept())
-        print(f"verified: {count:,} kept records; market data were removed {_time(gone.at_ns)}, its head was {gone.head}")
+        print(f"verified: {count:,} kept records; market data were removed {show.date(gone.at_ns)}, its head was {gone.head}")
         if head and head.lower() != gone.head:
             raise SessionError(str(session.path), f"it is not the session of that head: its own was {gone.head}")
         return Exit.OK
@@ -282,10 +282,6 @@ def _verify(session: Session, head: str) -> int:
 
 def _tell_cut_off() -> None:
     print("barter-tui: the session was cut off: its engine was killed, or still runs.", file=sys.stderr)
-
-
-def _time(ns: int) -> str:
-    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _span(ns: int) -> str:

@@ -1,6 +1,8 @@
 """A real engine on a simulated venue, recorded: sessions that tests read, replay and look at."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,3 +52,20 @@ def record(folder: Path) -> Path:
     asyncio.run(run())
     (path,) = recorded(state_dir(desk(folder)))
     return path
+
+
+def without_sockets(path: Path, imports: str, work: str) -> None:
+    """`work` on the `session` at `path`, in a process of its own: it opens no socket, and loads no client of anything."""
+    code = (
+        "import sys\n"
+        "seen = []\n"
+        "sys.addaudithook(lambda event, _: seen.append(event) if event.startswith('socket.') else None)\n"
+        "from pathlib import Path\n"
+        "from engine.queue.local import Session\n"
+        f"{imports}\n"
+        f"with Session(Path(sys.argv[1])) as session: {work}\n"
+        "assert not seen, seen\n"
+        "assert not {'ccxt', 'websockets', 'aiohttp', 'ollama', 'fluvio', 'textual'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

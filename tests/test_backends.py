@@ -19,6 +19,7 @@ from engine.queue.carry import Errand, Record, framed, said
 from engine.queue.fluvio import END, SESSIONS, topic_of
 from engine.queue.local import LocalQueue, Session
 from engine.queue.streams import Ordered, Stream, facts, manifest
+from tests.fluvio_bridge import bridged
 from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import standin
 from tests.simulated import until
@@ -119,22 +120,10 @@ async def records(endpoint: str, topic: str, start: int) -> AsyncGenerator[tuple
 
 @asynccontextmanager
 async def bridging(backend: Fluvio) -> AsyncIterator[None]:
-    pipe, folder = asyncio.subprocess.PIPE, str(backend.path.parent.parent)
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "engine.queue.bridge", "forward"),
-        stdin=pipe,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert child.stdin is not None
     topics = topic_of(backend.symbols, "views"), topic_of(backend.symbols, "commands")
-    child.stdin.write(msgspec.json.encode(Order(folder, Access(backend.endpoint), 3600, topics)) + b"\n")
-    try:
+    order = Order(str(backend.path.parent.parent), Access(backend.endpoint), 3600, topics)
+    async with bridged(order, []):
         yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
 
 
 @pytest.fixture(params=["local", "stand-in", "cluster"])

@@ -29,6 +29,7 @@ from engine.queue.sealed import seal
 from engine.secret import VARIABLE
 from engine.serve import Ending, Service, serve
 from engine.views import Answer, Ask, Frame, Goodbye, Leave, TraceView, Watch, Welcome, encode
+from tests.fluvio_bridge import bridged
 from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import Standin, standin
 from tests.simulated import until
@@ -61,31 +62,9 @@ class Far:
 
 @asynccontextmanager
 async def bridge(far: Far, secret: str = SECRET) -> AsyncIterator[asyncio.subprocess.Process]:
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "engine.queue.bridge", "forward"),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=_surroundings(far.engine.folder, secret),
-    )
-    assert child.stdin is not None
-    child.stdin.write(msgspec.json.encode(Order(str(far.engine.folder), Access(far.endpoint), 3600, far.topics)) + b"\n")
-
-    async def hear() -> None:
-        assert child.stdout is not None
-        async for line in child.stdout:
-            far.said.append(msgspec.json.decode(line, type=Status))
-
-    hearing = asyncio.create_task(hear())
-    try:
+    order = Order(str(far.engine.folder), Access(far.endpoint), 3600, far.topics)
+    async with bridged(order, far.said, _surroundings(far.engine.folder, secret)) as child:
         yield child
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
 
 
 def _surroundings(folder: Path, secret: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
 from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, topic_of
 from engine.queue.local import LocalQueue, Row, Session, rebuild, recorded, session_name
 from engine.replay import Replay
+from tests.fluvio_bridge import bridged, line
 from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import TOPIC, standin
 from tests.recordings import MARKET, desk, recording
@@ -46,30 +47,10 @@ async def bridge(
     folder: Path, endpoint: str, tls: Tls | None = None
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[Status]]]:
     """The real process; what it says."""
-    words, pipe = (sys.executable, "-m", "engine.queue.bridge", "forward"), asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
-    assert process.stdin is not None
-    process.stdin.write(line(Order(str(folder), Access(endpoint, tls), 3600, ("aster-views", "aster-commands"))))
     said: list[Status] = []
-
-    async def hear() -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
-            said.append(msgspec.json.decode(line, type=Status))
-
-    hearing = asyncio.create_task(hear())
-    try:
+    order = Order(str(folder), Access(endpoint, tls), 3600, ("aster-views", "aster-commands"))
+    async with bridged(order, said) as process:
         yield process, said
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
-
-
-def line(order: Order) -> bytes:
-    return msgspec.json.encode(order) + b"\n"
 
 
 async def until(holds: Callable[[], object]) -> None:

@@ -1,8 +1,6 @@
 """An engine records its session: orders before they are sent, a full disk refuses entries and nothing else, all of it replays."""
 
 import sqlite3
-import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from engine.events import (
 from engine.queue import Opening
 from engine.queue.local import LocalQueue, Session, new_path, recorded, session_name
 from engine.replay import BACKWARDS_NS, Replay
-from tests.recordings import MARKET, desk, recording
+from tests.recordings import MARKET, desk, recording, without_sockets
 from tests.simulated import KEY, SECRET, simulated, until
 
 PAIRS = list[tuple[Event, list[Event]]]
@@ -78,19 +76,8 @@ def test_no_key_is_in_a_session(small: Path) -> None:
 
 
 def test_a_replay_opens_no_socket_and_loads_no_client(small: Path) -> None:
-    code = (
-        "import sys\n"
-        "seen = []\n"
-        "sys.addaudithook(lambda event, _: seen.append(event) if event.startswith('socket.') else None)\n"
-        "from pathlib import Path\n"
-        "from engine.queue.local import Session\n"
-        "from engine.replay import Replay\n"
-        "with Session(Path(sys.argv[1])) as session: assert Replay(session).run().difference is None\n"
-        "assert not seen, seen\n"
-        "assert not {'ccxt', 'websockets', 'aiohttp', 'ollama', 'fluvio', 'textual'} & set(sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(small)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    work = "assert Replay(session).run().difference is None"
+    without_sockets(small, "from engine.replay import Replay", work)
 
 
 # --- a change of anything that decides is found ----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from engine.queue.retention import condense
 from engine.replay import whatif
 from engine.replay.whatif import WhatIf, delay_of, refusals, run, settings_for
 from tests.factory import MARKET
+from tests.recordings import without_sockets
 from tests.test_core import entered
 from tests.test_queue import change, flip_body
 from tests.test_recorder import pairs, rewritten
@@ -239,19 +240,8 @@ def test_nothing_is_concluded_from_a_session_that_is_damaged_or_of_another_schem
 
 
 def test_a_what_if_opens_no_socket_and_loads_no_client(small: Path) -> None:
-    code = (
-        "import sys\n"
-        "seen = []\n"
-        "sys.addaudithook(lambda event, _: seen.append(event) if event.startswith('socket.') else None)\n"
-        "from pathlib import Path\n"
-        "from engine.queue.local import Session\n"
-        "from engine.replay.whatif import run\n"
-        "with Session(Path(sys.argv[1])) as session: assert run(session, {'risk.max_leverage': '1'}).inputs\n"
-        "assert not seen, seen\n"
-        "assert not {'ccxt', 'websockets', 'aiohttp', 'ollama', 'fluvio', 'textual'} & set(sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(small)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    work = "assert run(session, {'risk.max_leverage': '1'}).inputs"
+    without_sockets(small, "from engine.replay.whatif import run", work)
 
 
 def test_ctrl_c_ends_it_with_a_sentence_and_its_code(small: Path) -> None:

@@ -111,6 +111,23 @@ def excerpt(text: str, place: int) -> str:
     return kind + text[start : start + EXCERPT] + (" ..." if start + EXCERPT < len(text) else "")
 
 
+def first_of(session: Session) -> Event:
+    """Its first input. Raises SessionError where there is none."""
+    chunk = next(session.chunks(), None)
+    if chunk is None:
+        raise SessionError(str(session.path), "it holds no events: its engine ended before the first was written")
+    return chunk.inputs[0]
+
+
+def ends_ns(session: Session) -> int:
+    """When it ended (engine time, UTC); of one that was cut off, its newest input. Raises SessionError."""
+    closing = session.closing
+    if closing is not None:
+        return closing.ended_ns
+    last = next(session.chunks(max(session.inputs - 1, 0)), None)
+    return last.inputs[-1].at if last is not None else first_of(session).at
+
+
 def settings_of(session: Session, first: Event) -> Settings:
     """What the session ran with, by its first input. Raises SessionError."""
     if not isinstance(first, Started):

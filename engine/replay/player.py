@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from engine.core import Core
-from engine.errors import SessionError
 from engine.events import Event, decode_output
 from engine.queue import KINDS, Kind
 from engine.queue.local import Session
-from engine.replay import settings_of
+from engine.replay import ends_ns, first_of, settings_of
 
 Listener = Callable[[Event], None]
 
@@ -24,12 +23,10 @@ class Player:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.inputs = session.inputs
-        first = next(session.chunks(), None)
-        if first is None:
-            raise SessionError(str(session.path), "it holds no events: its engine ended before the first was written")
-        self.settings = settings_of(session, first.inputs[0])
-        self.started_ns = first.inputs[0].at
-        self.ends_ns = self._end_ns()
+        first = first_of(session)
+        self.settings = settings_of(session, first)
+        self.started_ns = first.at
+        self.ends_ns = ends_ns(session)
         self.position = 0
         self.core = Core(self.settings)
         self._ahead: Iterator[Event] = iter(())
@@ -111,13 +108,6 @@ class Player:
     def _events(self, position: int) -> Iterator[Event]:
         for chunk in self.session.chunks(position):
             yield from chunk.inputs[max(position - chunk.first, 0) :]
-
-    def _end_ns(self) -> int:
-        closing = self.session.closing
-        if closing is not None:
-            return closing.ended_ns
-        last = next(self.session.chunks(max(self.inputs - 1, 0)), None)
-        return last.inputs[-1].at if last is not None else self.started_ns
 
 
 class Mark(msgspec.Struct, frozen=True):

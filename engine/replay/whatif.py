@@ -39,7 +39,7 @@ from engine.events import (
 )
 from engine.queue import Chunk, Kind
 from engine.queue.local import Session
-from engine.replay import excerpt, settings_of
+from engine.replay import ends_ns, excerpt, first_of, settings_of
 from engine.replay.refill import FUNDING, Refill
 
 FIXED = ("engine", "venue", "queue")  # sections that a session cannot have otherwise
@@ -112,7 +112,7 @@ class WhatIf(msgspec.Struct, frozen=True):
 
 def settings_for(session: Session, changes: dict[str, str]) -> tuple[Settings, Settings]:
     """The session's own and the changed ones. Raises ConfigError and SessionError."""
-    own = settings_of(session, _first(session))
+    own = settings_of(session, first_of(session))
     for name in changes:
         section, _, key = name.partition(".")
         if section in FIXED:
@@ -137,7 +137,7 @@ def run(session: Session, changes: dict[str, str], progress: Progress | None = N
     truth = _Run("recorded", Core(own), None)
     one = _Run("original", Core(own), Refill(delay_ns, opening))
     two = _Run("changed", Core(other), Refill(delay_ns, opening))
-    first, last = _span(session)
+    first, last = first_of(session).at, ends_ns(session)
     spacing, due, number, faithful = max((last - first) // POINTS, 1), first, 0, True
     divergence: Divergence | None = None
     decision: Divergence | None = None
@@ -196,13 +196,6 @@ def _sends(chunk: Chunk) -> Iterator[SendOrder]:
             yield output
 
 
-def _first(session: Session) -> Event:
-    chunk = next(session.chunks(), None)
-    if chunk is None:
-        raise SessionError(str(session.path), "it holds no events: its engine ended before the first was written")
-    return chunk.inputs[0]
-
-
 def _opening(session: Session) -> AccountSnapshot | None:
     """The venue's first word on the account: both begin with it."""
     for chunk in session.chunks():
@@ -210,15 +203,6 @@ def _opening(session: Session) -> AccountSnapshot | None:
             if isinstance(event, AccountSnapshot):
                 return event
     return None
-
-
-def _span(session: Session) -> tuple[int, int]:
-    first = _first(session).at
-    closing = session.closing
-    if closing is not None:
-        return first, closing.ended_ns
-    last = next(session.chunks(max(session.inputs - 1, 0)), None)
-    return first, last.inputs[-1].at if last is not None else first
 
 
 def _with(event: Event, settings: Settings) -> Event:
