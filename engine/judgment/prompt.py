@@ -26,7 +26,6 @@ MINUTES = (1, 5, 15, 60)  # timeframes of the rows
 NEEDED = 5  # bars of a timeframe before it has a row
 LONGEST = 100  # bars of a timeframe that are read
 MEAN = 12  # bars behind "ema"
-MOST_TOKENS = 420  # of system and table by the bound below: a core reads a dozen a second
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -140,18 +139,3 @@ def _tilt(value: float) -> str:
 
 def _whole(value: float) -> str:
     return str(round(max(min(value, 99_999.0), -99_999.0)))
-
-
-def tokens_bound(words: str) -> int:
-    """How many tokens a tokenizer of the Mistral family makes of it at most, nearly: a digit or sign each is one, a word of
-    letters one for every five letters begun, and a line end one.
-    """
-    count, run = 0, 0
-    for char in words:
-        if char.isalpha():
-            count += run % 5 == 0
-            run += 1
-        else:
-            run = 0
-            count += char != " "
-    return count
