@@ -66,11 +66,12 @@ class OrderKind(StrEnum):
     LIMIT = "limit"
     STOP = "stop"  # triggers a reduce-only market order when the price is reached against the position
     TARGET = "target"  # take-profit: the same in the position's favour
+    TRAILING = "trailing"  # a stop whose trigger follows the best price at a distance
 
     @property
     def conditional(self) -> bool:
-        """Binance keeps conditional orders apart (`/fapi/v1/algoOrder`) since 2025-12-09."""
-        return self in (OrderKind.STOP, OrderKind.TARGET)
+        """Venues keep conditional orders apart (Binance: `/fapi/v1/algoOrder` since 2025-12-09)."""
+        return self in (OrderKind.STOP, OrderKind.TARGET, OrderKind.TRAILING)
 
 
 class TimeInForce(StrEnum):
@@ -121,6 +122,8 @@ class Action(StrEnum):
     CANCEL = "cancel"  # cancel one order by its client id
     COLLECT = "collect"  # collect another symbol from all venues
     DROP = "drop"  # collect a symbol no more; never one that is traded, held or has orders
+    ORDER = "order"  # the order of a `Ticket`; `target` is its market
+    AMEND = "amend"  # change a resting limit order (`target`) to the quantity and price of a `Ticket`
     SHUTDOWN = "shutdown"  # no new entries and entry orders cancelled, without latching a halt
 
 
@@ -427,6 +430,15 @@ class CancelRefused(Event, frozen=True, array_like=True, gc=False):
     reason: str
 
 
+class AmendRefused(Event, frozen=True, array_like=True, gc=False):
+    """The venue would not change the order, or gave no usable reply (`code` 0): a look-up tells what it is now."""
+
+    market: str
+    client_id: str
+    code: int
+    reason: str
+
+
 class OrderReport(Event, frozen=True, array_like=True, gc=False):
     """What the venue says of an order: from the private stream, or from a REST look-up (`trade_id` 0, no fill in it).
 
@@ -451,6 +463,7 @@ class OrderReport(Event, frozen=True, array_like=True, gc=False):
     maker: bool = False
     realised: Decimal = Decimal(0)
     average: str = ""  # the venue's average price where it gives one (REST look-ups)
+    price: int = 0  # ticks of a limit order, 0 where it has none or is not told
 
 
 class ConditionalReport(Event, frozen=True, array_like=True, gc=False):
@@ -536,6 +549,21 @@ class LeverageSet(Event, frozen=True, array_like=True, gc=False):
     leverage: int
 
 
+class Ticket(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order that an operator wants: steps and ticks, 0 where there is none. `stop` and `target` make an entry a bracket."""
+
+    side: Side
+    kind: OrderKind
+    quantity: int
+    price: int = 0
+    trigger: int = 0
+    time_in_force: TimeInForce = TimeInForce.GTC
+    reduce_only: bool = False
+    stop: int = 0
+    target: int = 0
+    trail_bps: int = 0
+
+
 class Command(Event, frozen=True, array_like=True, gc=False):
     """An operator's wish. `id` makes a doubled press one command; `target` is a market, or an order's client id to cancel."""
 
@@ -544,6 +572,7 @@ class Command(Event, frozen=True, array_like=True, gc=False):
     source: str = ""
     target: str = ""
     note: str = ""  # why, in the operator's own words
+    ticket: Ticket | None = None
 
 
 class Tick(Event, frozen=True, array_like=True, gc=False):
@@ -871,6 +900,18 @@ class SendOrder(Event, frozen=True, array_like=True, gc=False):
     trigger: int
     time_in_force: TimeInForce
     reduce_only: bool
+    trail_bps: int = 0  # TRAILING: the distance to the best price, basis points; `trigger` is then where it begins to follow
+
+
+class AmendOrder(Event, frozen=True, array_like=True, gc=False):
+    """Change a resting limit order's whole quantity (what is filled included, steps) and price (ticks)."""
+
+    market: str
+    client_id: str
+    venue_id: str
+    side: Side
+    quantity: int
+    price: int
 
 
 class CancelOrder(Event, frozen=True, array_like=True, gc=False):
@@ -990,6 +1031,7 @@ Input = (
     | OrderFateUnknown
     | OrderNotFound
     | CancelRefused
+    | AmendRefused
     | OrderReport
     | ConditionalReport
     | BalanceChange
@@ -1022,6 +1064,7 @@ Output = (
     | Judged
     | Decided
     | SendOrder
+    | AmendOrder
     | CancelOrder
     | LookUpOrder
     | SetLeverage

@@ -25,13 +25,14 @@ from engine.events import (
     Side,
     Stance,
     StanceEnded,
+    Ticket,
     Trading,
     TradingChanged,
     Trust,
     TrustChanged,
 )
 
-PROTOCOL = 5  # raised by any change that an older console could misread
+PROTOCOL = 6  # raised by any change that an older console could misread
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
 
@@ -337,6 +338,7 @@ class Ask(msgspec.Struct, frozen=True, tag=True):
     target: str = ""
     note: str = ""  # why, in the operator's own words
     source: str = "the console"
+    ticket: Ticket | None = None
 
 
 class Leave(msgspec.Struct, frozen=True, tag=True):

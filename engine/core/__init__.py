@@ -61,7 +61,8 @@ class Core:
             e.OrderRefused: self._order_refused,
             e.OrderFateUnknown: self._order_fate_unknown,
             e.OrderNotFound: self._order_not_found,
-            e.CancelRefused: self._cancel_refused,
+            e.CancelRefused: self._change_refused,
+            e.AmendRefused: self._change_refused,
             e.OrderReport: self._order_report,
             e.ConditionalReport: self._conditional_report,
             e.BalanceChange: self._balance_change,
@@ -274,8 +275,8 @@ class Core:
         account.not_found(self.state, self.settings, event, out)
         self._protect(event.market, out)
 
-    def _cancel_refused(self, event: e.CancelRefused, out: Out) -> None:
-        account.cancel_refused(self.state, event)
+    def _change_refused(self, event: e.CancelRefused | e.AmendRefused, out: Out) -> None:
+        account.change_refused(self.state, event)
 
     def _order_report(self, event: e.OrderReport, out: Out) -> None:
         account.reported(self.state, event, out)

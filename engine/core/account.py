@@ -9,6 +9,7 @@ from engine.core.trading import Out
 from engine.events import (
     AccountSnapshot,
     Alert,
+    AmendRefused,
     BalanceChange,
     CancelRefused,
     ConditionalReport,
@@ -84,7 +85,7 @@ def not_found(state: State, settings: Settings, event: OrderNotFound, out: Out) 
         trading.tell(state, order, orders.not_found(order, event.at, believe_after), out)
 
 
-def cancel_refused(state: State, event: CancelRefused) -> None:
+def change_refused(state: State, event: CancelRefused | AmendRefused) -> None:
     """Usually the order is gone already: its own report says how, and a look-up asks where none came."""
     order = state.orders.get(event.client_id)
     if order is not None and order.open:

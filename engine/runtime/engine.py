@@ -296,7 +296,7 @@ class Engine:
         """A console's command. The core acts on an id once; a repeated one is answered as taken."""
         done: list[CommandDone] = []
         end = self.listen(lambda output: done.append(output) if isinstance(output, CommandDone) else None)
-        self.process(Command(self.clock.now_ns(), ask.id, ask.action, ask.source, ask.target, ask.note[:NOTE_LENGTH]))
+        self.process(Command(self.clock.now_ns(), ask.id, ask.action, ask.source, ask.target, ask.note[:NOTE_LENGTH], ask.ticket))
         end()
         if not done:
             return Answer(ask.id, True, "done before")
