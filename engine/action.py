@@ -17,10 +17,13 @@ SIZING = {"fixed": FIXED, "percentage_of_capital": PERCENTAGE, "kelly": KELLY, "
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Where a position ends: distances from its price in quote units."""
+    """Where a position ends: distances from its price in quote units, or the ticks that an operator chose (0: none chosen)."""
 
     stop_distance: float
-    target_distance: float
+    target_distance: float  # 0: no target
+    stop: int = 0
+    target: int = 0
+    trail_bps: int = 0  # the stop follows the best price at this distance
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -515,6 +515,7 @@ class OrderFact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reduce_only: bool
     conditional: bool
     trigger: Decimal
+    trail_bps: int = 0  # of a trailing stop
 
 
 class FillFact(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -95,6 +95,9 @@ class Portfolio(msgspec.Struct):
         """Of notional; 0 before the venue has told."""
         return self.fee_rates[market][1] if market in self.fee_rates else ZERO
 
+    def maker_rate(self, market: str) -> Decimal:
+        return self.fee_rates[market][0] if market in self.fee_rates else ZERO
+
     def position(self, market: str) -> Position:
         return self.positions.setdefault(market, Position())
 

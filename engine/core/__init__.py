@@ -13,7 +13,7 @@ import msgspec
 
 from engine import events as e
 from engine.config import Settings
-from engine.core import account, counterfactual, judging, limits, market, protection, recovery, trading, watchlist
+from engine.core import account, counterfactual, judging, limits, market, protection, recovery, tickets, trading, watchlist
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
@@ -276,10 +276,10 @@ class Core:
         self._protect(event.market, out)
 
     def _change_refused(self, event: e.CancelRefused | e.AmendRefused, out: Out) -> None:
-        account.change_refused(self.state, event)
+        account.change_refused(self.state, event, out)
 
     def _order_report(self, event: e.OrderReport, out: Out) -> None:
-        account.reported(self.state, event, out)
+        account.reported(self.state, self.settings, event, out)
         self._protect(event.market, out)
 
     def _conditional_report(self, event: e.ConditionalReport, out: Out) -> None:
@@ -425,6 +425,12 @@ class Core:
                 return trading.close(state, self.settings, event.target, who, out)
             case Action.CANCEL:
                 return trading.cancel_one(state, event.target, out)
+            case Action.ORDER:
+                problem = tickets.place(state, self.settings, event.target, event.ticket, who, out)
+                self._protect(event.target, out)
+                return problem
+            case Action.AMEND:
+                return tickets.amend(state, self.settings, event.target, event.ticket, who, out)
             case Action.COLLECT:
                 return watchlist.collect(state, event.target, out)
             case Action.DROP:

@@ -85,11 +85,19 @@ def not_found(state: State, settings: Settings, event: OrderNotFound, out: Out) 
         trading.tell(state, order, orders.not_found(order, event.at, believe_after), out)
 
 
-def change_refused(state: State, event: CancelRefused | AmendRefused) -> None:
+def change_refused(state: State, event: CancelRefused | AmendRefused, out: Out) -> None:
     """Usually the order is gone already: its own report says how, and a look-up asks where none came."""
     order = state.orders.get(event.client_id)
-    if order is not None and order.open:
-        order.look_up_at = event.at + 200 * NS_PER_MS
+    if order is None or not order.open:
+        return
+    order.look_up_at = event.at + 200 * NS_PER_MS
+    if isinstance(event, AmendRefused):
+        if event.code:
+            order.amend_quantity = order.amend_price = 0
+        why = f"{event.reason} (code {event.code})" if event.code else event.reason
+        out.append(
+            Alert(event.at, Level.WARNING, f"The order {event.client_id} was not amended: {why}. It is asked what it is now.")
+        )
 
 
 def look_ups(state: State, out: Out) -> None:
@@ -98,7 +106,7 @@ def look_ups(state: State, out: Out) -> None:
             out.append(LookUpOrder(state.now, order.market, order.client_id, order.kind.conditional))
 
 
-def reported(state: State, event: OrderReport, out: Out) -> None:
+def reported(state: State, settings: Settings, event: OrderReport, out: Out) -> None:
     held = state.markets.get(event.market)
     if held is None:
         state.counters.ignored += 1
@@ -121,8 +129,22 @@ def reported(state: State, event: OrderReport, out: Out) -> None:
         )
         _book(state, held, order.client_id, fill, event.realised, out)
     trading.tell(state, order, orders.reported(order, event), out)
+    looked_up = not event.last_quantity and bool(order.look_ups)
     if order.state is OrderState.UNKNOWN or (order.open and order.cancel_asked_at and order.state is OrderState.WORKING):
         order.look_up_at = order.look_up_at or event.at
+    elif order.state is OrderState.CANCELLING and looked_up and event.at - order.cancel_asked_at >= trading.CANCEL_AGAIN_NS:
+        trading.cancel(state, order, out)  # it is alive: the first request was lost
+    elif order.state in (OrderState.WORKING, OrderState.PARTLY_FILLED):
+        _amended(settings, order, event)
+
+
+def _amended(settings: Settings, order: Order, event: OrderReport) -> None:
+    """What a report says of an amendment: done, or, once it can no longer execute, not done. Then nothing is asked any more."""
+    window = (settings.venue.recv_window_ms + 1000) * NS_PER_MS
+    if order.amend_quantity and event.at - order.amend_asked_at > window:
+        order.amend_quantity = order.amend_price = 0
+    if not order.amend_quantity:
+        order.look_up_at = 0
 
 
 def conditional_reported(state: State, event: ConditionalReport, out: Out) -> None:
@@ -209,6 +231,8 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
         _differ(state, _venue(fill.market), f"commission of trade {fill.trade_id}", str(our_fee), str(fill.fee), out)
     if realised_there is not None and cents(realised) != cents(realised_there):
         _differ(state, _venue(fill.market), f"profit of trade {fill.trade_id}", str(realised), str(realised_there), out)
+    if (bracket := state.brackets.get(client_id)) is not None:
+        held.plan = bracket
     if before and (after == 0 or (after > 0) != (before > 0)):
         held.bars_since_close = 0
         held.unprotected_since = 0
@@ -347,7 +371,9 @@ def _adopt_fact(state: State, fact: OrderFact) -> None:
         kind, purpose = OrderKind.STOP, Purpose.STOP
         mark = state.markets[fact.market].mark_price()
         entry = state.portfolio.position(fact.market).entry(state.markets[fact.market].instrument) or mark
-        if entry is not None and (fact.trigger - entry) * fact.side < 0:
+        if fact.trail_bps:
+            kind = OrderKind.TRAILING
+        elif entry is not None and (fact.trigger - entry) * fact.side < 0:
             kind, purpose = OrderKind.TARGET, Purpose.TARGET
     elif fact.reduce_only:
         purpose = Purpose.EXIT
@@ -355,7 +381,7 @@ def _adopt_fact(state: State, fact: OrderFact) -> None:
     order = _adopt(
         state, fact.client_id, fact.market, kind, purpose, fact.side, fact.quantity, fact.venue_id, int(fact.trigger / tick)
     )
-    order.filled, order.reduce_only = fact.filled, fact.reduce_only
+    order.filled, order.reduce_only, order.trail_bps = fact.filled, fact.reduce_only, fact.trail_bps
 
 
 def _differ(state: State, venue: str, what: str, ours: str, theirs: str, out: Out) -> None:

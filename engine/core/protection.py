@@ -5,6 +5,8 @@ Checked after everything that can change a position or an order, and on every ti
 
 import math
 
+import msgspec
+
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
 from engine.core import trading
@@ -32,26 +34,45 @@ def protect(state: State, settings: Settings, held: MarketState, out: Out) -> No
     if not state.reconciled:
         return  # what rests at the venue is not known: its stop may be there
     quantity, side = abs(position.quantity), Side.SELL if position.quantity > 0 else Side.BUY
-    stops = [order for order in guards if order.purpose is Purpose.STOP and _fits(order, side, quantity)]
-    live = [order for order in stops if order.state is OrderState.WORKING]
-    _watch(state, settings, held, bool(live), out)
+    planned = held.plan or _default_plan(settings, held)
+    sized = [order for order in guards if order.purpose is Purpose.STOP and _fits(order, side, quantity)]
+    _watch(state, settings, held, any(order.state is OrderState.WORKING for order in sized), out)
+    _escalate(state, settings, held, guards, out)
     if _entry_filling(state, market, position.opened_at) or _leaving(state, market):
         return
-    planned = held.plan or _default_plan(settings, held)
     if planned is None:
         return
     entry = float(position.entry(held.instrument))
+    stops = [order for order in sized if _planned_stop(order, planned)]
     if not stops and state.now - held.stop_tried_at >= RETRY_NS:
         held.stop_tried_at = state.now
-        _guard(state, settings, held, OrderKind.STOP, side, quantity, entry - planned.stop_distance * -side, out)
-    if live:
-        targets = [order for order in guards if order.purpose is Purpose.TARGET and _fits(order, side, quantity)]
+        if planned.trail_bps:
+            _send(state, settings, held, OrderKind.TRAILING, side, quantity, 0, out, planned.trail_bps)
+        else:
+            trigger = planned.stop or _sooner(held, OrderKind.STOP, side, entry + planned.stop_distance * side)
+            _send(state, settings, held, OrderKind.STOP, side, quantity, trigger, out)
+    if any(order.state is OrderState.WORKING for order in stops):
+        targets = [
+            order
+            for order in guards
+            if order.purpose is Purpose.TARGET and _fits(order, side, quantity) and planned.target in (0, order.trigger)
+        ]
+        if not planned.target and not planned.target_distance:
+            targets = []
         # A target that was refused is not tried again for a while: the position still has its stop.
-        if not targets and state.now - held.target_refused_at >= TARGET_RETRY_NS:
-            _guard(state, settings, held, OrderKind.TARGET, side, quantity, entry + planned.target_distance * -side, out)
-        for order in guards:  # the old size goes only when the new one protects
-            if order not in stops and order not in targets:
+        elif not targets and state.now - held.target_refused_at >= TARGET_RETRY_NS:
+            trigger = planned.target or _sooner(held, OrderKind.TARGET, side, entry - planned.target_distance * side)
+            _send(state, settings, held, OrderKind.TARGET, side, quantity, trigger, out)
+        for order in guards:  # the old one goes only when the new one protects
+            if order not in stops[-1:] and order not in targets[-1:]:
                 _remove(state, order, out)
+
+
+def _planned_stop(order: Order, planned: action.Plan) -> bool:
+    """Whether it is the stop that was chosen; where none was, one of the right size will do."""
+    if planned.trail_bps:
+        return order.kind is OrderKind.TRAILING and order.trail_bps == planned.trail_bps
+    return order.trigger == planned.stop if planned.stop else order.kind is OrderKind.STOP
 
 
 def _fits(order: Order, side: Side, quantity: int) -> bool:
@@ -66,7 +87,8 @@ def _entry_filling(state: State, market: str, opened_at: int) -> bool:
 
 def _leaving(state: State, market: str) -> bool:
     """A market exit of known fate is on its way: its fill or its end brings us back here."""
-    return any(order.purpose is Purpose.EXIT and order.state is not OrderState.UNKNOWN for order in state.open_orders(market))
+    leaving = (order for order in state.open_orders(market) if order.purpose is Purpose.EXIT and not order.rests)
+    return any(order.state is not OrderState.UNKNOWN for order in leaving)
 
 
 def _watch(state: State, settings: Settings, held: MarketState, protected: bool, out: Out) -> None:
@@ -79,6 +101,22 @@ def _watch(state: State, settings: Settings, held: MarketState, protected: bool,
         trading.leave(state, settings, held, "the position had no protective stop in time", out)
 
 
+def _escalate(state: State, settings: Settings, held: MarketState, guards: list[Order], out: Out) -> None:
+    """Close at market what a stop should have closed: it was triggered and has not filled, or the mark is beyond it."""
+    wait_ns, mark = settings.risk.protect_within_ms * NS_PER_MS, held.mark_price()
+    stops = [order for order in guards if order.purpose is Purpose.STOP]
+    if any(order.triggered_at and state.now - order.triggered_at > wait_ns for order in stops):
+        trading.leave(state, settings, held, "the stop was triggered and did not fill", out)
+    passed = mark is not None and any(
+        order.trigger and order.kind is OrderKind.STOP and (mark - order.trigger * held.instrument.tick) * order.side >= 0
+        for order in stops
+        if order.state is OrderState.WORKING
+    )
+    held.stop_passed_at = (held.stop_passed_at or state.now) if passed else 0
+    if passed and state.now - held.stop_passed_at > wait_ns:
+        trading.leave(state, settings, held, "the price is beyond the stop, which has not triggered", out)
+
+
 def _default_plan(settings: Settings, held: MarketState) -> action.Plan | None:
     """For a position that we did not open: the strategy's distances from what is known now."""
     mark = held.mark_price()
@@ -89,18 +127,30 @@ def _default_plan(settings: Settings, held: MarketState) -> action.Plan | None:
     return held.plan
 
 
-def _guard(
-    state: State, settings: Settings, held: MarketState, kind: OrderKind, side: Side, quantity: int, price: float, out: Out
-) -> None:
-    """Send a stop or a target at `price` quote units, rounded to the tick that triggers sooner."""
+def _sooner(held: MarketState, kind: OrderKind, side: Side, price: float) -> int:
+    """`price` quote units as the tick that triggers sooner."""
     ticks = price / float(held.instrument.tick)
-    sooner = side is Side.SELL if kind is OrderKind.STOP else side is Side.BUY
-    trigger = max(math.ceil(ticks - 1e-9) if sooner else math.floor(ticks + 1e-9), 1)
-    purpose = Purpose.STOP if kind is OrderKind.STOP else Purpose.TARGET
-    intent = risk.Intent(held.instrument.market, purpose, side, quantity, trigger, reason=f"{purpose.value} at {trigger} ticks")
+    up = side is Side.SELL if kind is OrderKind.STOP else side is Side.BUY
+    return max(math.ceil(ticks - 1e-9) if up else math.floor(ticks + 1e-9), 1)
+
+
+def _send(
+    state: State,
+    settings: Settings,
+    held: MarketState,
+    kind: OrderKind,
+    side: Side,
+    quantity: int,
+    trigger: int,
+    out: Out,
+    trail_bps: int = 0,
+) -> None:
+    purpose = Purpose.TARGET if kind is OrderKind.TARGET else Purpose.STOP
+    reason = f"a stop that trails by {trail_bps} bps" if trail_bps else f"{purpose.value} at {trigger} ticks"
+    intent = risk.Intent(held.instrument.market, purpose, side, quantity, trigger, reason=reason)
     approved = trading.gate(state, settings, held, intent, trading.context(state, settings, held), out)
     if approved is not None:
-        trading.send(state, approved, kind, trigger, out)
+        trading.send(state, approved, kind, trigger, out, trail_bps=trail_bps)
 
 
 def _remove(state: State, order: Order, out: Out) -> None:
@@ -109,6 +159,17 @@ def _remove(state: State, order: Order, out: Out) -> None:
 
 
 def stop_refused(state: State, settings: Settings, held: MarketState, reason: str, out: Out) -> None:
-    """The price is already past the stop: there is nothing to wait for."""
+    """The price is already past the stop: there is nothing to wait for, unless another one stands."""
+    standing = [
+        order
+        for order in state.open_orders(held.instrument.market)
+        if order.purpose is Purpose.STOP and order.state is OrderState.WORKING
+    ]
+    if standing and held.plan is not None:
+        stays = standing[-1]
+        held.plan = msgspec.structs.replace(held.plan, stop=stays.trigger, trail_bps=stays.trail_bps)
+        text = f"The new stop was refused ({reason}); the one at {stays.trigger * held.instrument.tick} stays."
+        out.append(Alert(state.now, Level.WARNING, text))
+        return
     out.append(Alert(state.now, Level.WARNING, f"The stop was refused ({reason}); the position is closed at market."))
     trading.leave(state, settings, held, "the stop could not be placed because the price is already past it", out)

@@ -28,6 +28,7 @@ class Recollection(msgspec.Struct, frozen=True):
     wallet: Decimal
     flattening: bool
     peak_equity: Decimal = Decimal(0)
+    brackets: dict[str, Plan] = {}  # by the client id of an entry that was alive
 
     @property
     def flat(self) -> bool:
@@ -49,6 +50,7 @@ def recollection(state: State) -> Recollection:
         portfolio.wallet,
         state.flattening,
         portfolio.peak_equity,
+        state.brackets,
     )
 
 
@@ -81,6 +83,8 @@ def recovered(state: State, event: Recovered, out: Out) -> None:
         if order.market in state.markets and order.client_id not in state.orders:
             order.state, order.look_up_at, order.reason = OrderState.UNKNOWN, 0, f"left by the session {event.parent}"
             state.add(order)
+            if (bracket := known.brackets.get(order.client_id)) is not None:
+                state.brackets[order.client_id] = bracket
             if order.venue_id:
                 state.by_venue_id[order.venue_id] = order.client_id
     lost = {*known.positions, *(order.market for order in known.orders)} - set(state.markets)

@@ -95,6 +95,7 @@ class MarketState(msgspec.Struct):
     leverage_asked: bool = False
     unprotected_since: int = 0
     stop_tried_at: int = 0
+    stop_passed_at: int = 0  # since when the mark has been beyond a stop that has not triggered
     target_refused_at: int = 0
     last_price: int = 0  # ticks of the newest trade
     last_side: int = 0
@@ -238,6 +239,7 @@ class State(msgspec.Struct):
     final_orders: list[str] = []
     next_order: int = 1
     causes: dict[str, Cause] = {}  # of the newest orders
+    brackets: dict[str, Plan] = {}  # of operators' entries that are alive: the position's plan from their first fill on
     portfolio: Portfolio = msgspec.field(default_factory=Portfolio)
     routes: dict[str, bool] = {}  # public, market, private: connected
     account: str = ""  # the venue that our orders go to, once its private stream was up

@@ -128,7 +128,8 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
     if state.trading is not Trading.ARMED:
         held.outcome = f"nothing: trading is {state.trading.value}"
         return
-    if any(order.purpose in (Purpose.ENTRY, Purpose.EXIT) for order in state.open_orders(market)):
+    under_way = [order for order in state.open_orders(market) if order.purpose in (Purpose.ENTRY, Purpose.EXIT)]
+    if any(not order.rests for order in under_way):
         return
     position = state.portfolio.position(market).quantity
     cooling = held.bars_since_close < settings.strategy.cooldown_bars
@@ -137,6 +138,8 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
         held.outcome = f"nothing: {wish.reason}"
     elif wish.leave:
         leave(state, settings, held, wish.reason, out)
+    elif any(order.purpose is Purpose.ENTRY for order in under_way):
+        held.outcome = "nothing: an entry order rests in the book"
     else:
         enter(state, settings, held, wish.side, wish.reason, features.atr_14, out)
 
@@ -164,12 +167,12 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
 
 
 def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out, share: float = 1.0) -> None:
-    """Close that share of the position at market, reduce-only, unless an exit is under way. A part below the venue's smallest
+    """Close that share of the position at market, reduce-only, unless that is under way. A part below the venue's smallest
     order is all of it.
     """
     market = held.instrument.market
     quantity = state.portfolio.position(market).quantity
-    if not quantity or any(order.purpose is Purpose.EXIT for order in state.open_orders(market)):
+    if not quantity or any(order.purpose is Purpose.EXIT and not order.rests for order in state.open_orders(market)):
         return
     side = Side.SELL if quantity > 0 else Side.BUY
     price = held.book.best_bid if side is Side.SELL else held.book.best_ask
@@ -205,7 +208,16 @@ def gate(
     return None
 
 
-def send(state: State, approved: risk.Approved, kind: OrderKind, trigger: int, out: Out) -> Order:
+def send(
+    state: State,
+    approved: risk.Approved,
+    kind: OrderKind,
+    trigger: int,
+    out: Out,
+    price: int = 0,
+    time_in_force: TimeInForce = TimeInForce.GTC,
+    trail_bps: int = 0,
+) -> Order:
     """Make the order and ask for it to be sent; its id is the session's next."""
     intent = approved.intent
     number = state.next_order
@@ -217,11 +229,12 @@ def send(state: State, approved: risk.Approved, kind: OrderKind, trigger: int, o
         intent.purpose,
         intent.side,
         intent.quantity,
-        0,
+        price,
         trigger,
-        TimeInForce.GTC,
+        time_in_force,
         intent.reduces,
         state.now,
+        trail_bps,
     )
     state.add(order)
     _explain(state, order.client_id, intent)
@@ -316,6 +329,7 @@ def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
         return
     if order.client_id in state.alive:
         del state.alive[order.client_id]
+        state.brackets.pop(order.client_id, None)
         state.final_orders.append(order.client_id)
         while len(state.final_orders) > FINAL_ORDERS_KEPT:
             old = state.final_orders.pop(0)

@@ -61,12 +61,18 @@ class Order(msgspec.Struct):
     time_in_force: TimeInForce
     reduce_only: bool
     created_at: int
+    trail_bps: int = 0
     state: OrderState = S.CREATED
     venue_id: str = ""
     filled: int = 0
     changed_at: int = 0
     reason: str = ""
     external: bool = False  # made by somebody else on the same account
+    amend_quantity: int = 0  # asked for and not confirmed, 0: nothing is
+    amend_price: int = 0
+    amend_asked_at: int = 0
+    told_ms: int = 0  # venue time of the newest report that its quantity and price are from
+    triggered_at: int = 0  # when a conditional order was triggered
     cancel_asked_at: int = 0
     look_up_at: int = 0  # when to ask next, 0: no need
     look_ups: int = 0
@@ -74,7 +80,8 @@ class Order(msgspec.Struct):
 
     @property
     def unfilled(self) -> int:
-        return max(self.quantity - self.filled, 0)
+        """What may still be filled; an amendment under way counts as done where it makes that more."""
+        return max(self.quantity, self.amend_quantity) - self.filled if self.quantity > self.filled else 0
 
     @property
     def open(self) -> bool:
@@ -97,7 +104,13 @@ class Order(msgspec.Struct):
             self.trigger,
             self.time_in_force,
             self.reduce_only,
+            self.trail_bps,
         )
+
+    @property
+    def rests(self) -> bool:
+        """A limit order that may stay in the book: it blocks nothing that goes to market."""
+        return self.kind is OrderKind.LIMIT and self.time_in_force in (TimeInForce.GTC, TimeInForce.GTX)
 
 
 Change = tuple[OrderState, OrderState] | None
@@ -158,6 +171,12 @@ def ask_cancel(order: Order, at: int) -> Change:
     return None
 
 
+def ask_amend(order: Order, quantity: int, price: int, at: int) -> None:
+    """Note that another quantity and price were asked for; the venue's own report makes them so."""
+    order.amend_quantity, order.amend_price, order.amend_asked_at = quantity, price, at
+    order.look_up_at = order.look_up_at or at + LOOK_UP_AFTER_MS[2] * NS_PER_MS
+
+
 def due_look_up(order: Order, at: int) -> bool:
     """Whether to ask now; asking schedules the next question."""
     if not order.look_up_at or at < order.look_up_at or order.state.final:
@@ -172,6 +191,11 @@ def reported(order: Order, report: OrderReport) -> Change:
     """An ORDER_TRADE_UPDATE or a look-up. Reports may come late or twice: filled never shrinks, a finished order stays so."""
     order.venue_id = order.venue_id or report.venue_id
     order.filled = max(order.filled, report.filled)
+    if order.kind is OrderKind.LIMIT and report.venue_ms >= order.told_ms:  # an older one may still tell of the old terms
+        order.told_ms = report.venue_ms
+        order.quantity, order.price = report.quantity or order.quantity, report.price or order.price
+        if (order.quantity, order.price) == (order.amend_quantity, order.amend_price):
+            order.amend_quantity = order.amend_price = 0
     after = VENUE_STATUS.get(report.status)
     if after is None:
         return None
@@ -183,6 +207,8 @@ def reported(order: Order, report: OrderReport) -> Change:
 def conditional_reported(order: Order, status: str, venue_id: str, reason: str, at: int) -> Change:
     """An ALGO_UPDATE: a triggered order stays WORKING until the market order that it placed reports."""
     order.venue_id = order.venue_id or venue_id
+    if status == "TRIGGERED":
+        order.triggered_at = order.triggered_at or at
     after = CONDITIONAL_STATUS.get(status)
     if after is None:
         return None

@@ -1,16 +1,22 @@
 """Orders of a replayed core in; the venue's answers, by the book that the core sees, out. Pure, in the core's own time.
 
-An order that arrives while that book is not trusted waits for it: nobody knows what it would have found.
+An order that arrives while that book is not trusted waits for it: nobody knows what it would have found. A limit order rests
+behind what its price displays (`fills`), and loses its place when it is amended.
 """
 
 import heapq
 from collections.abc import Iterator
 from decimal import Decimal
 
+import msgspec
+
 from engine.core import Core
 from engine.events import (
     AccountSnapshot,
+    AmendOrder,
+    AmendRefused,
     BalanceChange,
+    BookDelta,
     CancelOrder,
     CancelRefused,
     ConditionalReport,
@@ -27,16 +33,19 @@ from engine.events import (
     OrderReport,
     PositionFact,
     Purpose,
+    Quote,
     SendOrder,
     SetLeverage,
     Side,
     TimeInForce,
+    Trade,
 )
-from engine.fills import take
+from engine.fills import Resting, queue_fill, queue_shrinks, reaches, take
 from engine.portfolio import Position, commission, money
 
 DEPTH = 200  # levels that an order may take
 NOT_REDUCING, UNKNOWN_ORDER, WOULD_TRIGGER = -2022, -2011, -2021  # the venue's codes
+NOT_FILLABLE, WOULD_TAKE = -5021, -5022
 ENDS_KEPT = 1_000  # of orders that are over, for look-ups: the oldest are forgotten
 FUNDING = "FUNDING_FEE"
 
@@ -49,6 +58,9 @@ class Refill:
         self._due: list[tuple[int, int, Event]] = []  # requests on their way, by when they arrive
         self._number = 0
         self._guards: dict[str, SendOrder] = {}
+        self._best: dict[str, Decimal] = {}  # that a trailing stop has seen
+        self._resting: dict[str, tuple[SendOrder, Resting]] = {}
+        self._filled: dict[str, int] = {}  # of orders that are not over
         self._waiting: dict[str, SendOrder] = {}  # at the venue, until the book is trusted
         self._ended: dict[str, str] = {}  # the venue's word on orders that are over
         self._left = [fact for fact in opening.orders if fact.conditional] if opening is not None else []  # by the session before
@@ -62,7 +74,7 @@ class Refill:
 
     def asked(self, output: Event) -> None:
         """A request of the core sets out."""
-        if isinstance(output, SendOrder | CancelOrder | LookUpOrder | FetchAccount | SetLeverage):
+        if isinstance(output, SendOrder | AmendOrder | CancelOrder | LookUpOrder | FetchAccount | SetLeverage):
             self._number += 1
             heapq.heappush(self._due, (output.at + self._delay_ns, self._number, output))
 
@@ -77,6 +89,8 @@ class Refill:
         for order in [one for one in self._waiting.values() if _trusted(one.market, core)] if self._waiting else ():
             del self._waiting[order.client_id]
             yield from self._execute(order, event.at, core)
+        if self._resting and isinstance(event, Trade | BookDelta | Quote):
+            yield from self._reach_resting(event, core)
         if isinstance(event, BalanceChange) and (self._opening is None or event.at > self._opening.at):
             self._wallet += event.change if event.asset == "USDT" else 0
         if not isinstance(event, Mark):
@@ -85,7 +99,7 @@ class Refill:
         self._remember(core)
         for order in [guard for guard in self._guards.values() if guard.market == event.market]:
             instrument = core.state.markets[order.market].instrument
-            if order.client_id in self._guards and _reached(order, event.mark, instrument.tick):
+            if order.client_id in self._guards and self._reached(order, event.mark, instrument.tick):
                 del self._guards[order.client_id]
                 there = f"w{order.client_id}"
                 at = event.at
@@ -99,6 +113,8 @@ class Refill:
         match request:
             case SendOrder():
                 yield from self._order(request, at, core)
+            case AmendOrder():
+                yield from self._amend(request, at, core)
             case CancelOrder():
                 yield from self._cancel(request, at)
             case LookUpOrder():
@@ -116,9 +132,14 @@ class Refill:
             return
         held = core.state.markets.get(order.market)
         mark = held.mark.mark if held is not None and held.mark is not None else None
-        if order.kind.conditional and held is not None and mark is not None and _reached(order, mark, held.instrument.tick):
+        if order.kind.conditional and held is not None and mark is not None and self._reached(order, mark, held.instrument.tick):
             self._end(order.client_id, "REJECTED")
             yield OrderRefused(at, order.market, order.client_id, WOULD_TRIGGER, "Order would immediately trigger.")
+            return
+        problem = self._not_taken(order, core)
+        if problem is not None:
+            self._end(order.client_id, "REJECTED")
+            yield OrderRefused(at, order.market, order.client_id, *problem)
             return
         yield OrderAccepted(at, order.market, order.client_id, f"w{order.client_id}")
         if order.kind.conditional:
@@ -128,7 +149,7 @@ class Refill:
             yield from self._execute(order, at, core)
 
     def _execute(self, order: SendOrder, at: int, core: Core) -> Iterator[Event]:
-        """Take the book, level by level; what it does not hold expires."""
+        """Take the book, level by level; what it does not hold rests or expires."""
         if not _trusted(order.market, core):
             self._waiting[order.client_id] = order
             return
@@ -137,19 +158,84 @@ class Refill:
         wanted = min(order.quantity, abs(position.quantity)) if order.reduce_only else order.quantity
         if order.reduce_only and position.quantity * order.side >= 0:
             wanted = 0
-        filled = 0
-        rate = core.state.portfolio.taker_rate(order.market)
+        wanted = max(wanted - self._filled.get(order.client_id, 0), 0)
         for price, part in take(iter(held.book.top(order.side.other, DEPTH)), {}, order.side, wanted, order.price):
-            filled += part
-            fee = commission(money(held.instrument, price, part), rate)
-            realised = position.apply(held.instrument, order.side, part, price, at)
-            self._wallet += realised - fee
+            yield self._fill(order, at, price, part, False, core)
+        filled = self._filled.get(order.client_id, 0)
+        if filled == order.quantity:
+            return
+        if wanted and order.kind is OrderKind.LIMIT and order.time_in_force in (TimeInForce.GTC, TimeInForce.GTX):
             self._number += 1
-            status = "FILLED" if filled == order.quantity else "PARTIALLY_FILLED"
-            yield self._report(order, at, status, filled, part, price, fee, realised)
-        if filled < order.quantity:
-            yield self._report(order, at, "EXPIRED", filled)
-        self._end(order.client_id, "FILLED" if filled == order.quantity else "EXPIRED")
+            ahead = held.book.size(order.side, order.price)
+            place = Resting(self._number, order.side, order.price, order.quantity - filled, ahead)
+            self._resting[order.client_id] = order, place
+            yield self._report(order, at, "PARTIALLY_FILLED" if filled else "NEW", filled)
+            return
+        yield self._report(order, at, "EXPIRED", filled)
+        self._end(order.client_id, "EXPIRED")
+
+    def _fill(self, order: SendOrder, at: int, price: int, part: int, maker: bool, core: Core) -> OrderReport:
+        held, position = core.state.markets[order.market], self._position(order.market, core)
+        filled = self._filled[order.client_id] = self._filled.get(order.client_id, 0) + part
+        portfolio = core.state.portfolio
+        rate = portfolio.maker_rate(order.market) if maker else portfolio.taker_rate(order.market)
+        fee = commission(money(held.instrument, price, part), rate)
+        realised = position.apply(held.instrument, order.side, part, price, at)
+        self._wallet += realised - fee
+        self._number += 1
+        status = "FILLED" if filled == order.quantity else "PARTIALLY_FILLED"
+        if filled == order.quantity:
+            self._end(order.client_id, status)
+        return self._report(order, at, status, filled, part, price, fee, realised, maker)
+
+    def _not_taken(self, order: SendOrder, core: Core) -> tuple[int, str] | None:
+        """The venue's refusal of a post-only order that would take, and of a fill-or-kill that the book cannot fill."""
+        if order.kind is not OrderKind.LIMIT or not _trusted(order.market, core):
+            return None
+        levels = iter(core.state.markets[order.market].book.top(order.side.other, DEPTH))
+        at_hand = sum(part for _, part in take(levels, {}, order.side, order.quantity, order.price))
+        if order.time_in_force is TimeInForce.GTX and at_hand:
+            return WOULD_TAKE, "Due to the order could not be executed as maker, the Post Only order will be rejected."
+        if order.time_in_force is TimeInForce.FOK and at_hand < order.quantity:
+            return NOT_FILLABLE, "Due to the order could not be filled immediately, the FOK order has been rejected."
+        return None
+
+    def _reach_resting(self, event: Trade | BookDelta | Quote, core: Core) -> Iterator[Event]:
+        """A trade at our price works through the queue; beyond it, or a quote there, fills what is left."""
+        for order, place in [one for one in self._resting.values() if one[0].market == event.market]:
+            book = core.state.markets[order.market].book
+            if isinstance(event, Trade):
+                if event.side is order.side:
+                    continue
+                if (order.price - event.price) * order.side > 0:
+                    part = place.quantity
+                elif order.price == event.price:
+                    part, place.queue_ahead = queue_fill(place.queue_ahead, place.quantity, event.quantity)
+                else:
+                    continue
+            else:
+                place.queue_ahead = queue_shrinks(place.queue_ahead, book.size(order.side, order.price))
+                best = book.best_ask if order.side is Side.BUY else book.best_bid
+                part = place.quantity if book.trusted and best and reaches(order.side, order.price, best) else 0
+            if order.reduce_only:
+                part = min(part, max(-self._position(order.market, core).quantity * order.side, 0))
+            if part:
+                place.quantity -= part
+                yield self._fill(order, event.at, order.price, part, True, core)
+
+    def _amend(self, wish: AmendOrder, at: int, core: Core) -> Iterator[Event]:
+        order, _ = self._resting.pop(wish.client_id, (None, None))
+        if order is None:
+            yield AmendRefused(at, wish.market, wish.client_id, UNKNOWN_ORDER, "Unknown order sent.")
+            return
+        changed = msgspec.structs.replace(order, quantity=wish.quantity, price=wish.price)
+        filled = self._filled.get(order.client_id, 0)
+        if changed.quantity <= filled:
+            self._end(order.client_id, "CANCELED")
+            yield self._report(changed, at, "CANCELED", filled)
+            return
+        yield self._report(changed, at, "PARTIALLY_FILLED" if filled else "NEW", filled)
+        yield from self._execute(changed, at, core)
 
     def _report(
         self,
@@ -161,6 +247,7 @@ class Refill:
         price: int = 0,
         fee: Decimal = Decimal(0),
         realised: Decimal = Decimal(0),
+        maker: bool = False,
     ) -> OrderReport:
         there = f"m{order.client_id}" if order.kind.conditional else f"w{order.client_id}"
         return OrderReport(
@@ -179,14 +266,20 @@ class Refill:
             self._number if part else 0,
             fee,
             "USDT" if part else "",
-            False,
+            maker,
             realised,
+            price=order.price,
         )
 
     def _cancel(self, request: CancelOrder, at: int) -> Iterator[Event]:
         if (order := self._waiting.pop(request.client_id, None)) is not None:
             self._end(request.client_id, "CANCELED")
             yield self._report(order, at, "CANCELED", 0)
+            return
+        if (resting := self._resting.get(request.client_id)) is not None:
+            filled = self._filled.get(request.client_id, 0)
+            self._end(request.client_id, "CANCELED")
+            yield self._report(resting[0], at, "CANCELED", filled)
             return
         guard = self._guards.pop(request.client_id, None)
         if guard is None:
@@ -197,6 +290,9 @@ class Refill:
         yield ConditionalReport(at, request.market, request.client_id, there, "CANCELED", "", "", at // 10**6)
 
     def _look_up(self, request: LookUpOrder, at: int) -> Event:
+        if (resting := self._resting.get(request.client_id)) is not None:
+            filled = self._filled.get(request.client_id, 0)
+            return self._report(resting[0], at, "PARTIALLY_FILLED" if filled else "NEW", filled)
         alive = request.client_id in self._guards or request.client_id in self._waiting
         status = "NEW" if alive else self._ended.get(request.client_id, "")
         if not status:
@@ -237,7 +333,16 @@ class Refill:
         for order in self._guards.values():
             tick = core.state.markets[order.market].instrument.tick
             there, trigger = f"w{order.client_id}", order.trigger * tick
-            orders.append(OrderFact(order.market, order.client_id, there, order.side, order.quantity, 0, True, True, trigger))
+            trail = order.trail_bps
+            orders.append(
+                OrderFact(order.market, order.client_id, there, order.side, order.quantity, 0, True, True, trigger, trail)
+            )
+        for order, _ in self._resting.values():
+            there, filled = f"w{order.client_id}", self._filled.get(order.client_id, 0)
+            reduces = order.reduce_only
+            orders.append(
+                OrderFact(order.market, order.client_id, there, order.side, order.quantity, filled, reduces, False, Decimal(0))
+            )
         return AccountSnapshot(at, request.venue, self._wallet, self._wallet, tuple(positions), tuple(orders), request.at)
 
     def _position(self, market: str, core: Core) -> Position:
@@ -254,12 +359,13 @@ class Refill:
             held = core.state.markets[fact.market]
             opening = self._opening.positions if self._opening is not None else ()
             entry = next((one.entry for one in opening if one.market == fact.market), None) or held.mark_price() or fact.trigger
-            stops = (fact.trigger - entry) * fact.side >= 0
+            stops = bool(fact.trail_bps) or (fact.trigger - entry) * fact.side >= 0
+            stop = OrderKind.TRAILING if fact.trail_bps else OrderKind.STOP
             self._guards[fact.client_id] = SendOrder(
                 core.state.now,
                 fact.market,
                 fact.client_id,
-                OrderKind.STOP if stops else OrderKind.TARGET,
+                stop if stops else OrderKind.TARGET,
                 Purpose.STOP if stops else Purpose.TARGET,
                 fact.side,
                 fact.quantity,
@@ -267,9 +373,21 @@ class Refill:
                 int(fact.trigger / held.instrument.tick),
                 TimeInForce.GTC,
                 True,
+                fact.trail_bps,
             )
 
+    def _reached(self, order: SendOrder, mark: Decimal, tick: Decimal) -> bool:
+        if order.kind is not OrderKind.TRAILING:
+            falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
+            return mark <= order.trigger * tick if falls else mark >= order.trigger * tick
+        best = self._best.get(order.client_id, mark)
+        self._best[order.client_id] = best = max(best, mark) if order.side is Side.SELL else min(best, mark)
+        return (best - mark) * -order.side >= best * order.trail_bps / 10_000
+
     def _end(self, client_id: str, status: str) -> None:
+        self._resting.pop(client_id, None)
+        self._filled.pop(client_id, None)
+        self._best.pop(client_id, None)
         self._ended[client_id] = status
         if len(self._ended) > ENDS_KEPT:
             del self._ended[next(iter(self._ended))]
@@ -278,8 +396,3 @@ class Refill:
 def _trusted(market: str, core: Core) -> bool:
     held = core.state.markets.get(market)
     return held is not None and held.book.trusted
-
-
-def _reached(order: SendOrder, mark: Decimal, tick: Decimal) -> bool:
-    falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
-    return mark <= order.trigger * tick if falls else mark >= order.trigger * tick

@@ -11,6 +11,7 @@ from engine.clock import Clock
 from engine.errors import BarterError
 from engine.events import (
     Alert,
+    AmendOrder,
     BookSnapshot,
     CancelOrder,
     Collect,
@@ -71,6 +72,8 @@ class Requests:
             case CancelOrder() if account is not None:
                 work = self._timed(partial(self._cancel, account, output))
                 self.tasks.once(f"cancel of {output.client_id}", work, money_path=True)
+            case AmendOrder() if account is not None:
+                self.tasks.once(f"amendment of {output.client_id}", self._amend(account, output), money_path=True)
             case LookUpOrder() if account is not None:
                 self.tasks.once(f"look-up of {output.client_id}", self._look_up(account, output))
             case FetchAccount() if account is not None:
@@ -138,6 +141,11 @@ class Requests:
 
     async def _cancel(self, account: BinanceAccount, order: CancelOrder, wire: Wire) -> None:
         event = await account.cancel(order, wire)
+        if event is not None:
+            self._tell(event)
+
+    async def _amend(self, account: BinanceAccount, order: AmendOrder) -> None:
+        event = await account.amend(order)
         if event is not None:
             self._tell(event)
 

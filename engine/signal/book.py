@@ -133,6 +133,9 @@ class Book(msgspec.Struct):
             return [(price, self.bids[price]) for price in islice(reversed(self.bid_prices), n)]
         return [(price, self.asks[price]) for price in islice(self.ask_prices, n)]
 
+    def size(self, side: Side, price: int) -> int:
+        return (self.bids if side is Side.BUY else self.asks).get(price, 0)
+
     def known(self, side: Side) -> int:
         """How many of the best levels are complete: nothing is missing between them."""
         if side is Side.BUY:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine.events import Side
+from engine.venue.accounts import ZERO
 from engine.venue.orders import (
     CONDITIONAL_KINDS,
     MAX_OPEN_CONDITIONALS,
@@ -19,6 +20,7 @@ from engine.venue.orders import (
     check_client_id,
     check_notional,
     missing,
+    number,
     price_ticks,
     quantity_steps,
     side_of,
@@ -29,7 +31,18 @@ if TYPE_CHECKING:
     from engine.venue.exchange import Exchange
 
 WORKING_TYPES = ("CONTRACT_PRICE", "MARK_PRICE")
+LEAST_CALLBACK, MOST_CALLBACK = Decimal("0.1"), Decimal(20)  # percent; 20 since 2026-10-23
 TRIGGER_ROUNDS = 20  # a triggered order moves the price and may trigger more; a bound against a loop
+
+
+def _callback(text: str) -> Decimal:
+    """`callbackRate` in percent, as a fraction."""
+    if not text:
+        raise missing("callbackRate")
+    rate = number("callbackRate", text)
+    if not LEAST_CALLBACK <= rate <= MOST_CALLBACK or rate != rate.quantize(LEAST_CALLBACK):
+        raise Refusal(-2007, "Invalid callBack rate.")
+    return rate / 100
 
 
 class Conditionals:
@@ -47,12 +60,15 @@ class Conditionals:
         listing, side = contract.listing, side_of(request.side)
         if not request.kind:
             raise missing("type")
-        if request.kind not in CONDITIONAL_KINDS or request.kind == "TRAILING_STOP_MARKET":
+        if request.kind not in CONDITIONAL_KINDS:
             raise Refusal(-1116, "Invalid orderType.")
+        trails = request.kind == "TRAILING_STOP_MARKET"
         if request.working_type not in WORKING_TYPES:
             raise Refusal(-4019, "Invalid workingType.")
         at_market = request.kind.endswith("_MARKET")
-        trigger = price_ticks(listing, request.trigger, "triggerPrice")
+        callback = _callback(request.callback) if trails else ZERO
+        activation = price_ticks(listing, request.activation, "activatePrice") if trails and request.activation else 0
+        trigger = 0 if trails else price_ticks(listing, request.trigger, "triggerPrice")
         price = 0 if at_market else price_ticks(listing, request.price)
         if not at_market and request.time_in_force and request.time_in_force not in TIMES_IN_FORCE:
             raise Refusal(-1115, "Invalid timeInForce.")
@@ -67,7 +83,7 @@ class Conditionals:
                 raise Refusal(-4130, "An open stop or take profit order with GTE and closePosition in the direction is existing.")
         quantity = 0 if request.close_position else quantity_steps(listing, request.quantity, at_market)
         if not request.reduce_only and not request.close_position:
-            check_notional(listing, quantity, (price or trigger) * listing.tick)
+            check_notional(listing, quantity, (price or trigger or activation or contract.last_price()) * listing.tick)
         if request.client_id:
             check_client_id("clientAlgoId", request.client_id)
             if any(order.client_id == request.client_id for order in self.open()):
@@ -78,9 +94,12 @@ class Conditionals:
         order = Conditional(
             number, request.symbol, request.client_id or f"sim-algo-{number}", side, request.kind, request.time_in_force or "GTC",
             quantity, price, trigger, request.working_type, request.reduce_only, request.close_position, now_ms, now_ms,
+            callback=callback, activation=activation,
         )  # fmt: skip
         reference = contract.mark() if order.working_type == "MARK_PRICE" else contract.last_price() * listing.tick
-        if reference and order.reached(reference, reference, listing.tick):
+        if activation and reference and (activation * listing.tick - reference) * side >= 0:
+            raise Refusal(-2021, "Order would immediately trigger.")
+        if not trails and reference and order.reached(reference, reference, listing.tick):
             raise Refusal(-2021, "Order would immediately trigger.")
         self._next += 1
         self.orders[number] = order

@@ -46,6 +46,8 @@ class Request(msgspec.Struct):
     close_position: bool = False
     client_id: str = ""
     working_type: str = "CONTRACT_PRICE"
+    callback: str = ""  # TRAILING_STOP_MARKET: percent
+    activation: str = ""
 
 
 class Order(msgspec.Struct):
@@ -102,6 +104,9 @@ class Conditional(msgspec.Struct):
     triggered_ms: int = 0
     order_id: int = 0
     reason: str = ""
+    callback: Decimal = ZERO  # fraction of the best price; above zero: the trigger follows
+    activation: int = 0  # ticks; 0: it follows from the start
+    best: Decimal = ZERO  # the best price since it follows
 
     @property
     def open(self) -> bool:
@@ -113,7 +118,21 @@ class Conditional(msgspec.Struct):
         return self.kind.startswith("STOP") == (self.side is Side.SELL)
 
     def reached(self, low: Decimal, high: Decimal, tick: Decimal) -> bool:
+        if self.callback:
+            return self._follow(low, high, tick)
         return low <= self.trigger * tick if self.waits_below else high >= self.trigger * tick
+
+    def _follow(self, low: Decimal, high: Decimal, tick: Decimal) -> bool:
+        """A trailing stop: the range's favourable end moves the best price first, so that its own turn counts."""
+        sells = self.side is Side.SELL
+        if not self.best:
+            at = self.activation * tick
+            if at and not (high >= at if sells else low <= at):
+                return False
+        favourable, adverse = (high, low) if sells else (low, high)
+        self.best = max(self.best, favourable) if sells or not self.best else min(self.best, favourable)
+        turned = (self.best - adverse) if sells else (adverse - self.best)
+        return turned >= self.best * self.callback
 
 
 def places(unit: Decimal) -> int:

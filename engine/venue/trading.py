@@ -34,6 +34,8 @@ def order_request(params: Params) -> Request:
         close_position=flag(params, "closePosition"),
         client_id=params.get("newClientOrderId", "") or params.get("clientAlgoId", ""),
         working_type=params.get("workingType", "") or "CONTRACT_PRICE",
+        callback=params.get("callbackRate", ""),
+        activation=params.get("activatePrice", ""),
     )
 
 

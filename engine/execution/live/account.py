@@ -20,6 +20,8 @@ from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
 from engine.events import (
     AccountSnapshot,
+    AmendOrder,
+    AmendRefused,
     CancelOrder,
     CancelRefused,
     ConditionalReport,
@@ -157,7 +159,11 @@ class BinanceAccount:
         price = str(order.price * instrument.tick) if order.price else None
         if order.kind.conditional:
             trigger = str(order.trigger * instrument.tick)
-            params["stopLossPrice" if order.kind is OrderKind.STOP else "takeProfitPrice"] = trigger
+            if order.kind is OrderKind.TRAILING:
+                params["trailingPercent"] = str(Decimal(order.trail_bps) / 100)
+                params |= {"trailingTriggerPrice": trigger} if order.trigger else {}
+            else:
+                params["stopLossPrice" if order.kind is OrderKind.STOP else "takeProfitPrice"] = trigger
             params["workingType"] = "MARK_PRICE"
         elif order.kind is OrderKind.LIMIT:
             params["timeInForce"] = order.time_in_force.value.upper()
@@ -193,6 +199,24 @@ class BinanceAccount:
             return CancelRefused(self.clock.now_ns(), order.market, order.client_id, code_of(problem), words_of(problem))
         return None
 
+    async def amend(self, order: AmendOrder) -> Event | None:
+        """None when the venue took it: the private stream tells the new terms."""
+        instrument = self._instruments[order.market]
+        request = {
+            "symbol": instrument.venue_symbol,
+            "origClientOrderId": order.client_id,
+            "side": order.side.name,
+            "quantity": str(order.quantity * instrument.step),
+            "price": str(order.price * instrument.tick),
+        }
+        try:
+            await self._exchange.fapiPrivatePutOrder(request)
+        except Exception as problem:
+            known = fate_of(problem, _status(problem)) is not Fate.UNKNOWN
+            code = code_of(problem) if known else 0
+            return AmendRefused(self.clock.now_ns(), order.market, order.client_id, code, words_of(problem))
+        return None
+
     async def look_up(self, order: LookUpOrder) -> Event | None:
         """What became of an order, by our id; None when the question itself failed (it is asked again)."""
         symbol = self._instruments[order.market].venue_symbol
@@ -225,6 +249,7 @@ class BinanceAccount:
             found.reduceOnly,
             found.updateTime,
             average=found.avgPrice,
+            price=shapes.whole(found.price, self._instruments[order.market].tick),
         )
 
     # --- the account -------------------------------------------------------------------------------------------------
@@ -294,7 +319,16 @@ class BinanceAccount:
         quantity, side = _steps(algo.quantity, instrument), _side(algo.side)
         reduces = algo.reduceOnly or algo.closePosition
         return OrderFact(
-            instrument.market, algo.clientAlgoId, str(algo.algoId), side, quantity, 0, reduces, True, algo.triggerPrice
+            instrument.market,
+            algo.clientAlgoId,
+            str(algo.algoId),
+            side,
+            quantity,
+            0,
+            reduces,
+            True,
+            algo.triggerPrice,
+            _trail_bps(algo.callbackRate),
         )
 
     @staticmethod
@@ -330,6 +364,13 @@ class BinanceAccount:
 def _usdt(account: shapes.Account) -> shapes.Asset:
     """The account's USDT: other assets are no margin of USDT contracts in single-asset mode."""
     return next((asset for asset in account.assets if asset.asset == "USDT"), shapes.Asset("USDT", Decimal(0), Decimal(0)))
+
+
+def _trail_bps(callback: str) -> int:
+    try:
+        return int(Decimal(callback or 0) * 100)
+    except (ArithmeticError, ValueError):
+        raise DecodeError("Binance algoOrder", f"callbackRate is {callback[:20]!r}") from None
 
 
 def _marked(wire: Wire | None) -> Wire:

@@ -140,5 +140,6 @@ class PrivateFeed:
                 order.N or "",
                 order.m,
                 order.rp,
+                price=shapes.whole(order.p, instrument.tick),
             )
         ]

@@ -56,6 +56,7 @@ class OpenOrder(_Figures):
     reduceOnly: bool = False
     updateTime: int = 0
     avgPrice: str = ""
+    price: Decimal = Decimal(0)
 
 
 class AlgoOrder(_Figures):
@@ -70,6 +71,7 @@ class AlgoOrder(_Figures):
     closePosition: bool = False
     updateTime: int = 0
     actualOrderId: str = ""
+    callbackRate: str = ""  # percent, "" of those that do not trail
 
 
 class UserTrade(_Figures):
@@ -122,6 +124,7 @@ class OrderUpdate(_Figures):
     n: Decimal | None = None  # null until there is a fill
     N: str | None = None
     rp: Decimal = Decimal(0)
+    p: Decimal = Decimal(0)
 
 
 class AlgoUpdate(_Figures):
