@@ -74,7 +74,7 @@ def _entry(state: State, settings: Settings, held: MarketState, ticket: Ticket, 
     position = state.portfolio.position(market).quantity
     if position * side < 0:
         raise _Wrong("it is against the position: close that first, or mark the order reduce-only")
-    look = trading.context(state, settings, held)
+    look = trading.context(state, settings, held, side)
     price = ticket.price or (held.book.best_ask if side is Side.BUY else held.book.best_bid)
     planned = _bracket(settings, held, ticket, price)
     stop = planned.stop or price - side * max(math.ceil(_stop_distance(held, planned, price) / look.tick), 1)
@@ -173,7 +173,7 @@ def amend(state: State, settings: Settings, client_id: str, ticket: Ticket | Non
 def _amended_entry(state: State, settings: Settings, order: Order, ticket: Ticket, who: str, out: Out) -> str:
     """Through the gate as if the order were made anew, in place of what it may still fill."""
     held = state.markets[order.market]
-    look = trading.context(state, settings, held)
+    look = trading.context(state, settings, held, order.side)
     look = msgspec.structs.replace(look, pending=look.pending - order.side * order.unfilled)
     planned = state.brackets.get(order.client_id) or _bracket(settings, held, ticket, ticket.price)
     stop = planned.stop or ticket.price - order.side * max(math.ceil(_stop_distance(held, planned, ticket.price) / look.tick), 1)

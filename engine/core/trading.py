@@ -35,8 +35,10 @@ CANCEL_AGAIN_NS = 1_000_000_000
 Out = list[Event]
 
 
-def context(state: State, settings: Settings, held: MarketState) -> risk.Context:
-    """Everything that limits look at, as it is now."""
+def context(state: State, settings: Settings, held: MarketState, side: Side | None = None) -> risk.Context:
+    """Everything that limits look at, as it is now, for an order of `side`: entries the other way may never fill, and take
+    nothing off what this one adds.
+    """
     instrument, book = held.instrument, held.book
     tick, step = float(instrument.tick), float(instrument.step)
     mark = held.mark_price()
@@ -49,7 +51,7 @@ def context(state: State, settings: Settings, held: MarketState) -> risk.Context
     pending = sum(
         order.side * order.unfilled
         for order in state.open_orders(instrument.market)
-        if order.adds_exposure and not order.kind.conditional
+        if order.adds_exposure and not order.kind.conditional and side in (None, order.side)
     )
     others = 0.0
     for market, other in state.markets.items():
@@ -147,7 +149,7 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
 def enter(state: State, settings: Settings, held: MarketState, side: Side, reason: str, atr: float, out: Out) -> None:
     """Size an entry, take it through the gate, send it."""
     instrument, book = held.instrument, held.book
-    look = context(state, settings, held)
+    look = context(state, settings, held, side)
     expected = book.best_ask if side is Side.BUY else book.best_bid
     planned = action.plan(look.price, atr, settings.strategy)
     stance = held.stance

@@ -210,7 +210,7 @@ class Refill:
                 if (order.price - event.price) * order.side > 0:
                     part = place.quantity
                 elif order.price == event.price:
-                    part, place.queue_ahead = queue_fill(place.queue_ahead, place.quantity, event.quantity)
+                    part, place.queue_ahead = queue_fill(place.queue_ahead, place.quantity, event.size)
                 else:
                     continue
             else:

@@ -245,6 +245,39 @@ def test_a_stop_on_the_mark_ignores_trades(desk: Desk) -> None:
     assert calm.status == "NEW"
 
 
+@pytest.mark.parametrize("side", ["SELL", "BUY"])
+def test_a_trailing_stop_follows_the_best_price_and_triggers_at_its_turn(desk: Desk, side: str) -> None:
+    gain = 1 if side == "SELL" else -1
+    desk.order(side="BUY" if side == "SELL" else "SELL", quantity="100")
+    trailing = desk.stop("", side=side, kind="TRAILING_STOP_MARKET", working_type="MARK_PRICE", callback="1")
+    for ticks in (-50, 200, 150, 300):  # from 10,000; the turn of 150 is more than 1 % only after the 300
+        desk.market.move(9_999 + ticks * gain, 10_001 + ticks * gain)
+        desk.step()
+        assert trailing.status == "NEW"
+    desk.market.move(9_999 + 190 * gain, 10_001 + 190 * gain)
+    desk.step()
+    assert trailing.status == "FINISHED" and desk.position == 0
+
+
+def test_a_trailing_stop_begins_at_its_activation(desk: Desk) -> None:
+    desk.order(quantity="100")
+    fields = {"kind": "TRAILING_STOP_MARKET", "working_type": "MARK_PRICE", "callback": "0.5"}
+    waits = desk.stop("", activation="1.0100", **fields)
+    desk.market.move(9_900, 9_902)
+    desk.step()
+    assert waits.status == "NEW"
+    desk.market.move(10_100, 10_102)
+    desk.step()
+    desk.market.move(10_040, 10_042)
+    desk.step()
+    assert waits.status == "FINISHED"
+    wrongs = [({"callback": "0.05"}, -2007), ({"callback": "21"}, -2007), ({"callback": ""}, -1102), ({"activation": "0.9"}, -2021)]
+    for wrong, code in wrongs:
+        with pytest.raises(Refusal) as refusal:
+            desk.stop("", **{**fields, **wrong})
+        assert refusal.value.code == code, wrong
+
+
 def test_a_stop_that_would_trigger_at_once_is_refused(desk: Desk) -> None:
     desk.order(quantity="100")
     for trigger, kind in (("1.0100", "STOP_MARKET"), ("0.9900", "TAKE_PROFIT_MARKET")):
