@@ -271,7 +271,8 @@ def test_a_trailing_stop_begins_at_its_activation(desk: Desk) -> None:
     desk.market.move(10_040, 10_042)
     desk.step()
     assert waits.status == "FINISHED"
-    wrongs = [({"callback": "0.05"}, -2007), ({"callback": "21"}, -2007), ({"callback": ""}, -1102), ({"activation": "0.9"}, -2021)]
+    rates = [({"callback": "0.05"}, -2007), ({"callback": "21"}, -2007)]
+    wrongs = [*rates, ({"callback": ""}, -1102), ({"activation": "0.9"}, -2021)]
     for wrong, code in wrongs:
         with pytest.raises(Refusal) as refusal:
             desk.stop("", **{**fields, **wrong})
