@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from engine.events import Action, OrderKind, Side, Ticket, TimeInForce
+from engine.events import Action, AmendOrder, Filled, OrderChanged, OrderKind, OrderState, Side, Ticket, TimeInForce
 from tests.factory import MARKET
 from tests.factory import settings as chosen
 from tests.world import SYMBOL, World
@@ -20,7 +20,8 @@ HISTORIES = int(os.environ.get("BARTER_HISTORIES", "150"))
 FATES = st.sampled_from(["ok", "ok", "executed", "lost", "late"])
 SIDES = st.sampled_from([Side.BUY, Side.SELL])
 SIZES = st.integers(20, 400)
-OFFSETS = st.integers(-30, 30)
+OFFSETS = st.integers(-10, 40)
+RARELY = st.sampled_from([False] * 4 + [True])
 MOST = 500.0  # USDT in a position
 FIGURES: Counter[str] = Counter()
 
@@ -71,7 +72,7 @@ class Histories(RuleBasedStateMachine):
         goal=st.integers(0, 60),
     )
     def limit(self, side: Side, size: int, off: int, tif: TimeInForce, stop: int, goal: int) -> None:
-        price = self.world.market.bid + off
+        price = self.world.market.bid - side * off
         away = (price - side * (stop + 5)) if stop else 0
         ahead = (price + side * (goal + 5)) if goal else 0
         self._place(Ticket(side, OrderKind.LIMIT, size, price, time_in_force=tif, stop=away, target=ahead))
@@ -127,8 +128,10 @@ class Histories(RuleBasedStateMachine):
     def repeat(self, back: int) -> None:
         self.world.repeat(back)
 
-    @rule()
-    def cut(self) -> None:
+    @rule(really=RARELY)
+    def cut(self, really: bool) -> None:
+        if not really:
+            return
         FIGURES["cuts"] += 1
         self.world.cut()
 
@@ -137,14 +140,19 @@ class Histories(RuleBasedStateMachine):
         if not self.world.up:
             self.world.connect()
 
-    @rule()
-    def restart(self) -> None:
+    @rule(really=RARELY)
+    def restart(self, really: bool) -> None:
+        if not really:
+            return
         FIGURES["restarts"] += 1
         self.world.restart()
         self.world.command(Action.ARM)
 
-    @rule(side=SIDES, size=SIZES, off=st.sampled_from([0, 0, 20]))
-    def stranger(self, side: Side, size: int, off: int) -> None:
+    @rule(side=SIDES, size=SIZES, off=st.sampled_from([0, 0, 20]), really=RARELY)
+    def stranger(self, side: Side, size: int, off: int, really: bool) -> None:
+        if not really:
+            return
+        FIGURES["strangers"] += 1
         before = self.world.exchange.position_steps(SYMBOL)
         self.world.stranger(side, size, self.world.market.bid - side * off if off else 0)
         self.strangers += self.world.exchange.position_steps(SYMBOL) - before or 1
@@ -153,15 +161,20 @@ class Histories(RuleBasedStateMachine):
     def funding(self, rate: str) -> None:
         self.world.exchange.fund(SYMBOL, self.world.market.middle(), Decimal(rate))
 
-    @rule(action=st.sampled_from([Action.CLOSE, Action.HALT, Action.FLATTEN, Action.RELEASE, Action.ARM]))
+    @rule(action=st.sampled_from([Action.CLOSE, Action.HALT, Action.FLATTEN, *[Action.ARM] * 4]))
     def operator(self, action: Action) -> None:
+        if action is Action.ARM:
+            self.world.command(Action.RELEASE)
         self.world.command(action, MARKET)
 
     def teardown(self) -> None:
         world = self.world
         world.settle()
-        for what in ("orders", "fills", "unknown", "cancels", "adopted"):
-            FIGURES[what] += getattr(world.state.counters, what)
+        told = world.outputs
+        FIGURES["fills"] += sum(isinstance(one, Filled) for one in told)
+        changes = [one for one in told if isinstance(one, OrderChanged)]
+        FIGURES.update(f"orders {one.after.value}" for one in changes if one.after.final or one.after is OrderState.UNKNOWN)
+        FIGURES["amendments"] += sum(isinstance(one, AmendOrder) for one in told)
         FIGURES.update({f"requests {fate}": count for fate, count in world.fates.items()})
         FIGURES["sent"] += len(world.sent)
         found = world.differences()
@@ -172,7 +185,7 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
-    max_examples=HISTORIES, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    max_examples=HISTORIES, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 
 
@@ -180,4 +193,4 @@ def test_figures_of_the_histories() -> None:
     """After the histories above (a file's tests run in order): what they were made of."""
     print(dict(sorted(FIGURES.items())))
     if FIGURES:
-        assert FIGURES["unknown"] and FIGURES["restarts"] and FIGURES["cuts"] and FIGURES["fills"]
+        assert FIGURES["orders unknown"] and FIGURES["restarts"] and FIGURES["cuts"] and FIGURES["fills"]

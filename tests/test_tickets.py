@@ -12,6 +12,7 @@ from engine.events import (
     AmendOrder,
     CommandDone,
     Decided,
+    FetchAccount,
     OrderKind,
     OrderState,
     Purpose,
@@ -335,3 +336,36 @@ def test_what_is_sent_is_what_was_approved(world: World) -> None:
     kinds = [one for one in world.desk.out if isinstance(one, Decided | SendOrder)]
     assert [type(one) for one in kinds] == [Decided, SendOrder]
     assert isinstance(kinds[0], Decided) and kinds[0].approved and kinds[0].quantity == 200
+
+
+def test_an_exit_that_the_venue_refuses_is_tried_again_slowly_and_the_account_is_read(world: World) -> None:
+    """Its stop has closed the position already, and the report of that is still on its way."""
+    order(world, Ticket(B, OrderKind.MARKET, 200))
+    world.wait(2000)
+    world.move(-100)
+    before = len(world.desk.out)
+    assert position(world) == 200 and not world.exchange.position_steps(SYMBOL)
+    order(world, None, MARKET, Action.CLOSE)
+    world.wait(100, deliver=False)
+    exits = [one for one in sent(world.desk.out[before:]) if one.purpose is Purpose.EXIT]
+    assert len(exits) == 1 and of(world.desk.out[before:], FetchAccount)
+    world.wait(2000)
+    assert position(world) == 0 and not world.differences()
+
+
+def test_a_fill_that_only_a_look_up_has_told_of_counts_until_it_is_booked() -> None:
+    """Found by the random histories: the order was finished, its fill still on its way, and neither counted."""
+    world = World(chosen(risk={"max_order_notional": 300.0, "max_position_notional": 500.0}))
+    world.command(Action.ARM)
+    world.wait(200)
+    assert order(world, Ticket(S, OrderKind.MARKET, 400)) == ""
+    name = sent(world.desk.out)[0].client_id
+    world.command(Action.CANCEL, name)
+    world.wait(300, deliver=False)
+    assert world.state.orders[name].state is OrderState.FILLED and not position(world)
+    assert "leave no room" in order(world, Ticket(S, OrderKind.MARKET, 450)) or "500" in world.state.refusal
+    world.told.clear()  # and its report never comes: the account is asked
+    world.wait(2500)
+    assert position(world) == -400 and not world.state.unbooked
+    assert not world.differences()
+    world.close()

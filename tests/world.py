@@ -31,6 +31,7 @@ from engine.events import (
     LeverageSet,
     LookUpOrder,
     Mode,
+    OrderChanged,
     OrderFateUnknown,
     OrderState,
     Purpose,
@@ -199,6 +200,7 @@ class World:
         self._decoder = PrivateFeed("", self.account, [aster()], self.clock, lambda *_: False)  # type: ignore[arg-type]
         self.network: deque[str] = deque()
         self.requests: deque[Event] = deque()
+        self.outputs: list[Event] = []  # of all sessions
         self._pumping = False
         self.late: list[tuple[int, Event]] = []  # requests that arrive after the engine stopped waiting
         self.sent: list[str] = []  # client ids whose bytes left, of all sessions
@@ -215,6 +217,7 @@ class World:
             def feed(self, event: Event) -> list[Event]:
                 out = super().feed(event)
                 world.requests.extend(out)
+                world.outputs.extend(out)
                 world._pump()
                 return out
 
@@ -426,6 +429,8 @@ class World:
             found.append(f"the position of {there} has no stop of its size")
         if len(self.sent) != len(set(self.sent)):
             found.append("an order was sent twice")
+        revived = [one for one in self.outputs if isinstance(one, OrderChanged) and one.before is OrderState.REJECTED]
+        found += [f"{one.client_id} was given up and is {one.after.value}" for one in revived]
         unknown = [order.client_id for order in state.live_orders() if order.state is OrderState.UNKNOWN]
         if unknown:
             found.append(f"unknown {unknown}")

@@ -41,6 +41,7 @@ NS_PER_MS = 1_000_000
 BINANCE_WOULD_TRIGGER = -2021
 FILLS_OVERLAP_MS = 10_000
 ASK_ACCOUNT_EVERY_NS = 30_000_000_000
+FILLS_AGAIN_NS = 1_000_000_000
 ASK_ACCOUNT_AGAIN_NS = 5_000_000_000
 
 
@@ -68,6 +69,10 @@ def refused(state: State, settings: Settings, event: OrderRefused, out: Out) -> 
         out.append(Alert(event.at, Level.WARNING, f"The venue refused a {order.purpose.value} order: {reason}."))
     elif held is not None:
         held.target_refused_at = event.at
+    if held is not None and order.purpose is Purpose.EXIT:
+        held.exit_refused_at = event.at
+        if not order.rests:
+            ask(state, held.venue, "an exit was refused, so the position may be another one", out)
     if held is not None and order.purpose is Purpose.STOP and event.code == BINANCE_WOULD_TRIGGER:
         protection.stop_refused(state, settings, held, reason, out)
 
@@ -101,9 +106,14 @@ def change_refused(state: State, event: CancelRefused | AmendRefused, out: Out) 
 
 
 def look_ups(state: State, out: Out) -> None:
+    """Ask what is due to be asked: orders of unknown fate, and fills that were told of and have not come."""
     for order in state.live_orders():
         if orders.due_look_up(order, state.now):
             out.append(LookUpOrder(state.now, order.market, order.client_id, order.kind.conditional))
+    if state.unbooked and state.private_up and state.now - state.account_asked_at >= FILLS_AGAIN_NS:
+        first = state.orders[next(iter(state.unbooked))]
+        if state.now - first.changed_at >= FILLS_AGAIN_NS:
+            ask(state, state.account, f"the fills of {first.client_id} have not been told", out)
 
 
 def reported(state: State, settings: Settings, event: OrderReport, out: Out) -> None:
@@ -207,6 +217,8 @@ def snapshot(state: State, event: AccountSnapshot, out: Out) -> None:
         return
     _positions_agree(state, event, out)
     _orders_agree(state, event, out)
+    for name in [name for name in state.unbooked if state.orders[name].changed_at < event.requested_at]:
+        del state.unbooked[name]  # what they filled is in the position that was just compared
     if event.wallet != state.portfolio.wallet:
         _differ(state, event.venue, "wallet", str(state.portfolio.wallet), str(event.wallet), out)
         state.portfolio.adjust(event.wallet - state.portfolio.wallet)
@@ -241,6 +253,10 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
     if (cause := state.causes.get(client_id)) is not None:
         cause.fills.append((state.now, fill.price, fill.quantity, fill.fee, realised))
     order = state.orders.get(client_id)
+    if order is not None:
+        order.booked += fill.quantity
+        if order.booked >= order.filled:
+            state.unbooked.pop(client_id, None)
     if realised < 0:
         held.lost_at = state.now
     if order is not None and order.purpose is Purpose.STOP and after == 0:
@@ -347,7 +363,7 @@ def _fates(state: State, event: AccountSnapshot, out: Out) -> None:
         if fact is None:
             order.look_up_at = event.at
             continue
-        order.filled = max(order.filled, fact.filled)
+        order.filled = order.booked = max(order.filled, fact.filled)  # the position was compared a moment ago
         state.by_venue_id[fact.venue_id] = order.client_id
         trading.tell(state, order, orders.accepted(order, fact.venue_id, event.at), out)
 
@@ -381,6 +397,7 @@ def _adopt_fact(state: State, fact: OrderFact) -> None:
     order = _adopt(
         state, fact.client_id, fact.market, kind, purpose, fact.side, fact.quantity, fact.venue_id, int(fact.trigger / tick)
     )
+    order.booked = fact.filled
     order.filled, order.reduce_only, order.trail_bps = fact.filled, fact.reduce_only, fact.trail_bps
 
 

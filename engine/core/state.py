@@ -97,6 +97,7 @@ class MarketState(msgspec.Struct):
     stop_tried_at: int = 0
     stop_passed_at: int = 0  # since when the mark has been beyond a stop that has not triggered
     target_refused_at: int = 0
+    exit_refused_at: int = 0
     last_price: int = 0  # ticks of the newest trade
     last_side: int = 0
     newest_ms: int = 0  # the venue's time on its newest message
@@ -235,6 +236,7 @@ class State(msgspec.Struct):
     markets: dict[str, MarketState] = {}
     orders: dict[str, Order] = {}  # all that are alive and the newest finished ones
     alive: dict[str, None] = {}  # ids of those that are not final: what ticks and decisions walk over
+    unbooked: dict[str, None] = {}  # ids of finished orders with fills that only a look-up has told of
     by_venue_id: dict[str, str] = {}
     final_orders: list[str] = []
     next_order: int = 1

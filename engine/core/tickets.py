@@ -174,7 +174,7 @@ def _amended_entry(state: State, settings: Settings, order: Order, ticket: Ticke
     """Through the gate as if the order were made anew, in place of what it may still fill."""
     held = state.markets[order.market]
     look = trading.context(state, settings, held, order.side)
-    look = msgspec.structs.replace(look, pending=look.pending - order.side * order.unfilled)
+    look = msgspec.structs.replace(look, pending=look.pending - order.side * order.outstanding)
     planned = state.brackets.get(order.client_id) or _bracket(settings, held, ticket, ticket.price)
     stop = planned.stop or ticket.price - order.side * max(math.ceil(_stop_distance(held, planned, ticket.price) / look.tick), 1)
     quantity = ticket.quantity - order.filled

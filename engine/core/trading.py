@@ -31,6 +31,7 @@ NS_PER_S = 1_000_000_000
 MINUTE_NS = 60_000_000_000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 CANCEL_AGAIN_NS = 1_000_000_000
+EXIT_AGAIN_NS = 500_000_000  # a refused exit is not repeated at the speed of the network
 
 Out = list[Event]
 
@@ -49,9 +50,12 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         spread = (book.best_ask - book.best_bid) / mid * 10_000
         price = mid * tick
     pending = sum(
-        order.side * order.unfilled
-        for order in state.open_orders(instrument.market)
-        if order.adds_exposure and not order.kind.conditional and side in (None, order.side)
+        order.side * order.outstanding
+        for order in (*state.live_orders(), *(state.orders[name] for name in state.unbooked))
+        if order.market == instrument.market
+        and order.adds_exposure
+        and not order.kind.conditional
+        and side in (None, order.side)
     )
     others = 0.0
     for market, other in state.markets.items():
@@ -176,6 +180,8 @@ def leave(state: State, settings: Settings, held: MarketState, reason: str, out:
     quantity = state.portfolio.position(market).quantity
     if not quantity or any(order.purpose is Purpose.EXIT and not order.rests for order in state.open_orders(market)):
         return
+    if state.now - held.exit_refused_at < EXIT_AGAIN_NS:
+        return  # whoever wants it asks at each tick
     side = Side.SELL if quantity > 0 else Side.BUY
     price = held.book.best_bid if side is Side.SELL else held.book.best_ask
     part = math.ceil(abs(quantity) * share)
@@ -332,11 +338,14 @@ def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
     if order.client_id in state.alive:
         del state.alive[order.client_id]
         state.brackets.pop(order.client_id, None)
+        if order.filled > order.booked:
+            state.unbooked[order.client_id] = None
         state.final_orders.append(order.client_id)
         while len(state.final_orders) > FINAL_ORDERS_KEPT:
             old = state.final_orders.pop(0)
             if old in state.orders and old not in state.alive:
                 del state.orders[old]
+                state.unbooked.pop(old, None)
                 state.by_venue_id = {there: ours for there, ours in state.by_venue_id.items() if ours != old}
 
 

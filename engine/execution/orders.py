@@ -73,6 +73,7 @@ class Order(msgspec.Struct):
     amend_asked_at: int = 0
     told_ms: int = 0  # venue time of the newest report that its quantity and price are from
     triggered_at: int = 0  # when a conditional order was triggered
+    booked: int = 0  # of what is filled, in the ledger
     cancel_asked_at: int = 0
     look_up_at: int = 0  # when to ask next, 0: no need
     look_ups: int = 0
@@ -82,6 +83,12 @@ class Order(msgspec.Struct):
     def unfilled(self) -> int:
         """What may still be filled; an amendment under way counts as done where it makes that more."""
         return max(self.quantity, self.amend_quantity) - self.filled if self.quantity > self.filled else 0
+
+    @property
+    def outstanding(self) -> int:
+        """Steps that are not in the ledger and may come into it: what may still fill, and fills that were only told of."""
+        most = self.filled if self.state.final else max(self.quantity, self.amend_quantity, self.filled)
+        return max(most - self.booked, 0)
 
     @property
     def open(self) -> bool:
