@@ -23,11 +23,14 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from console.engine_process import EngineProcess
+from console.engine_process import Order as EngineOrder
+from console.hotline import Hotline
 from console.venue_process import Order, VenueProcess
 from engine.clock import Clock
 from engine.config import Settings, create_aster_config
 from engine.core.state import MarketState
-from engine.events import Action, Event, OrderKind, OrderState, Purpose, SendOrder, Side, Ticket, TimeInForce
+from engine.events import Action, Event, OrderKind, OrderState, Purpose, SendOrder, Side, Ticket, TimeInForce, Trading
 from engine.runtime import Engine
 from engine.views import Ask
 from tests.bench.figures import machine, table
@@ -152,11 +155,97 @@ Play = Callable[[Scene], Awaitable[None]]
 
 
 class Case(NamedTuple):
-    """`before` switches the fault on, `during` is what happens in it; `kills` runs the engine as a process."""
+    """`kills` plays before the engine of this process starts, with one that is a process of its own and is killed."""
 
     name: str
     play: Play
     kills: bool = False
+
+
+class Doomed:
+    """An engine in a process of its own, steered over its socket, seen at the venue only."""
+
+    def __init__(self, scene: Scene, process: EngineProcess, line: Hotline) -> None:
+        self.scene, self.process, self.line = scene, process, line
+
+    def ask(self, action: Action, target: str = "", ticket: Ticket | None = None) -> None:
+        assert self.line.send(Ask(f"d{time.monotonic_ns()}", action, target or self.scene.market, ticket=ticket))
+
+    async def venue(self, reached: Callable[[Any], object], what: str) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while not reached(there := await self.scene.there()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(what)
+            await asyncio.sleep(0.02)
+        return there
+
+    async def trade(self, ticket: Ticket, reached: Callable[[Any], object]) -> Any:
+        """Ask until it is so: the engine may not be ready for the first requests."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            self.ask(Action.ORDER, ticket=ticket)
+            for _ in range(40):
+                there = await self.scene.there()
+                if reached(there):
+                    return there
+                await asyncio.sleep(0.05)
+        raise TimeoutError("the order of an engine that is to be killed")
+
+
+def killed(state: str) -> Play:
+    """SIGKILL while an order is in that state; what it left is for the next engine."""
+
+    async def play(scene: Scene) -> None:
+        venue = scene.venue
+        order = EngineOrder(
+            scene.settings, venue.order.clock, venue.said.rest, venue.said.ws, True, venue.order.api_key, venue.order.secret
+        )
+        process = await EngineProcess.start(order)
+        try:
+            line = await asyncio.to_thread(Hotline, process.socket)
+            doomed = Doomed(scene, process, line)
+            await _doom(doomed, state)
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+            await process.stopped(5.0)
+        line.close()
+        await asyncio.sleep(0.8)  # what was on its way to the venue arrives
+
+    return play
+
+
+BUY = Ticket(Side.BUY, OrderKind.MARKET, STEPS)
+
+
+async def _doom(doomed: Doomed, state: str) -> None:
+    scene, words = doomed.scene, doomed.scene.words
+    low = Ticket(Side.BUY, OrderKind.LIMIT, STEPS, 1, time_in_force=TimeInForce.GTX)
+    if state in ("working", "cancelling", "halting"):
+        price = int(float((await scene.there())["marks"][words.symbol]) * 10_000) - FAR
+        low = Ticket(Side.BUY, OrderKind.LIMIT, STEPS, price, time_in_force=TimeInForce.GTX)
+        there = await doomed.trade(low, lambda there: there["open_orders"])
+        if state == "cancelling":
+            await scene.fault("delay_execution", path=words.cancel, ms=500)
+            doomed.ask(Action.CANCEL, there["open_orders"][0])
+        if state == "halting":
+            doomed.ask(Action.HALT)
+        await asyncio.sleep(0.05 if state != "working" else 0.0)
+        return
+    if state == "sent":
+        await doomed.trade(BUY, lambda there: there["open_conditionals"])
+        await scene.fault("delay_execution", path=words.place, ms=500)
+        doomed.ask(Action.ORDER, ticket=BUY)
+        await asyncio.sleep(0.1)
+        return
+    if state == "bare":
+        await scene.fault("delay_execution", path=words.conditional, ms=500)
+        await doomed.trade(BUY, lambda there: there["positions"])
+        return
+    await doomed.trade(BUY, lambda there: there["positions"] and there["open_conditionals"])
+    if state == "closing":
+        await scene.fault("delay_execution", path=words.place, ms=500)
+        doomed.ask(Action.CLOSE)
+        await asyncio.sleep(0.1)
 
 
 async def _entered(scene: Scene) -> None:
@@ -318,6 +407,10 @@ CASES = (
     Case("listen key expires", key_expires),
     Case("funding unheard", funded_in_the_dark),
     *(Case(f"cut while {state}", cut(state)) for state in ("sent", "working", "held", "cancelling", "closing")),
+    *(
+        Case(f"SIGKILL while {state}", killed(state), True)
+        for state in ("sent", "working", "bare", "held", "cancelling", "closing", "halting")
+    ),
     Case("outage of 2 s", outage),
     Case("venue stands still 3 s", stopped),
 )
@@ -348,10 +441,16 @@ async def tried(case: Case, name: str) -> Row:
         )
         scene = Scene(venue, name, Path(folder), http)
         made = Engine(scene.settings, order.clock, venue.endpoints, venue.credentials, journal=scene.journal)
-        scene.engine = await stack.enter_async_context(made)
         try:
+            if case.kills:
+                await case.play(scene)
+            scene.engine = await stack.enter_async_context(made)
             await scene.ready()
-            await case.play(scene)
+            if case.kills:
+                await scene.until(scene.quiet, "quiet after the start")
+                assert scene.position() <= 2 * STEPS, f"a position of {scene.position()}: an order was doubled"
+            else:
+                await case.play(scene)
             for number, step in enumerate((_resumed, _flat)):
                 at = time.monotonic()
                 await step(scene)
@@ -365,15 +464,19 @@ async def tried(case: Case, name: str) -> Row:
 
 async def _resumed(scene: Scene) -> None:
     """An entry is accepted again, by itself, and fills."""
-    answers: list[str] = []
+    if scene.running.state.trading is Trading.HALTED:  # on purpose, and for good until somebody releases it
+        assert not scene.ask(Action.RELEASE) and not scene.ask(Action.ARM)
 
-    def taken() -> bool:
-        answers.append(scene.enter())
-        return not answers[-1]
+    def filled() -> bool:
+        """Asks again where the last one was refused, by us or by a venue whose book is empty for a moment."""
+        entries = [one.client_id for one in scene.sent[before:] if one.purpose is Purpose.ENTRY]
+        newest = scene.running.state.orders[entries[-1]] if entries else None
+        if newest is None or (newest.state.final and newest.state is not OrderState.FILLED):
+            scene.enter()
+        return newest is not None and newest.state is OrderState.FILLED
 
-    await scene.until(taken, "that trading resumed by itself")
-    order = scene.running.state.orders[[one for one in scene.sent if one.purpose is Purpose.ENTRY][-1].client_id]
-    await scene.until(lambda: order.state is OrderState.FILLED, "the fill of an entry after it")
+    before = len(scene.sent)
+    await scene.until(filled, "an entry after it, by itself")
     await scene.until(scene.quiet, "protection of the entry after it")
 
 
@@ -389,8 +492,9 @@ async def _flat(scene: Scene) -> None:
 
 async def _judged(scene: Scene, summary: Any) -> list[str]:
     found = []
-    if not summary.agreement.compared or not summary.agreement.equal:
-        found.append(f"the ledger differs: {summary.agreement}")
+    agreement = summary.agreement
+    if not agreement.compared or agreement.wallet != agreement.venue_wallet or agreement.commission_mismatches:
+        found.append(f"the ledger differs: {agreement}")
     names = [order.client_id for order in scene.sent]
     if len(names) != len(set(names)):
         found.append("an order was sent twice")
