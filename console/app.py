@@ -32,7 +32,7 @@ from console.kill import SWITCH_S, KillKey, reading
 from console.notes import Note
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS
-from engine.events import Action, Alert, Filled, Level, OrderChanged, Trading, TradingChanged
+from engine.events import Action, Alert, Filled, Level, OrderChanged, Ticket, Trading, TradingChanged
 from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, StatusView, Watch
 
 if TYPE_CHECKING:
@@ -340,8 +340,8 @@ class Console(App[Parting], inherit_bindings=False):
         self.say(f"Press {name} again within {AGAIN_WITHIN_S:.0f} s to {what}.", "warning")
         return False
 
-    def prepare(self, action: Action, target: str = "", note: str = "") -> Ask:
-        return Ask(fresh_id(), action, target, note)
+    def prepare(self, action: Action, target: str = "", note: str = "", ticket: Ticket | None = None) -> Ask:
+        return Ask(fresh_id(), action, target, note, ticket=ticket)
 
     async def ask(self, action: Action, target: str = "") -> bool:
         return await self.send(self.prepare(action, target))

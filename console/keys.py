@@ -44,6 +44,8 @@ KEYS: tuple[Key, ...] = (
     Key("release", "r", "release", "release", "End a halt on purpose; trading is off after it", "trading", True, bar=12),
     Key("veto", "v", "veto", "veto", "End the current judgment of this market now", "trading", bar=6),
     Key("veto_why", "V", "veto_why", "veto saying why", "The same, with a note that the journal keeps", "trading"),
+    Key("order", "colon", "order", "order", "Type an order; what it would do is said before it is sent", "trading", True,
+        bar=16),
     Key("close", "c", "close", "close", "Close a position at the market, reduce-only: the selected one in positions, else "
         "this market's", "trading", True, bar=7),
     Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",

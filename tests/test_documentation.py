@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from console.cli import make_parser
+from console import orderline
 from console.exits import Exit
 from console.exits import render_table as render_exits
 from engine.config import Settings, load, render_config, render_table
@@ -45,6 +46,10 @@ def test_the_readmes_settings_table_is_the_generated_one(readme: str) -> None:
 def test_config_toml_is_the_generated_one(root: Path) -> None:
     text = (root / "config.toml").read_text(encoding="utf-8")
     assert text == render_config(), "write it again: python -m engine.config > config.toml"
+
+
+def test_the_readme_shows_what_an_orders_line_understands(readme: str) -> None:
+    assert between(readme, "orders").strip() == orderline.render_table()
 
 
 @pytest.mark.parametrize(("arguments", "made"), [([], render_config), (["table"], render_table)])

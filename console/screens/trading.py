@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -16,6 +17,7 @@ from console import format as show
 from console import keys
 from console.desk import Desk
 from console.dialogs import Phrase, Typed, ask_quit, confirm
+from console.orderline import Facts, Understood
 from console.panes.account import AccountPane
 from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
@@ -28,9 +30,10 @@ from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
 from console.screens.help import HelpScreen
+from console.screens.order import OrderScreen
 from console.screens.trace import TraceScreen
-from engine.events import Action, Mode, Trading
-from engine.views import PositionsView, StatusView
+from engine.events import Action, Level, Mode, Side, Trading
+from engine.views import LadderView, OrdersView, PositionsView, StatusView
 
 if TYPE_CHECKING:
     from console.app import Console
@@ -69,6 +72,7 @@ class TradingScreen(Screen[None]):
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
         self.key_bar = KeyBar(desk, id="keys")
         self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
+        self.typed: list[str] = []  # orders, the newest last
         self.here = 1
         self.maximised = False
         self._framed: tuple[bool, str] = (False, "")
@@ -265,6 +269,36 @@ class TradingScreen(Screen[None]):
             self._confirm("Release the halt", text, "Release", Action.RELEASE)
         else:
             self.program.say("There is no halt to release.")
+
+    def action_order(self) -> None:
+        if self.program.bounced("order"):
+            return
+        market = self.desk.market
+
+        def typed(answer: Understood | None) -> None:
+            if answer is not None:
+                ask = self.program.prepare(answer.action, answer.target or market, ticket=answer.ticket)
+                self.program.tell(Level.INFO, f"you asked: {answer.words}")
+                self.program.send_soon(ask)
+
+        screen = OrderScreen(show.market_name(market), lambda: self._facts(market), self.typed)
+        self.app.push_screen(screen, typed)
+
+    def _facts(self, market: str) -> Facts | None:
+        """What an order's line is read against; None before there is a book."""
+        view, held = self.desk.get(LadderView, market), self.desk.get(PositionsView, "")
+        if view is None:
+            return None
+        mine = next((row for row in held.rows if row.market == market), None) if held is not None else None
+        position = int(Decimal(mine.quantity) / view.step) if mine is not None else 0
+        row = self.orders.selected() if self.focused is self.orders else None
+        working = self.desk.get(OrdersView, "")
+        resting = [one for one in working.open if one.market == market and one.kind == "limit"] if working is not None else []
+        row = row or (resting[0] if len(resting) == 1 else None)
+        bid, ask = (side[0][0] if side else 0 for side in (view.bids, view.asks))
+        quote = market.rpartition(":")[2]
+        name, side = (row.client_id, row.side) if row is not None else ("", Side.BUY)
+        return Facts(view.base, quote, view.tick, view.step, bid, ask, position, name, side)
 
     def action_close(self) -> None:
         if self.program.bounced("close"):

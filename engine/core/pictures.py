@@ -134,7 +134,7 @@ def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveV
     lines: list[tuple[str, float]] = []
     if position.quantity:
         lines.append(("entry", float(position.entry(held.instrument))))
-        lines += [(name, order.trigger * tick) for name, order in guards(state, market).items()]
+        lines += [(name, order.trigger * tick) for name, order in guards(state, market).items() if order.trigger]
     marks = tuple(mark for mark in held.fill_marks if mark[0] >= since_ms)
     return ChartLiveView(market, timeframe_ms, bars.unfinished, marks, tuple(lines))
 
@@ -272,5 +272,4 @@ def _row(state: State, order: Order) -> OrderRow:
 
 
 def _price(held: MarketState, order: Order | None) -> str:
-    ticks = (order.trigger or order.price) if order is not None else 0
-    return str(ticks * held.instrument.tick) if ticks else ""
+    return order.price_text(held.instrument.tick) if order is not None else ""

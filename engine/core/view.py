@@ -74,7 +74,7 @@ def market_view(state: State, held: MarketState, timeframe_ms: int, at: int) -> 
         return str(ticks * instrument.tick) if ticks else ""
 
     def trigger(purpose: str) -> str:
-        return next((price(order.trigger) for key, order in guards.items() if key == purpose), "")
+        return next((order.price_text(instrument.tick) for key, order in guards.items() if key == purpose), "")
 
     return MarketView(
         instrument.market,
@@ -105,7 +105,6 @@ def order_views(state: State) -> tuple[OrderView, ...]:
         if held is None:
             continue
         step, tick = held.instrument.step, held.instrument.tick
-        ticks = order.trigger or order.price
         views.append(
             OrderView(
                 order.client_id,
@@ -115,7 +114,7 @@ def order_views(state: State) -> tuple[OrderView, ...]:
                 order.side.name.lower(),
                 str(order.quantity * step),
                 str(order.filled * step),
-                str(ticks * tick) if ticks else "",
+                order.price_text(tick),
                 order.state.value,
             )
         )

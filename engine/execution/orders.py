@@ -4,6 +4,8 @@ An order whose fate is unknown is UNKNOWN, not rejected: it counts as filled for
 the venue answers. "Not found" is believed only after the request can no longer execute and twice in a row.
 """
 
+from decimal import Decimal
+
 import msgspec
 
 from engine.errors import InvariantError
@@ -97,6 +99,13 @@ class Order(msgspec.Struct):
     @property
     def adds_exposure(self) -> bool:
         return not self.reduce_only
+
+    def price_text(self, tick: Decimal) -> str:
+        """For people: the trigger or price in quote units, how far a stop trails, "" at market."""
+        if self.trail_bps:
+            return f"{self.trail_bps / 100:g}% off"
+        ticks = self.trigger or self.price
+        return f"{ticks * tick}" if ticks else ""
 
     def request(self, at: int) -> SendOrder:
         return SendOrder(

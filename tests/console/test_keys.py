@@ -13,6 +13,7 @@ from textual import events
 from textual.command import CommandPalette
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
+from textual.widgets import Input, Static
 
 from console import keys
 from console.app import DEPTH, Console, Parting
@@ -25,11 +26,12 @@ from console.panes.ladder import LadderPane
 from console.panes.orders import OrdersPane
 from console.panes.rationale import RationalePane
 from console.screens.help import HelpScreen
+from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
 from console.screens.trace import TraceScreen
 from console.screens.trading import TradingScreen
-from engine.events import Action, Mode, Trading
-from engine.views import Ask, ChartLiveView, ChartView, Frame, Leave, OrdersView, StatusView, TraceView, Watch
+from engine.events import Action, Mode, Side, TimeInForce, Trading
+from engine.views import Ask, ChartLiveView, ChartView, Frame, LadderView, Leave, OrdersView, StatusView, TraceView, Watch
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
@@ -365,6 +367,54 @@ async def test_another_market_is_watched_by_its_symbol(typed: str, target: str) 
         await until(pilot, lambda: app.screen is app.trading)
         await pilot.pause(0.1)
         assert link.asks() == ([(Action.COLLECT, target)] if target else [])
+
+
+async def type_in(pilot: Pilot[Parting], line: str) -> None:
+    names = {" ": "space", "@": "at", ".": "full_stop", "%": "percent_sign"}
+    await pilot.press(*(names.get(letter, letter) for letter in line))
+
+
+async def test_an_order_is_typed_said_in_words_and_sent_once() -> None:
+    link, clock = FakeLink(frames_of(pictures.busy())), Time()
+    app = program(link, clock)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, OrderScreen))
+        said = app.screen.query_one("#question", Static)
+        await type_in(pilot, "buy 500 @ bid po")
+        assert "was not understood" in str(said.render())
+        await pilot.press("enter")
+        assert isinstance(app.screen, OrderScreen) and link.asks() == [], "what is not understood is not sent"
+        await pilot.press("tab")
+        await until(pilot, lambda: "post-only" in str(said.render()))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.trading and bool(link.asks()))
+        (ask,) = [one for one in link.sent if isinstance(one, Ask)]
+        assert (ask.action, ask.target) == (Action.ORDER, app.desk.market) and ask.ticket is not None
+        assert (ask.ticket.side, ask.ticket.quantity, ask.ticket.time_in_force) == (Side.BUY, 500, TimeInForce.GTX)
+        view = app.desk.get(LadderView)
+        assert view is not None and ask.ticket.price == view.bids[0][0]
+        clock.at += 0.4
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, OrderScreen))
+        await pilot.press("up")
+        assert app.screen.query_one(Input).value == "buy 500 @ bid post"
+        await pilot.press("down", "escape")
+        await until(pilot, lambda: app.screen is app.trading)
+        assert len(link.asks()) == 1
+
+
+async def test_the_kill_key_works_over_an_order_that_is_being_typed() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, link)
+        await pilot.press("colon")
+        await until(pilot, lambda: isinstance(app.screen, OrderScreen))
+        await type_in(pilot, "buy 5")
+        await pilot.press("f12")
+        await until(pilot, lambda: link.asks() == [(Action.HALT, "")])
 
 
 async def test_a_market_is_dropped_with_two_presses_and_the_screen_shows_another_one_then() -> None:
