@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console.cli import make_parser
 from console import orderline
+from console.cli import make_parser
 from console.exits import Exit
 from console.exits import render_table as render_exits
 from engine.config import Settings, load, render_config, render_table
