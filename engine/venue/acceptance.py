@@ -8,6 +8,7 @@ from engine.venue.orders import (
     CONDITIONAL_KINDS,
     MAX_OPEN_ORDERS,
     TIMES_IN_FORCE,
+    Ending,
     Order,
     Refusal,
     Request,
@@ -78,13 +79,22 @@ class Acceptance:
 
     def check(self, order: Order) -> None:
         """Post-only, fill-or-kill and margin: what depends on the book and the account at this moment."""
-        market = self.exchange.contracts[order.symbol].market
-        if order.time_in_force == "GTX" and order.kind == "LIMIT" and market.fillable(order.side, order.price):
+        why = Ending.NONE if self.exchange.cancels_unmatched else self.unmatched(order)
+        if why is Ending.WOULD_TAKE:
             raise Refusal(-5022, "Due to the order could not be executed as maker, the Post Only order will be rejected.")
-        if order.time_in_force == "FOK" and order.kind == "LIMIT" and market.fillable(order.side, order.price) < order.quantity:
+        if why is Ending.NOT_WHOLE:
             raise Refusal(-5021, "Due to the order could not be filled immediately, the FOK order has been rejected.")
         if not order.reduce_only:
             self._check_margin(order)
+
+    def unmatched(self, order: Order) -> Ending:
+        """Why a post-only or fill-or-kill order cannot live in the book as it is, NONE where it can."""
+        if order.kind != "LIMIT" or order.time_in_force not in ("GTX", "FOK"):
+            return Ending.NONE
+        fillable = self.exchange.contracts[order.symbol].market.fillable(order.side, order.price)
+        if order.time_in_force == "GTX":
+            return Ending.WOULD_TAKE if fillable else Ending.NONE
+        return Ending.NOT_WHOLE if fillable < order.quantity else Ending.NONE
 
     def _check_margin(self, order: Order) -> None:
         contract = self.exchange.contracts[order.symbol]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.events import Side
 from engine.venue.accounts import ZERO
+from engine.venue.news import ConditionalNews
 from engine.venue.orders import (
     CONDITIONAL_KINDS,
     MAX_OPEN_CONDITIONALS,
@@ -25,7 +26,6 @@ from engine.venue.orders import (
     quantity_steps,
     side_of,
 )
-from engine.venue.reports import algo_update
 
 if TYPE_CHECKING:
     from engine.venue.exchange import Exchange
@@ -94,7 +94,7 @@ class Conditionals:
         order = Conditional(
             number, request.symbol, request.client_id or f"sim-algo-{number}", side, request.kind, request.time_in_force or "GTC",
             quantity, price, trigger, request.working_type, request.reduce_only, request.close_position, now_ms, now_ms,
-            callback=callback, activation=activation,
+            callback=callback, activation=activation, plain=request.plain,
         )  # fmt: skip
         reference = contract.mark() if order.working_type == "MARK_PRICE" else contract.last_price() * listing.tick
         if activation and reference and (activation * listing.tick - reference) * side >= 0:
@@ -178,7 +178,7 @@ class Conditionals:
         request = Request(order.symbol, order.side.name, kind, time_in_force=order.time_in_force, reduce_only=reduces)
         placed = exchange.new_order(request, Side(order.side), quantity, order.price, order.client_id)
         placed.original_kind, placed.trigger, placed.working_type = order.kind, order.trigger, order.working_type
-        placed.close_position = order.close_position
+        placed.close_position, placed.conditional_id = order.close_position, order.id
         try:
             if exchange.contracts[order.symbol].market.best() is None:
                 raise Refusal(-1008, "No book.")
@@ -204,4 +204,4 @@ class Conditionals:
 
     def _tell(self, order: Conditional, placed: Order | None = None) -> None:
         listing = self.exchange.contracts[order.symbol].listing
-        self.exchange.tell(algo_update(order, listing, self.exchange.now_ms, placed))
+        self.exchange.tell(ConditionalNews(order, listing, self.exchange.now_ms, placed))

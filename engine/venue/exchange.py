@@ -18,8 +18,8 @@ from engine.venue.conditional import Conditionals
 from engine.venue.contract import Contract
 from engine.venue.faults import Faults
 from engine.venue.market import Fill, Market, MarketOrder, Sinks
-from engine.venue.orders import Order, Refusal, Request, missing, price_ticks, quantity_steps
-from engine.venue.reports import Body, account_update, order_update, trade_lite
+from engine.venue.news import AccountNews, News, OrderNews
+from engine.venue.orders import Ending, Order, Refusal, Request, missing, price_ticks, quantity_steps
 
 HISTORY = 50_000  # orders, trades and income rows kept for REST, oldest dropped
 
@@ -42,13 +42,17 @@ class Income(msgspec.Struct, frozen=True):
 
 
 class Exchange:
-    """`frame(symbol, kind, body)` receives market data, `tell(report)` the account's private reports."""
+    """`frame(symbol, kind, body)` receives market data, `tell(news)` what happens to the account.
+
+    `cancels_unmatched`: a post-only order that would take and a FOK order that cannot fill are accepted and cancelled at once
+    (OKX), not refused (Binance).
+    """
 
     def __init__(
         self, markets: Mapping[str, Market], wallet: Decimal, frame: Callable[[str, str, bytes], None],
-        tell: Callable[[Body], None], faults: Faults, now_ms: int,
+        tell: Callable[[News], None], faults: Faults, now_ms: int, cancels_unmatched: bool = False,
     ) -> None:
-        self.now_ms = now_ms
+        self.now_ms, self.cancels_unmatched = now_ms, cancels_unmatched
         self.account = Account(wallet)
         self.faults = faults
         self.tell = tell
@@ -87,7 +91,7 @@ class Exchange:
         for symbol, deadline in list(self.countdowns.items()):
             if self.now_ms >= deadline:
                 del self.countdowns[symbol]
-                self.cancel_all(symbol)
+                self.cancel_all(symbol, Ending.COUNTDOWN)
         if any(held.quantity for held in self.account.positions.values()) and self.margin().liquidates:
             self._liquidate()
 
@@ -125,13 +129,16 @@ class Exchange:
         self.report(order, "CALCULATED" if order.liquidation else "NEW")
         if accepted:
             accepted()
+        if self.cancels_unmatched and (why := self.acceptance.unmatched(order)):
+            return self._close(order, "CANCELED", why)
         rests = order.kind != "MARKET" and order.time_in_force in ("GTC", "GTX")
         for fill in contract.market.submit(self._market_order(order, rests), self.now_ms):
             self._fill(order, fill)
         if order.open and not rests:
-            self._close(order, "EXPIRED")
+            self._close(order, "EXPIRED", Ending.UNFILLED)
         self._report_account()
         self._shrink_reduce_only()
+        return None
 
     def cancel(self, symbol: str, order_id: int | None, client_id: str) -> Order:
         self.contract(symbol)
@@ -139,14 +146,14 @@ class Exchange:
         if order is None or not order.open:
             raise Refusal(-2011, "Unknown order sent.")
         self.contracts[symbol].market.cancel(order.id)
-        self._close(order, "CANCELED")
+        self._close(order, "CANCELED", Ending.ASKED)
         return order
 
-    def cancel_all(self, symbol: str) -> None:
+    def cancel_all(self, symbol: str, why: Ending = Ending.ASKED) -> None:
         self.contract(symbol)
         for order in [order for order in self.open.values() if order.symbol == symbol]:
             self.contracts[symbol].market.cancel(order.id)
-            self._close(order, "CANCELED")
+            self._close(order, "CANCELED", why)
 
     def look_up(self, symbol: str, order_id: int | None, client_id: str) -> Order:
         self.contract(symbol)
@@ -164,14 +171,18 @@ class Exchange:
         steps, ticks = quantity_steps(contract.listing, quantity, market=False), price_ticks(contract.listing, price)
         if (steps, ticks) == (order.quantity, order.price):
             raise Refusal(-5027, "No need to modify the order.")
-        if order.time_in_force == "GTX" and contract.market.fillable(order.side, ticks):
+        crosses = order.time_in_force == "GTX" and bool(contract.market.fillable(order.side, ticks))
+        if crosses and not self.cancels_unmatched:
             raise Refusal(-5022, "Due to the order could not be executed as maker, the Post Only order will be rejected.")
         contract.market.cancel(order.id)
         if steps <= order.filled:
-            self._close(order, "CANCELED")
+            self._close(order, "CANCELED", Ending.ASKED)
             return order
         order.quantity, order.price, order.updated_ms = steps, ticks, self.now_ms
         self.report(order, "AMENDMENT")
+        if crosses:
+            self._close(order, "CANCELED", Ending.WOULD_TAKE)
+            return order
         for fill in contract.market.submit(self._market_order(order, rests=True), self.now_ms):
             self._fill(order, fill)
         self._report_account()
@@ -222,11 +233,11 @@ class Exchange:
             return
         payment = self.account.fund(symbol, mark, rate)
         self._earn(symbol, "FUNDING_FEE", payment)
-        self.tell(account_update(self.account, "FUNDING_FEE", self.now_ms, payment, self.marks(), ()))
+        self.tell(AccountNews(self.account, "FUNDING_FEE", self.now_ms, payment, self.marks()))
 
     def report(self, order: Order, execution: str) -> None:
         totals = self.resting()[order.symbol]
-        self.tell(order_update(order, self.contracts[order.symbol].listing, execution, self.now_ms, totals.bids, totals.asks))
+        self.tell(OrderNews(order, self.contracts[order.symbol].listing, execution, self.now_ms, totals.bids, totals.asks))
 
     def new_order(self, request: Request, side: Side, quantity: int, price: int, client_id: str) -> Order:
         number, self._next_order = self._next_order, self._next_order + 1
@@ -256,7 +267,7 @@ class Exchange:
             before_it = market.fillable(taker.side, maker.price - taker.side) if maker.price > taker.side else 0
             if before_it < taker.quantity:
                 market.cancel(maker.id)
-                self._close(maker, "EXPIRED_IN_MATCH")
+                self._close(maker, "EXPIRED_IN_MATCH", Ending.SELF_TRADE)
 
     def _rested(self, fill: Fill) -> None:
         if order := self.open.get(fill.order_id):
@@ -273,6 +284,7 @@ class Exchange:
         order.filled += fill.quantity
         order.value += fill.price * fill.quantity
         order.realised += booking.realised
+        order.fees += booking.commission
         order.updated_ms = fill.at_ms
         order.status = "PARTIALLY_FILLED" if order.unfilled > 0 else "FILLED"
         if not order.open:
@@ -282,15 +294,14 @@ class Exchange:
         if booking.realised:
             self._earn(order.symbol, "REALIZED_PNL", booking.realised, str(fill.trade_id))
         totals = self.resting()[order.symbol]
-        self.tell(trade_lite(order, listing, fill))
         execution = "CALCULATED" if order.liquidation else "TRADE"
-        self.tell(order_update(order, listing, execution, fill.at_ms, totals.bids, totals.asks, fill, booking))
+        self.tell(OrderNews(order, listing, execution, fill.at_ms, totals.bids, totals.asks, fill, booking))
         self._touched[order.symbol] = None
         if not order.open:
             self.conditionals.placed_order_ended(order)
 
-    def _close(self, order: Order, status: Literal["CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"]) -> None:
-        order.status, order.updated_ms = status, self.now_ms
+    def _close(self, order: Order, status: Literal["CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"], why: Ending) -> None:
+        order.status, order.ending, order.updated_ms = status, why, self.now_ms
         self._drop(order)
         self.report(order, "CANCELED" if status == "CANCELED" else "EXPIRED")
         self.conditionals.placed_order_ended(order)
@@ -303,7 +314,7 @@ class Exchange:
         if self._touched:
             symbols = tuple(self._touched)
             self._touched.clear()
-            self.tell(account_update(self.account, "ORDER", self.now_ms, ZERO, self.marks(), symbols))
+            self.tell(AccountNews(self.account, "ORDER", self.now_ms, ZERO, self.marks(), symbols))
 
     def _shrink_reduce_only(self) -> None:
         """Resting reduce-only orders never exceed the position: the newest are cut, or expire when nothing is left to reduce."""
@@ -319,7 +330,7 @@ class Exchange:
             market = self.contracts[order.symbol].market
             market.cancel(order.id)
             if not allowed:
-                self._close(order, "EXPIRED")
+                self._close(order, "EXPIRED", Ending.NOTHING_TO_REDUCE)
                 continue
             order.quantity, order.updated_ms = order.filled + allowed, self.now_ms
             self.report(order, "AMENDMENT")
@@ -338,7 +349,7 @@ class Exchange:
     def _liquidate(self) -> None:
         """All orders are cancelled, then every position is closed by a market order of the venue's own."""
         for symbol in self.contracts:
-            self.cancel_all(symbol)
+            self.cancel_all(symbol, Ending.LIQUIDATION)
         for symbol, contract in self.contracts.items():
             steps = self.position_steps(symbol)
             if not steps or contract.market.best() is None:
@@ -351,7 +362,7 @@ class Exchange:
             self.execute(order)
         if cleared := self.account.clear_debt():
             self._earn("", "INSURANCE_CLEAR", cleared)
-            self.tell(account_update(self.account, "INSURANCE_CLEAR", self.now_ms, cleared, self.marks(), ()))
+            self.tell(AccountNews(self.account, "INSURANCE_CLEAR", self.now_ms, cleared, self.marks()))
 
     # --- small things ----------------------------------------------------------------------------------------------
 

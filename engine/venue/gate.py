@@ -6,7 +6,7 @@ the network between client and venue does not get faster with the clock.
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -51,6 +51,7 @@ class Call(msgspec.Struct):
     query: str = ""
     body: str = ""
     key: str = ""
+    headers: Mapping[str, str] = {}
 
     def params(self) -> Params:
         return dict(parse_qsl(self.query, keep_blank_values=True) + parse_qsl(self.body, keep_blank_values=True))

@@ -7,6 +7,7 @@ from engine.venue.accounts import Resting
 from engine.venue.contract import Contract
 from engine.venue.exchange import Exchange
 from engine.venue.gate import Params, flag, whole
+from engine.venue.news import LeverageNews
 from engine.venue.orders import Refusal, missing
 from engine.venue.reports import Body, money, plain
 
@@ -217,8 +218,7 @@ class Holdings:
             exchange.account.leverage[symbol] = before
             raise Refusal(-2019, "Margin is insufficient.")
         if leverage != before:
-            now_ms = exchange.now_ms
-            exchange.tell({"e": "ACCOUNT_CONFIG_UPDATE", "E": now_ms, "T": now_ms, "ac": {"s": symbol, "l": leverage}})
+            exchange.tell(LeverageNews(symbol, leverage, exchange.now_ms))
         return {"leverage": leverage, "maxNotionalValue": NOTIONAL_CAP, "symbol": symbol}
 
     def set_margin_type(self, params: Params) -> Body:

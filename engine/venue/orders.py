@@ -5,6 +5,7 @@ Codes and texts are Binance USD-M's own (error list of 2026-07).
 
 import re
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 
 import msgspec
 
@@ -32,6 +33,20 @@ class Refusal(VenueError):
         super().__init__("binance", problem, code)
 
 
+class Ending(StrEnum):
+    """Why an order ended unfilled."""
+
+    NONE = ""
+    ASKED = "asked"
+    COUNTDOWN = "countdown"
+    UNFILLED = "unfilled"  # what an IOC or market order found no counterpart for
+    NOT_WHOLE = "not whole"  # a FOK order
+    WOULD_TAKE = "would take"  # a post-only order
+    SELF_TRADE = "self trade"
+    NOTHING_TO_REDUCE = "nothing to reduce"
+    LIQUIDATION = "liquidation"
+
+
 class Request(msgspec.Struct):
     """What a client asks to be placed, still as the text that it sent. "" is absent."""
 
@@ -48,6 +63,7 @@ class Request(msgspec.Struct):
     working_type: str = "CONTRACT_PRICE"
     callback: str = ""  # TRAILING_STOP_MARKET: percent
     activation: str = ""
+    plain: bool = False  # OKX's `trigger`, which is neither stop nor target
 
 
 class Order(msgspec.Struct):
@@ -72,7 +88,10 @@ class Order(msgspec.Struct):
     filled: int = 0
     value: int = 0  # sum of price x quantity of the fills, ticks x steps
     realised: Decimal = ZERO
+    fees: Decimal = ZERO
     liquidation: bool = False
+    ending: Ending = Ending.NONE
+    conditional_id: int = 0  # the conditional order that placed it
 
     @property
     def open(self) -> bool:
@@ -107,6 +126,7 @@ class Conditional(msgspec.Struct):
     callback: Decimal = ZERO  # fraction of the best price; above zero: the trigger follows
     activation: int = 0  # ticks; 0: it follows from the start
     best: Decimal = ZERO  # the best price since it follows
+    plain: bool = False  # OKX's `trigger`, which is neither stop nor target
 
     @property
     def open(self) -> bool:

@@ -4,10 +4,25 @@ from decimal import Decimal
 
 from engine.venue.accounts import CENT, ZERO, Account, Booking
 from engine.venue.market import Fill, Listing
+from engine.venue.news import AccountNews, ConditionalNews, LeverageNews, News, OrderNews
 from engine.venue.orders import Conditional, Order, places
 
 Body = dict[str, object]
 STP = "EXPIRE_MAKER"
+
+
+def bodies(news: News) -> tuple[Body, ...]:
+    """The private stream's events about one piece of news, in the order in which they are sent."""
+    match news:
+        case OrderNews(order, listing, execution, at_ms, bids, asks, fill, booking):
+            update = order_update(order, listing, execution, at_ms, bids, asks, fill, booking)
+            return (trade_lite(order, listing, fill), update) if fill else (update,)
+        case ConditionalNews(order=conditional):
+            return (algo_update(conditional, news.listing, news.at_ms, news.placed),)
+        case AccountNews():
+            return (account_update(news.account, news.reason, news.at_ms, news.change, news.marks, news.symbols),)
+        case LeverageNews(symbol, leverage, at_ms):
+            return ({"e": "ACCOUNT_CONFIG_UPDATE", "E": at_ms, "T": at_ms, "ac": {"s": symbol, "l": leverage}},)
 
 
 def plain(value: Decimal) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal, InvalidOperation
-from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -17,13 +16,16 @@ from engine.venue.exchange import Exchange
 from engine.venue.faults import OFFERED, VENUES, FaultOrder, Faults
 from engine.venue.gate import Call, Credentials
 from engine.venue.generated import GeneratedMarket
-from engine.venue.market import Fill, Market, MarketOrder, Sinks
+from engine.venue.market import Market, MarketOrder
+from engine.venue.news import News
 from engine.venue.okx import hub as okx_hub
 from engine.venue.okx import rest as okx_rest
 from engine.venue.okx.contract import okx_markets
+from engine.venue.okx.gate import OkxCredentials
 from engine.venue.okx.hub import OkxHub
 from engine.venue.okx.rest import OkxRest
-from engine.venue.reports import plain
+from engine.venue.okx.trading import Trading
+from engine.venue.reports import bodies, plain
 from engine.venue.streams import Hub
 
 HOST = "127.0.0.1"
@@ -50,6 +52,7 @@ class VenueSpec(msgspec.Struct, forbid_unknown_fields=True):
     funding_minutes: int | None = None
     symbols: list[str] | None = None
     latency_ms: float = 0.0
+    passphrase: str = ""  # of OKX's side, beside key and secret
 
     def wallet(self) -> Decimal:
         try:
@@ -69,15 +72,19 @@ class Venue:
         self.markets = dict(markets)
         self.hub = Hub(tuple(markets), self.clock, self.faults, self._wanted)
         now_ms = self.clock.now_ms()
-        self.exchange = Exchange(markets, spec.wallet(), self._frame, self.hub.tell, self.faults, now_ms)
+        self.exchange = Exchange(markets, spec.wallet(), self._frame, self._tell, self.faults, now_ms)
         self.rest = self._surface()
         self.okx_faults = Faults()
+        keys = OkxCredentials(spec.api_key, spec.secret, spec.passphrase, self.clock.speed, self._okx_ms)
         leaders = {symbol: market for symbol, market in markets.items() if isinstance(market, GeneratedMarket)}
         self.okx_markets = okx_markets(leaders, spec.seed, now_ms)
-        self.okx_hub = OkxHub(self.okx_markets, self.clock, self.okx_faults)
-        self.okx_rest = OkxRest(self.okx_markets, self.okx_faults, self._okx_ms)
-        for name, market in self.okx_markets.items():
-            market.attach(Sinks(partial(self.okx_hub.publish, name), _nobody, _nothing))
+        self.okx_hub = OkxHub(self.okx_markets, self.clock, self.okx_faults, keys)
+        self.okx = self.okx_hub.account = Exchange(
+            self.okx_markets, spec.wallet(), self.okx_hub.publish, self.okx_hub.tell, self.okx_faults, now_ms,
+            cancels_unmatched=True,
+        )  # fmt: skip
+        trading = Trading(self.okx, self.okx_markets)
+        self.okx_rest = OkxRest(self.okx_markets, self.okx_faults, self._okx_ms, trading, keys)
         self.port = 0
         self.ended = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -131,11 +138,14 @@ class Venue:
     def _advance(self) -> None:
         now_ms = self.clock.now_ms()
         self.exchange.advance(now_ms)
-        for market in self.okx_markets.values():
-            market.advance(now_ms)
+        self.okx.advance(now_ms)
         self.okx_hub.advance(now_ms)
         if self.hub.listen_key and now_ms >= self.hub.key_expires_ms:
             self.hub.expire_key()
+
+    def _tell(self, news: News) -> None:
+        for body in bodies(news):
+            self.hub.tell(body)
 
     def _wanted(self, symbol: str, kinds: frozenset[str]) -> None:
         self.markets[symbol].subscribed(kinds, self.clock.now_ms())
@@ -171,7 +181,7 @@ class Venue:
         except UnicodeDecodeError:
             return web.json_response({"code": -1000, "msg": "The body is not UTF-8."}, status=400)
         key = request.headers.get("X-MBX-APIKEY", "")
-        call = Call(request.method, request.path, request.rel_url.raw_query_string, body, key)
+        call = Call(request.method, request.path, request.rel_url.raw_query_string, body, key, request.headers)
         fault = (self.okx_faults if okx else self.faults).reply(call.method, call.path)
         if self.spec.latency_ms:
             await asyncio.sleep(self.spec.latency_ms / 2000)
@@ -181,7 +191,7 @@ class Venue:
             return web.Response(status=fault.status, text=fault.body, content_type="application/json", headers=fault.headers)
         self._advance()
         reply = self._okx_answer(call) if okx else self.rest.answer(call)
-        self.exchange.settle()
+        (self.okx if okx else self.exchange).settle()
         if self.spec.latency_ms:
             await asyncio.sleep(self.spec.latency_ms / 2000)
         if fault and fault.name == "delay_reply":
@@ -223,18 +233,23 @@ class Venue:
             return self.hub.cut(order.route)
         if order.name == "expire_listen_key":
             self.hub.expire_key()
+        return self._move(order, self.exchange, symbols)
+
+    def _move(self, order: FaultOrder, exchange: Exchange, symbols: list[str]) -> int:
+        """What happens to the money and the prices of a side."""
         if order.name == "funding":
             self._advance()
             for symbol in symbols:
-                state = self.markets[symbol].mark()
+                contract = exchange.contracts[symbol]
+                state = contract.market.mark()
                 rate = Decimal(order.rate) if order.rate else state.rate if state else Decimal(0)
-                self.exchange.fund(symbol, self.exchange.contracts[symbol].mark(), rate)
+                exchange.fund(symbol, contract.mark(), rate)
         if order.name == "shock":
             self._advance()
             for symbol in symbols:
                 # Order id 0 is nobody's: the fills of this aggressor belong to no account.
                 shock = MarketOrder(0, Side[order.side], order.quantity, 0, rests=False)
-                self.markets[symbol].submit(shock, self.exchange.now_ms)
+                exchange.contracts[symbol].market.submit(shock, exchange.now_ms)
             self._advance()
         return len(symbols)
 
@@ -246,10 +261,10 @@ class Venue:
         if order.name == "renumber":
             for name in self.okx_markets:
                 self.okx_hub.renumber(name)
-        return len(self.okx_markets)
+        return self._move(order, self.okx, [order.symbol] if order.symbol else list(self.okx_markets))
 
     def _okx_answer(self, call: Call) -> Reply:
-        status, body = self.okx_rest.answer(call.path, call.query)
+        status, body = self.okx_rest.answer(call)
         return Reply(status, body, {})
 
     async def _on_faults(self, request: web.Request) -> web.Response:
@@ -258,21 +273,15 @@ class Venue:
 
     async def _on_state(self, request: web.Request) -> web.Response:
         """The account exactly as it is booked, without signature: for tests."""
-        exchange, account = self.exchange, self.exchange.account
+        exchange = self.exchange
+        okx = {"requests": self.okx_rest.requests, "orders": len(self.okx.orders), "fills": len(self.okx.trades)}
         state = {
             "now_ms": self.clock.now_ms(),
-            "wallet": plain(account.wallet),
-            "fees_paid": plain(account.fees_paid),
-            "funding_received": plain(account.funding_received),
-            "positions": {
-                symbol: {"quantity": plain(held.quantity), "cost": plain(held.cost), "entry": plain(held.entry)}
-                for symbol, held in account.positions.items()
-                if held.quantity
+            **_booked(exchange),
+            "okx": {
+                **_booked(self.okx),
+                "counters": {**self.okx_hub.counters, **okx, "faults": self.okx_faults.injected},
             },
-            "marks": {symbol: plain(mark) for symbol, mark in exchange.marks().items()},
-            "open_orders": [order.client_id for order in exchange.open.values()],
-            "open_conditionals": [order.client_id for order in exchange.conditionals.open()],
-            "countdowns": exchange.countdowns,
             "connections": {
                 route or "legacy": sum(connection.route == route for connection in self.hub.connections)
                 for route in ("public", "market", "private", "")
@@ -290,12 +299,22 @@ class Venue:
         return web.Response(body=msgspec.json.encode(state), content_type="application/json")
 
 
-def _nobody(fill: Fill) -> None:
-    """OKX's side has no accounts: its fills are the crowd's."""
-
-
-def _nothing(price: int, at_ms: int) -> None:
-    """Nor has it conditional orders."""
+def _booked(exchange: Exchange) -> dict[str, object]:
+    account = exchange.account
+    return {
+        "wallet": plain(account.wallet),
+        "fees_paid": plain(account.fees_paid),
+        "funding_received": plain(account.funding_received),
+        "positions": {
+            symbol: {"quantity": plain(held.quantity), "cost": plain(held.cost), "entry": plain(held.entry)}
+            for symbol, held in account.positions.items()
+            if held.quantity
+        },
+        "marks": {symbol: plain(mark) for symbol, mark in exchange.marks().items()},
+        "open_orders": [order.client_id for order in exchange.open.values()],
+        "open_conditionals": [order.client_id for order in exchange.conditionals.open()],
+        "countdowns": exchange.countdowns,
+    }
 
 
 class _DepthId(msgspec.Struct):

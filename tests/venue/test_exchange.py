@@ -11,7 +11,9 @@ from still_market import FUNDING_MS, StillMarket
 from engine.venue.exchange import Exchange
 from engine.venue.faults import FaultOrder, Faults
 from engine.venue.generated import LISTINGS, GeneratedMarket
+from engine.venue.news import News
 from engine.venue.orders import Order, Refusal, Request
+from engine.venue.reports import bodies
 
 S = "ASTERUSDT"
 D = Decimal
@@ -22,9 +24,12 @@ class Desk:
 
     def __init__(self, wallet: str = "1000") -> None:
         self.market, self.told, self.faults = StillMarket(), [], Faults()  # type: ignore[var-annotated]
-        self.exchange = Exchange({S: self.market}, D(wallet), lambda *frame: None, self.told.append, self.faults, 1_000)
+        self.exchange = Exchange({S: self.market}, D(wallet), lambda *frame: None, self.tell, self.faults, 1_000)
         self.now_ms = 1_000
         self.step()
+
+    def tell(self, news: News) -> None:
+        self.told.extend(bodies(news))
 
     def step(self, ms: int = 5) -> None:
         self.now_ms += ms
@@ -390,7 +395,7 @@ def test_after_any_orders_on_living_markets_the_books_agree(seed: int) -> None:
     for symbol in ("ASTERUSDT", "BTCUSDT"):
         listing, price = LISTINGS[symbol]
         markets[symbol] = GeneratedMarket(msgspec.structs.replace(listing, funding_minutes=1), seed, price, now_ms)
-    exchange = Exchange(markets, D(5_000), lambda *frame: None, told.append, Faults(), now_ms)
+    exchange = Exchange(markets, D(5_000), lambda *frame: None, lambda news: told.extend(bodies(news)), Faults(), now_ms)
     for _ in range(300):
         now_ms += random.randint(5, 600)
         exchange.advance(now_ms)

@@ -1,4 +1,6 @@
-"""OKX market frames in; websocket connections receive the channels that they subscribed to, and answers to what they say."""
+"""OKX market frames and an account's news in; websocket connections receive the channels that they subscribed to, and answers
+to what they say.
+"""
 
 import asyncio
 import secrets
@@ -9,8 +11,14 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from engine.clock import Clock
+from engine.venue.exchange import Exchange
 from engine.venue.faults import Faults
+from engine.venue.news import AccountNews, ConditionalNews, News, OrderNews
+from engine.venue.okx import reports
 from engine.venue.okx.contract import OkxMarket
+from engine.venue.okx.gate import Login, OkxCredentials
+from engine.venue.okx.refusals import Wrong
+from engine.venue.reports import Body, money
 from engine.venue.streams import Connection, Outlet, framed
 
 PREFIX = "/ws/v5/"
@@ -32,6 +40,13 @@ KINDS = {
     },
     "business": {"candle1m": "kline_1m"},
 }
+# Of an account, after a login on the same connection.
+PRIVATE = {
+    "private": ("orders", "positions", "account", "balance_and_position"),
+    "business": ("orders-algo", "algo-advance"),
+}
+OF_SWAPS = ("orders", "positions", "orders-algo", "algo-advance")
+BALANCE_EVENTS = {"ORDER": "filled", "FUNDING_FEE": "funding_fee", "INSURANCE_CLEAR": "claw_back"}
 OF_A_TYPE = "liquidation-orders"
 encode = msgspec.json.encode
 
@@ -44,7 +59,7 @@ class Arg(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Asked(msgspec.Struct):
     op: str
-    args: list[Arg] = []
+    args: list[msgspec.Raw] = []
 
 
 class Listener(Connection):
@@ -54,15 +69,17 @@ class Listener(Connection):
         super().__init__(socket, transport, route, False)
         self.id = secrets.token_hex(4)
         self.channels: dict[Arg, None] = {}
+        self.logged_in = False
         self.asked_ms: deque[int] = deque(maxlen=REQUESTS_AN_HOUR)
 
 
 class OkxHub(Outlet):
-    """All connections of OKX's side."""
+    """All connections of OKX's side. `account` is what the private channels are about, set once it exists."""
 
-    def __init__(self, markets: Mapping[str, OkxMarket], clock: Clock, faults: Faults) -> None:
+    def __init__(self, markets: Mapping[str, OkxMarket], clock: Clock, faults: Faults, credentials: OkxCredentials) -> None:
         super().__init__(faults)
-        self.markets, self.clock = markets, clock
+        self.markets, self.clock, self.credentials = markets, clock, credentials
+        self.account: Exchange | None = None
         self._listening: dict[tuple[str, str], dict[Listener, None]] = {}  # by instrument and the market's word
         self._told_ms: dict[str, int] = {}  # when each book was last told of
         self._funded_ms = 0
@@ -117,6 +134,74 @@ class OkxHub(Outlet):
             loop.call_later(after_s, listener.transport.abort)
         return len(self.connections)
 
+    # --- an account's news ---------------------------------------------------------------------------------------------
+
+    def tell(self, news: News) -> None:
+        """To all who are logged in and listen to a channel that it belongs to."""
+        account = self.account
+        if account is None:
+            return
+        match news:
+            case OrderNews(order=order):
+                contract = self.markets[order.symbol].contract
+                amended = news.execution == "AMENDMENT"
+                row = reports.order_push(order, contract, account, news.fill, news.booking, amended)
+                self._push("orders", row, order.symbol)
+            case ConditionalNews(order=algo):
+                if algo.status in reports.ALGO_STATES and algo.status != "FINISHED":  # of the moments between, nothing is said
+                    row = reports.algo_row(algo, self.markets[algo.symbol].contract, account)
+                    advanced = row["ordType"] == "move_order_stop"
+                    self._push("algo-advance" if advanced else "orders-algo", row, algo.symbol)
+            case AccountNews():
+                self._push("account", reports.balance_row(account))
+                for name in news.symbols:
+                    self._push("positions", reports.position_row(self.markets[name].contract, account), name)
+                event = BALANCE_EVENTS[news.reason]
+                self._push("balance_and_position", self._both(event, news.symbols))
+            case _:
+                pass  # a change of leverage has no channel
+
+    def _push(self, channel: str, row: Body, name: str = "") -> None:
+        for listener in list(self.connections):
+            assert isinstance(listener, Listener)
+            for arg in listener.channels:
+                if arg.channel == channel and arg.instId in ("", name):
+                    self._push_to(listener, arg, [row])
+
+    def _push_to(self, listener: Listener, arg: Arg, rows: list[Body]) -> None:
+        named = {name: value for name, value in msgspec.structs.asdict(arg).items() if value}
+        body = encode({"arg": {**named, "uid": reports.UID}, "data": rows})
+        for sent in self.faults.bodies(arg.channel, body):
+            self.send(listener, framed(sent))
+
+    def _picture(self, listener: Listener, arg: Arg) -> None:
+        """What a private channel begins with: positions and balances do, orders do not."""
+        account = self.account
+        if account is None:
+            return
+        held = tuple(name for name, position in account.account.positions.items() if position.quantity)
+        if arg.channel == "account":
+            self._push_to(listener, arg, [reports.balance_row(account)])
+        elif arg.channel == "positions":
+            rows = [reports.position_row(self.markets[name].contract, account) for name in held if arg.instId in ("", name)]
+            self._push_to(listener, arg, rows)
+        elif arg.channel == "balance_and_position":
+            self._push_to(listener, arg, [self._both("snapshot", held)])
+
+    def _both(self, event: str, names: tuple[str, ...]) -> Body:
+        account = self.account
+        assert account is not None
+        at = str(account.now_ms)
+        wanted = ("posId", "instId", "instType", "mgnMode", "posSide", "pos", "ccy", "posCcy", "avgPx", "uTime")
+        rows = [reports.position_row(self.markets[name].contract, account) for name in names]
+        return {
+            "pTime": at,
+            "eventType": event,
+            "balData": [{"ccy": "USDT", "cashBal": money(account.account.wallet), "uTime": at}],
+            "posData": [{name: row[name] for name in wanted} for row in rows],
+            "trades": [],
+        }
+
     # --- connections -----------------------------------------------------------------------------------------------
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -167,11 +252,17 @@ class OkxHub(Outlet):
         except msgspec.DecodeError:
             return self._error(listener, "60012", "Illegal request")
         if asked.op == "login":
-            return self._error(listener, "60009", "Login failed: the simulated venue has no OKX accounts")
+            return self._login(listener, asked.args)
         if asked.op not in ("subscribe", "unsubscribe"):
             return self._error(listener, "60012", f"Illegal request: {asked.op[:40]}")
-        for arg in asked.args:
-            if not self._known(listener, arg):
+        try:
+            args = [msgspec.json.decode(arg, type=Arg) for arg in asked.args]
+        except msgspec.DecodeError:
+            return self._error(listener, "60012", "Illegal request")
+        for arg in args:
+            if arg.channel in PRIVATE.get(listener.route, ()) and not listener.logged_in:
+                self._error(listener, "60011", "Please log in")
+            elif not self._known(listener, arg):
                 wrong = encode(arg).decode()
                 self._error(listener, "60018", f"Wrong URL or {wrong} doesn't exist. Please use the correct URL and channel")
             elif asked.op == "subscribe":
@@ -181,13 +272,29 @@ class OkxHub(Outlet):
                 self._acknowledge(listener, "unsubscribe", arg)
         return None
 
+    def _login(self, listener: Listener, args: list[msgspec.Raw]) -> None:
+        try:
+            self.credentials.check_login(msgspec.json.decode(args[0], type=Login))
+        except (msgspec.DecodeError, IndexError):
+            return self._error(listener, "60009", "Login failed")
+        except Wrong as wrong:
+            return self._error(listener, wrong.code, wrong.words)
+        listener.logged_in = True
+        return self._say(listener, {"event": "login", "code": "0", "msg": "", "connId": listener.id})
+
     def _known(self, listener: Listener, arg: Arg) -> bool:
+        if arg.channel in PRIVATE.get(listener.route, ()):
+            typed = arg.instType in ("SWAP", "ANY") or arg.channel not in OF_SWAPS
+            return typed and arg.instId in ("", *self.markets)
         if arg.channel not in KINDS.get(listener.route, {}):
             return False
         return arg.instType == "SWAP" if arg.channel == OF_A_TYPE else arg.instId in self.markets
 
     def _subscribe(self, listener: Listener, arg: Arg) -> None:
         self._acknowledge(listener, "subscribe", arg)
+        if arg.channel in PRIVATE.get(listener.route, ()):
+            listener.channels[arg] = None
+            return self._picture(listener, arg)
         kind = KINDS[listener.route][arg.channel]
         if kind == "depth":
             self.markets[arg.instId].flush()  # those who listen already get what the picture holds
@@ -203,9 +310,12 @@ class OkxHub(Outlet):
             self.send(listener, framed(picture))
         elif kind == "fundingRate":
             self.send(listener, framed(self._funding(arg.instId)))
+        return None
 
     def _forget(self, listener: Listener, arg: Arg) -> None:
         listener.channels.pop(arg, None)
+        if arg.channel in PRIVATE.get(listener.route, ()):
+            return
         kind = KINDS[listener.route][arg.channel]
         for name in self._names(arg):
             self._listening.get((name, kind), {}).pop(listener, None)

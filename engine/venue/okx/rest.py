@@ -1,26 +1,33 @@
-"""OKX's public REST paths in; `{"code", "msg", "data"}` out."""
+"""A REST request to OKX in; status and `{"code", "msg", "data"}` out. Errors come with HTTP 200 unless they are about the key."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from engine.venue.faults import Faults
+from engine.venue.gate import Call
 from engine.venue.okx.contract import OkxMarket
+from engine.venue.okx.gate import OkxCredentials
+from engine.venue.okx.refusals import Wrong, wrong
+from engine.venue.okx.trading import Trading, listed
+from engine.venue.orders import Refusal
 
 PREFIX = "/api/v5/"
 BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1H": 60, "2H": 120, "4H": 240}
 Params = dict[str, str]
 
 
-class Wrong(Exception):
-    """The venue's refusal: a code and a sentence."""
-
-
 class OkxRest:
-    def __init__(self, markets: Mapping[str, OkxMarket], faults: Faults, venue_ms: Callable[[], int]) -> None:
+    """`answer` is the door."""
+
+    def __init__(
+        self, markets: Mapping[str, OkxMarket], faults: Faults, venue_ms: Callable[[], int], trading: Trading,
+        credentials: OkxCredentials,
+    ) -> None:  # fmt: skip
         self.markets, self.faults, self.venue_ms = markets, faults, venue_ms
+        self.trading, self.credentials = trading, credentials
         self.requests = 0
         self._paths: dict[str, Callable[[Params], list[object]]] = {
             "public/time": lambda params: [{"ts": str(self.venue_ms())}],
@@ -34,18 +41,36 @@ class OkxRest:
             "market/history-candles": self._candles,
         }
 
-    def answer(self, path: str, query: str) -> tuple[int, bytes]:
-        """HTTP status and body."""
+    def answer(self, call: Call) -> tuple[int, bytes]:
+        """HTTP status and body. Never raises: a refusal is a reply, and so is a path that does not exist."""
         self.requests += 1
-        read = self._paths.get(path.removeprefix(PREFIX))
-        if read is None:
-            return 404, b'{"code":"404","msg":"Not Found","data":[]}'
         try:
-            data = read(dict(parse_qsl(query)))
-        except Wrong as wrong:
-            code, problem = wrong.args
-            return 200, msgspec.json.encode({"code": code, "msg": problem, "data": []})
-        return 200, msgspec.json.encode({"code": "0", "msg": "", "data": data})
+            code, words, data = self._carry_out(call)
+        except Refusal as refusal:
+            found = wrong(refusal)
+            return found.status, msgspec.json.encode({"code": found.code, "msg": found.words, "data": []})
+        except Wrong as refused:
+            return refused.status, msgspec.json.encode({"code": refused.code, "msg": refused.words, "data": []})
+        return 200, msgspec.json.encode({"code": code, "msg": words, "data": data})
+
+    def _carry_out(self, call: Call) -> tuple[str, str, Sequence[object]]:
+        path = call.path.removeprefix(PREFIX)
+        if call.method == "GET" and (read := self._paths.get(path)):
+            return "0", "", read(dict(parse_qsl(call.query)))
+        ask = self.trading.table.get((call.method, path))
+        if ask is None and not (call.method == "POST" and path in self.trading.acts):
+            raise Wrong("404", "Not Found", 404)
+        self.credentials.check(call)
+        if call.method == "GET":
+            params: list[Mapping[str, object]] = [dict(parse_qsl(call.query))]
+        else:
+            try:
+                params = list(listed(msgspec.json.decode(call.body or "{}")))
+            except msgspec.DecodeError:
+                raise Wrong("50002", "JSON syntax error", 400) from None
+        if ask is not None:
+            return "0", "", ask(params[0] if params else {})
+        return self.trading.act(path, params)
 
     def _market(self, params: Params) -> OkxMarket:
         found = self.markets.get(params.get("instId", ""))
