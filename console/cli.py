@@ -358,6 +358,7 @@ def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
         str(settings.venue.balance),
         str(arguments.capture.resolve()) if arguments.capture is not None else None,
         arguments.loop,
+        passphrase=secrets.token_hex(8),
     )
 
 

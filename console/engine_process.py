@@ -25,6 +25,7 @@ class Order(msgspec.Struct):
     api_key: str = ""
     secret: str = ""
     verbose: bool = False
+    passphrase: str = ""
 
 
 class Said(msgspec.Struct):

@@ -81,7 +81,8 @@ class Siblings:
         if self.engine is None:
             said, order = self.venue.said, self._order
             wanted = EngineOrder(
-                self._fit(said.symbols), order.clock, said.rest, said.ws, True, order.api_key, order.secret, self._verbose
+                self._fit(said.symbols), order.clock, said.rest, said.ws, True, order.api_key, order.secret, self._verbose,
+                order.passphrase,
             )
             lend = (self.venue.child.input,)
             self.engine = await EngineProcess.start(wanted, lend=lend, log=self.folder / "engine.log")

@@ -33,6 +33,7 @@ class Order(msgspec.Struct):
     capture: str | None = None
     loop: bool = False
     port: int = 0  # 0: any
+    passphrase: str = ""  # of OKX's side
 
 
 class Played(msgspec.Struct):
@@ -123,7 +124,7 @@ class VenueProcess:
     def credentials(self) -> "Credentials":
         from engine.execution.live import Credentials
 
-        return Credentials(self.order.api_key, self.order.secret)
+        return Credentials(self.order.api_key, self.order.secret, self.order.passphrase)
 
     @property
     def child(self) -> Child:

@@ -46,6 +46,7 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
     api_key: str = ""
     secret: str = ""
     verbose: bool = False
+    passphrase: str = ""
 
 
 def read_spec() -> Spec:
@@ -72,7 +73,7 @@ def say(**facts: object) -> None:
 async def run(spec: Spec) -> int:
     """From the specification to the exit code. Raises BarterError when the engine cannot run."""
     loop = asyncio.get_running_loop()
-    credentials = Credentials(spec.api_key, spec.secret) if spec.api_key else None
+    credentials = Credentials(spec.api_key, spec.secret, spec.passphrase) if spec.api_key else None
     engine = Engine(spec.settings, spec.clock, Endpoints(spec.rest, spec.ws, spec.simulated), credentials)
 
     def ready(service: Service, door: Door) -> None:

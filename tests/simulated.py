@@ -12,7 +12,7 @@ from engine.clock import Clock
 from engine.venue.markets import build_markets
 from engine.venue.server import VenueSpec, running
 
-KEY, SECRET = "canary-key-2f6b", "canary-secret-9d1e7c"
+KEY, SECRET, PASSPHRASE = "canary-key-2f6b", "canary-secret-9d1e7c", "canary-phrase-51ab"
 PATIENCE_S = 10.0  # how long a test waits for what must come
 
 
@@ -36,7 +36,8 @@ class Simulated:
 async def simulated(**spec: Any) -> AsyncIterator[Simulated]:
     """A venue in this process, which lists ASTER alone unless told otherwise."""
     clock = Clock.start()
-    chosen = VenueSpec(**{"clock": clock, "api_key": KEY, "secret": SECRET, "symbols": ["ASTERUSDT"], "seed": 7, **spec})
+    keys = {"api_key": KEY, "secret": SECRET, "passphrase": PASSPHRASE}
+    chosen = VenueSpec(**{"clock": clock, **keys, "symbols": ["ASTERUSDT"], "seed": 7, **spec})
     markets, _ = build_markets(chosen)
     async with running(chosen, markets) as venue, aiohttp.ClientSession() as http:
         yield Simulated(venue.rest_url, venue.ws_url, clock, http)

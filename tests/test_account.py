@@ -45,7 +45,8 @@ from engine.events import (
     Side,
     TimeInForce,
 )
-from engine.execution.live import BinanceAccount, Credentials, PrivateFeed, account, shapes
+from engine.execution.live import BinanceAccount, Credentials, PrivateFeed, account, base, shapes
+from engine.execution.live.base import redirect, status_of
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
 PLACE, PLACE_CONDITIONAL = "POST /fapi/v1/order", "POST /fapi/v1/algoOrder"
@@ -144,7 +145,7 @@ async def trader(venue: Simulated) -> AsyncIterator[Trader]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests are given up soon; must come before `trader`."""
-    monkeypatch.setattr(account, "TIMEOUT_MS", 300)
+    monkeypatch.setattr(base, "TIMEOUT_MS", 300)
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -691,7 +692,7 @@ URL = "http://127.0.0.1:1/fapi/v1/order"
     ids=str,
 )
 def test_an_exception_means(problem: Exception, fate: Fate) -> None:
-    assert fate_of(problem, account._status(problem)) is fate
+    assert fate_of(problem, status_of(problem)) is fate
 
 
 def test_the_words_of_an_exception_are_the_venues_or_its_kind_and_short() -> None:
@@ -755,10 +756,10 @@ async def test_no_address_of_a_redirected_exchange_reaches_a_public_host(trader:
     assert [url for url in found if not url.startswith((trader.venue.rest + "/", "http://127.0.0.1:9/"))] == []
 
 
-@pytest.mark.parametrize("base", ["https://testnet.binancefuture.com", account.PUBLIC_HOST])
-async def test_an_exchange_at_the_real_venue_reaches_that_host_alone(base: str) -> None:
+@pytest.mark.parametrize("host", ["https://testnet.binancefuture.com", account.PUBLIC_HOST])
+async def test_an_exchange_at_the_real_venue_reaches_that_host_alone(host: str) -> None:
     exchange = ccxt.binanceusdm()
-    account._redirect(exchange, base)
+    redirect(exchange, host, account.PUBLIC_HOST)
     found = [url for url in addresses(exchange.urls["api"]) if not url.startswith(("http://127.0.0.1:9/", "wss://"))]
-    assert found and all(url.startswith(base + "/") for url in found)
+    assert found and all(url.startswith(host + "/") for url in found)
     await exchange.close()

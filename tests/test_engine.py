@@ -192,11 +192,12 @@ async def _orders_there(process: VenueProcess) -> list[dict[str, object]]:
     """Every ordinary order that the venue has seen, by its own book-keeping."""
     import ccxt.async_support as ccxt
 
-    from engine.execution.live.account import _redirect
+    from engine.execution.live.account import PUBLIC_HOST
+    from engine.execution.live.base import redirect
 
     options = {"fetchCurrencies": False, "fetchMargins": False}
     exchange = ccxt.binanceusdm({"apiKey": "key", "secret": "secret", "options": options})
-    _redirect(exchange, process.said.rest)
+    redirect(exchange, process.said.rest, PUBLIC_HOST)
     exchange.milliseconds = process.order.clock.now_ms
     exchange.timeout_on_exit = 0
     try:

@@ -65,8 +65,6 @@ def _check_venues(venues: tuple[str, ...], blame: Blame) -> None:
             raise ConfigError(*blame("engine.venues"), f"{shown(venue)} is not a venue", f"one of {', '.join(VENUES)}")
         if venue in venues[:index]:
             raise ConfigError(*blame("engine.venues"), f"{shown(venue)} is listed twice", "each venue once")
-    if venues[0] != VENUES[0]:
-        raise ConfigError(*blame("engine.venues"), f"orders cannot go to {venues[0]} yet", f"{VENUES[0]} first")
 
 
 def _check_tls(settings: Settings, blame: Blame) -> None:

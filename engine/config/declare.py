@@ -27,7 +27,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = ("ASTER/USDT:USDT", "BTC/USDT:USDT", "ETH/USDT:USDT")
     venues: Annotated[
         tuple[str, ...],
-        Meta(min_length=1, description="Venues to collect from, binance and okx; orders go to the first one, which is binance"),
+        Meta(min_length=1, description="Venues to collect from, binance and okx; orders go to the first one"),
     ] = ("binance", "okx")
     state_dir: Annotated[str, Meta(description="Folder for the halt latch and sessions; empty: the platform's state folder")] = ""
     arm_at_start: Annotated[

@@ -38,7 +38,8 @@ from engine.execution.orders import Order
 from engine.portfolio import ZERO, Position, cents
 
 NS_PER_MS = 1_000_000
-BINANCE_WOULD_TRIGGER = -2021
+# A stop whose trigger is reached already: Binance's number, and OKX's for one that buys and one that sells.
+STOP_REACHED = frozenset({-2021, 51278, 51280})
 FILLS_OVERLAP_MS = 10_000
 ASK_ACCOUNT_EVERY_NS = 30_000_000_000
 FILLS_AGAIN_NS = 1_000_000_000
@@ -73,7 +74,7 @@ def refused(state: State, settings: Settings, event: OrderRefused, out: Out) -> 
         held.exit_refused_at = event.at
         if not order.rests:
             ask(state, held.venue, "an exit was refused, so the position may be another one", out)
-    if held is not None and order.purpose is Purpose.STOP and event.code == BINANCE_WOULD_TRIGGER:
+    if held is not None and order.purpose is Purpose.STOP and event.code in STOP_REACHED:
         protection.stop_refused(state, settings, held, reason, out)
 
 

@@ -47,7 +47,7 @@ from engine.events import (
     Tick,
     WarmModel,
 )
-from engine.execution.live import BinanceAccount, Credentials, PrivateFeed
+from engine.execution.live import Credentials, VenueAccount, open_account, private_feed
 from engine.queue import Closing
 from engine.runtime import latch
 from engine.runtime.catalog import Catalog
@@ -126,7 +126,7 @@ class Engine:
         self._charts = Charts()
         self._listeners: list[Callable[[Event], None]] = []
         self._tasks = Supervisor(self._crashed, self._failed)
-        self._account: BinanceAccount | None = None
+        self._account: VenueAccount | None = None
         self._requests: Requests | None = None
         self._command_number = 0
         self._recollected = asyncio.Event()  # the session before this one was read, or there is none
@@ -144,7 +144,7 @@ class Engine:
         body = msgspec.json.encode(self.settings).decode()
         mode, speed = self.settings.engine.mode, self.clock.speed
         parent = self.recorder.open(self.session) if self.recorder is not None else ""
-        account = self.credentials.account if self.credentials is not None else ""
+        account = self.credentials.account_at(self.settings.engine.venues[0]) if self.credentials is not None else ""
         self.process(Started(self.clock.now_ns(), self.session, parent, mode, body, __version__, halted, speed, account))
         if self.recorder is not None:
             self.recorder.report()
@@ -161,8 +161,8 @@ class Engine:
                 self.recorder.close(None)
             raise
         if self.credentials is not None:
-            settings = self.settings.venue
-            self._account = BinanceAccount(self.credentials, self.endpoints.rest, self.clock, settings.recv_window_ms)
+            window_ms = self.settings.venue.recv_window_ms
+            self._account = open_account(traded.venue, self.credentials, self.endpoints.rest, self.clock, window_ms)
         self._requests = Requests(
             self.clock,
             self.sources,
@@ -493,7 +493,7 @@ class Engine:
             for instrument in instruments:
                 self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
         await self._recollected.wait()
-        await PrivateFeed(self.endpoints.ws, account, instruments, self.clock, self._emit).run()
+        await private_feed(account, self.endpoints.ws, instruments, self.clock, self._emit).run()
 
     def _listed(self, symbol: str) -> Instrument | None:
         """At the venue that we trade on."""

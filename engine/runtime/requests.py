@@ -29,8 +29,7 @@ from engine.events import (
     SetLeverage,
     SnapshotFailed,
 )
-from engine.execution.live import BinanceAccount
-from engine.execution.live.account import VENUE, Wire
+from engine.execution.live import VenueAccount, Wire
 from engine.runtime.history import Histories
 from engine.runtime.sources import Source
 from engine.runtime.stats import Latencies
@@ -46,7 +45,7 @@ class Requests:
         self,
         clock: Clock,
         sources: dict[str, Source],
-        account: BinanceAccount | None,
+        account: VenueAccount | None,
         tasks: Supervisor,
         latencies: Latencies,
         emit: Emit,
@@ -98,7 +97,7 @@ class Requests:
     def compare(self, reason: str) -> None:
         """Ask for the account now, whatever the core's own schedule says."""
         if self.account is not None:
-            wish = FetchAccount(self.clock.now_ns(), VENUE, reason)
+            wish = FetchAccount(self.clock.now_ns(), self.account.venue, reason)
             self.tasks.once("the comparison with the venue", self._fetch_account(self.account, wish))
 
     def _tell(self, event: Event) -> None:
@@ -119,7 +118,7 @@ class Requests:
         return run()
 
     async def _send(
-        self, account: BinanceAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int, wire: Wire
+        self, account: VenueAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int, wire: Wire
     ) -> None:
         try:
             event, _ = await account.send(order, wire)
@@ -139,25 +138,25 @@ class Requests:
             times.ccxt.add(wire.written_ns - wire.asked_ns)
             times.tick_to_wire.add(wire.written_ns - read_ns)
 
-    async def _cancel(self, account: BinanceAccount, order: CancelOrder, wire: Wire) -> None:
+    async def _cancel(self, account: VenueAccount, order: CancelOrder, wire: Wire) -> None:
         event = await account.cancel(order, wire)
         if event is not None:
             self._tell(event)
 
-    async def _amend(self, account: BinanceAccount, order: AmendOrder) -> None:
+    async def _amend(self, account: VenueAccount, order: AmendOrder) -> None:
         event = await account.amend(order)
         if event is not None:
             self._tell(event)
 
-    async def _look_up(self, account: BinanceAccount, order: LookUpOrder) -> None:
+    async def _look_up(self, account: VenueAccount, order: LookUpOrder) -> None:
         event = await account.look_up(order)
         if event is not None:
             self._tell(event)
 
-    async def _fetch_account(self, account: BinanceAccount, wish: FetchAccount) -> None:
+    async def _fetch_account(self, account: VenueAccount, wish: FetchAccount) -> None:
         self._tell(await persist(lambda: account.snapshot(wish)))
 
-    async def _set_leverage(self, account: BinanceAccount, wish: SetLeverage) -> None:
+    async def _set_leverage(self, account: VenueAccount, wish: SetLeverage) -> None:
         self._tell(await persist(lambda: account.set_leverage(wish), attempts=20))
 
     async def _fetch_snapshot(self, wish: FetchSnapshot) -> None:

@@ -5,16 +5,11 @@ number (`outcome`). Its own throttler is off: it would add 200 ms to an order.
 """
 
 import asyncio
-import contextvars
-import hashlib
 import importlib
-import logging
-import time
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import aiohttp
-import msgspec
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
@@ -44,49 +39,19 @@ from engine.events import (
     SetLeverage,
     Side,
 )
-from engine.execution.live import shapes
+from engine.execution.live import base, shapes
+from engine.execution.live.base import Credentials, Wire, status_of
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
-VENUE = "binance"
+VENUE, TITLE = "binance", "Binance"
 PUBLIC_HOST = "https://fapi.binance.com"
-TIMEOUT_MS = 10_000
-KEEP_CONNECTION_S = 70
-# ccxt and websockets log whole requests at DEBUG, with the API key, signatures and the listen key: theirs go nowhere.
-QUIET = logging.Logger("barter.quiet", logging.CRITICAL + 1)
-QUIET.addHandler(logging.NullHandler())
 T = TypeVar("T")
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """Never written anywhere: not in settings, journal, log or view."""
-
-    api_key: str
-    secret: str
-
-    def __repr__(self) -> str:
-        return "Credentials(...)"
-
-    @property
-    def account(self) -> str:
-        """Tells one account from another in the journal; the key cannot be found from it."""
-        return hashlib.sha256(f"account {self.api_key}".encode()).hexdigest()[:12]
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return []  # msgspec's own would show the fields in the screen's tracebacks
-
-
-class Wire(msgspec.Struct):
-    """When one request's bytes were handed to the socket, monotonic ns; 0 until then."""
-
-    asked_ns: int = 0
-    written_ns: int = 0
-
-
-_wire: contextvars.ContextVar[Wire | None] = contextvars.ContextVar("wire", default=None)
 
 
 class BinanceAccount:
     """One account at Binance (or at the simulated venue, which differs in its address only)."""
+
+    venue = VENUE
 
     def __init__(self, credentials: Credentials, rest_base: str, clock: Clock, recv_window_ms: int) -> None:
         self._credentials, self.rest_base, self.clock = credentials, rest_base, clock
@@ -105,31 +70,29 @@ class BinanceAccount:
         await self.close()  # of an earlier try
         # Not `import` in the loop: prices must not wait for 2-4 s of imports.
         ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
-        # The default would drop an idle connection after 15 s, and the next order would pay for a new one.
-        connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_CONNECTION_S)
-        self._session = aiohttp.ClientSession(connector=connector, trace_configs=[_trace()])
+        self._session = base.session()
         exchange = ccxt.binanceusdm(
             {
                 "apiKey": self._credentials.api_key,
                 "secret": self._credentials.secret,
                 "session": self._session,
                 "enableRateLimit": False,
-                "timeout": TIMEOUT_MS,
-                "logger": QUIET,
+                "timeout": base.TIMEOUT_MS,
+                "logger": base.QUIET,
                 "options": {"fetchCurrencies": False, "fetchMargins": False, "recvWindow": self.recv_window_ms},
             }
         )
-        _redirect(exchange, self.rest_base)
+        base.redirect(exchange, self.rest_base, PUBLIC_HOST)
         exchange.milliseconds = self.clock.now_ms  # signed requests carry engine time
         exchange.timeout_on_exit = 0
         self._exchange = exchange
         listed = await self._call("the list of markets", self._exchange.load_markets())
         for instrument in instruments:
             if _symbol(instrument.market) not in listed:  # an empty reply reads as an empty list
-                raise VenueError("Binance", f"{_symbol(instrument.market)} is not in the list of markets")
+                raise VenueError(TITLE, f"{_symbol(instrument.market)} is not in the list of markets")
         reply = await self._call("the position mode", self._exchange.fapiPrivateGetPositionSideDual())
         if _convert(reply, shapes.PositionMode, "positionSide/dual").dualSidePosition:
-            raise VenueError("Binance", "the account is in hedge mode; switch it to one-way mode (Preferences, Position Mode)")
+            raise VenueError(TITLE, "the account is in hedge mode; switch it to one-way mode (Preferences, Position Mode)")
         self._loaded = True
 
     @property
@@ -169,7 +132,7 @@ class BinanceAccount:
             params["timeInForce"] = order.time_in_force.value.upper()
         kind = "limit" if order.kind is OrderKind.LIMIT else "market"
         side = "buy" if order.side is Side.BUY else "sell"
-        wire = _marked(wire)
+        wire = base.marked(wire)
         amount = str(order.quantity * instrument.step)
         try:
             reply = await self._exchange.create_order(_symbol(order.market), kind, side, amount, price, params)
@@ -182,13 +145,13 @@ class BinanceAccount:
 
     def _failed(self, order: SendOrder, problem: Exception) -> Event:
         now = self.clock.now_ns()
-        if fate_of(problem, _status(problem)) is Fate.REFUSED:
+        if fate_of(problem, status_of(problem)) is Fate.REFUSED:
             return OrderRefused(now, order.market, order.client_id, code_of(problem), words_of(problem))
         return OrderFateUnknown(now, order.market, order.client_id, f"no usable reply ({words_of(problem)})")
 
     async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
         """None when the venue took it: the private stream tells when the order is gone."""
-        _marked(wire)
+        base.marked(wire)
         symbol = self._instruments[order.market].venue_symbol
         try:
             if order.conditional:
@@ -212,7 +175,7 @@ class BinanceAccount:
         try:
             await self._exchange.fapiPrivatePutOrder(request)
         except Exception as problem:
-            known = fate_of(problem, _status(problem)) is not Fate.UNKNOWN
+            known = fate_of(problem, status_of(problem)) is not Fate.UNKNOWN
             code = code_of(problem) if known else 0
             return AmendRefused(self.clock.now_ns(), order.market, order.client_id, code, words_of(problem))
         return None
@@ -226,7 +189,7 @@ class BinanceAccount:
             else:
                 reply = await self._exchange.fapiPrivateGetOrder({"symbol": symbol, "origClientOrderId": order.client_id})
         except Exception as problem:
-            if fate_of(problem, _status(problem)) is Fate.GONE:
+            if fate_of(problem, status_of(problem)) is Fate.GONE:
                 return OrderNotFound(self.clock.now_ns(), order.market, order.client_id)
             return None
         now = self.clock.now_ns()
@@ -346,6 +309,12 @@ class BinanceAccount:
             row.commissionAsset,
         )
 
+    async def hold(self, markets: list[str], seconds: int) -> None:
+        """The venue counts down for each symbol apart."""
+        for market in markets:
+            request = {"symbol": self._instruments[market].venue_symbol, "countdownTime": seconds * 1000}
+            await self._call("the dead man's switch", self._exchange.fapiPrivatePostCountdownCancelAll(request))
+
     async def listen_key(self) -> str:
         """Create the private stream's key, or get and extend the active one."""
         reply = await self._call("the private stream's key", self._exchange.fapiPrivatePostListenKey())
@@ -358,7 +327,7 @@ class BinanceAccount:
         try:
             return await call
         except Exception as problem:
-            raise VenueError("Binance", f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
+            raise VenueError(TITLE, f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
 
 
 def _usdt(account: shapes.Account) -> shapes.Asset:
@@ -373,55 +342,8 @@ def _trail_bps(callback: str) -> int:
         raise DecodeError("Binance algoOrder", f"callbackRate is {callback[:20]!r}") from None
 
 
-def _marked(wire: Wire | None) -> Wire:
-    """The request that this task makes next is timed by `wire`."""
-    wire = wire or Wire()
-    wire.asked_ns = time.monotonic_ns()
-    _wire.set(wire)
-    return wire
-
-
-def _trace() -> aiohttp.TraceConfig:
-    """Notes when a request is handed to the transport: the end of tick-to-wire."""
-
-    async def body_written(_session: object, _context: object, _params: object) -> None:
-        wire = _wire.get()
-        if wire is not None and not wire.written_ns:
-            wire.written_ns = time.monotonic_ns()
-
-    async def headers_written(session: object, context: object, params: aiohttp.TraceRequestHeadersSentParams) -> None:
-        if params.method not in ("POST", "PUT"):  # those carry a body, which goes out with the headers
-            await body_written(session, context, params)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_chunk_sent.append(body_written)
-    trace.on_request_headers_sent.append(headers_written)
-    return trace
-
-
-def _redirect(exchange: Any, rest_base: str) -> None:
-    """Point every URL at `rest_base`; nothing may be left that reaches a public host by accident."""
-    api = exchange.urls["api"]
-    for name, url in list(api.items()):
-        if isinstance(url, str):
-            api[name] = url.replace(PUBLIC_HOST, rest_base) if url.startswith(PUBLIC_HOST) else "http://127.0.0.1:9/unused"
-        elif rest_base != PUBLIC_HOST:
-            api[name] = {}
-
-
-def _status(problem: BaseException) -> int | None:
-    """The HTTP status that ccxt puts into its text: `binanceusdm POST https://... 503 Service Unavailable ...`, and for 418
-    and 429 `binanceusdm 429 Too Many Requests ...`.
-    """
-    words = str(problem).split(" ")
-    return next((int(word) for word in words[1:5] if word.isdigit() and len(word) == 3), None)
-
-
 def _convert(body: object, shape: type[T], what: str) -> T:
-    try:
-        return msgspec.convert(body, shape, strict=False)
-    except msgspec.ValidationError as problem:
-        raise DecodeError(f"Binance {what}", str(problem)) from None
+    return base.convert(body, shape, TITLE, what)
 
 
 def _steps(quantity: Decimal, instrument: Instrument) -> int:

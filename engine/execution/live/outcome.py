@@ -14,25 +14,29 @@ class Fate(Enum):
     GONE = "gone"  # the order that was asked for is not known
 
 
-# Internal errors and time-outs of the backend leave the outcome open.
-UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007})
-GONE_CODES = frozenset({-2011, -2013})
-_CODE = re.compile(r'"code"\s*:\s*(-?\d+)')
-_MESSAGE = re.compile(r'"msg"\s*:\s*"((?:[^"\\]|\\.)*)"')
+# Binance numbers below zero, OKX with five digits: they never meet.
+# Internal errors and time-outs of the backend leave the outcome open. So does an id that OKX knows already: its order exists.
+UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007, 50004, 50013, 50026, 51016, 51065})
+GONE_CODES = frozenset({-2011, -2013, 51400, 51401, 51402, 51503, 51603})
+OKX_FIRST = 50_000
+# OKX says of an order `sCode` and `sMsg`, of a request `code` and `msg`; "1" and "2" only say that an order failed.
+_CODE = re.compile(r'"(?:sCode|code)"\s*:\s*"?(-?\d+)')
+_MESSAGE = re.compile(r'"(?:sMsg|msg)"\s*:\s*"((?:[^"\\]|\\.)+)"')
 # Raised by ccxt itself before anything is sent.
 LOCAL = frozenset({"ArgumentsRequired", "BadSymbol", "NotSupported"})
 
 
 def code_of(problem: BaseException) -> int:
     """The venue's number, 0 where there is none."""
-    found = _CODE.search(str(problem))
-    return int(found.group(1)) if found else 0
+    found = [int(code) for code in _CODE.findall(str(problem))]
+    return next((code for code in found if code not in (0, 1, 2)), 0)
 
 
 def words_of(problem: BaseException) -> str:
     """The venue's message, else the kind of error: never the whole text, which holds the request's URL and signature."""
-    found = _MESSAGE.search(str(problem))
-    return found.group(1)[:200] if found else type(problem).__name__
+    found = _MESSAGE.findall(str(problem))
+    told = next((words for words in found if not words.startswith(("All operations", "Bulk operation"))), "")
+    return told[:200] if told else type(problem).__name__
 
 
 def fate_of(problem: BaseException, status: int | None) -> Fate:
@@ -42,7 +46,7 @@ def fate_of(problem: BaseException, status: int | None) -> Fate:
         return Fate.GONE
     if code in UNKNOWN_CODES:
         return Fate.UNKNOWN
-    if code < 0:  # a positive one is a gateway's, which does not know what became of the order
+    if code < 0 or code >= OKX_FIRST:  # another one is a gateway's, which does not know what became of the order
         return Fate.REFUSED
     if type(problem).__name__ in LOCAL:
         return Fate.REFUSED

@@ -27,7 +27,8 @@ from engine.events import (
     Side,
 )
 from engine.execution.live import shapes
-from engine.execution.live.account import QUIET, VENUE, BinanceAccount
+from engine.execution.live.account import VENUE, BinanceAccount
+from engine.execution.live.base import QUIET
 
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024

@@ -4,38 +4,25 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.errors import DecodeError
+from engine.execution.live import base
+from engine.execution.live.base import Figures
 
 
 def whole(value: Decimal, unit: Decimal) -> int:
-    """How many ticks or steps; a DecodeError where that is no whole number, since what is booked is exact."""
-    count = value / unit
-    if count != int(count):
-        raise DecodeError("Binance account", f"{value} is not a multiple of {unit}")
-    return int(count)
+    return base.whole(value, unit, "Binance account")
 
 
-class _Figures(msgspec.Struct):
-    """A NaN or an infinity is a wrong type: it would poison every sum that it enters."""
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if isinstance(value, Decimal) and not value.is_finite():
-                raise ValueError(f"{name} is {value}")
-
-
-class Asset(_Figures):
+class Asset(Figures):
     asset: str
     walletBalance: Decimal
     availableBalance: Decimal
 
 
-class Account(_Figures):
+class Account(Figures):
     assets: list[Asset]
 
 
-class PositionRisk(_Figures):
+class PositionRisk(Figures):
     symbol: str
     positionAmt: Decimal
     entryPrice: Decimal
@@ -45,7 +32,7 @@ class PositionRisk(_Figures):
     positionSide: str = "BOTH"
 
 
-class OpenOrder(_Figures):
+class OpenOrder(Figures):
     symbol: str
     orderId: int
     clientOrderId: str
@@ -59,7 +46,7 @@ class OpenOrder(_Figures):
     price: Decimal = Decimal(0)
 
 
-class AlgoOrder(_Figures):
+class AlgoOrder(Figures):
     symbol: str
     algoId: int
     clientAlgoId: str
@@ -74,7 +61,7 @@ class AlgoOrder(_Figures):
     callbackRate: str = ""  # percent, "" of those that do not trail
 
 
-class UserTrade(_Figures):
+class UserTrade(Figures):
     symbol: str
     id: int
     orderId: int
@@ -87,24 +74,24 @@ class UserTrade(_Figures):
     commissionAsset: str = ""
 
 
-class Commission(_Figures):
+class Commission(Figures):
     makerCommissionRate: Decimal
     takerCommissionRate: Decimal
 
 
-class PositionMode(_Figures):
+class PositionMode(Figures):
     dualSidePosition: bool
 
 
-class Leverage(_Figures):
+class Leverage(Figures):
     leverage: int
 
 
-class ListenKey(_Figures):
+class ListenKey(Figures):
     listenKey: str
 
 
-class OrderUpdate(_Figures):
+class OrderUpdate(Figures):
     """`o` of ORDER_TRADE_UPDATE."""
 
     s: str
@@ -127,7 +114,7 @@ class OrderUpdate(_Figures):
     p: Decimal = Decimal(0)
 
 
-class AlgoUpdate(_Figures):
+class AlgoUpdate(Figures):
     """`o` of ALGO_UPDATE."""
 
     s: str
@@ -138,13 +125,13 @@ class AlgoUpdate(_Figures):
     rm: str = ""
 
 
-class Balance(_Figures):
+class Balance(Figures):
     a: str
     wb: Decimal
     bc: Decimal = Decimal(0)
 
 
-class AccountPosition(_Figures):
+class AccountPosition(Figures):
     s: str
     pa: Decimal
 

@@ -16,6 +16,7 @@ from engine.venue.orders import Refusal
 
 PREFIX = "/api/v5/"
 BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1H": 60, "2H": 120, "4H": 240}
+EXPIRING = ("trade/order", "trade/batch-orders", "trade/amend-order")  # `expTime` bounds when they may execute
 Params = dict[str, str]
 
 
@@ -61,6 +62,9 @@ class OkxRest:
         if ask is None and not (call.method == "POST" and path in self.trading.acts):
             raise Wrong("404", "Not Found", 404)
         self.credentials.check(call)
+        until = call.headers.get("expTime", "")
+        if path in EXPIRING and until.isdecimal() and int(until) < self.venue_ms():
+            raise Wrong("51149", "Order timed out. Please try again later.")
         if call.method == "GET":
             params: list[Mapping[str, object]] = [dict(parse_qsl(call.query))]
         else:

@@ -1,0 +1,211 @@
+"""The account's two private sockets at OKX in; order reports, algo reports and balance changes out as events.
+
+Orders and balances come on `/private`, algo orders on `/business`; each needs its own login. The stream counts as connected
+when both have acknowledged all their channels, and ends with the first of them; the core then asks for a snapshot by REST,
+since what happened in between is not sent again.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import msgspec
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from engine.clock import Clock
+from engine.errors import DecodeError, VenueError
+from engine.events import BalanceChange, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument
+from engine.execution.live import okx_shapes as shapes
+from engine.execution.live.base import QUIET, Credentials
+from engine.execution.live.okx import TITLE, VENUE, OkxAccount
+
+FRAMES_BUFFERED = 1024
+CLOSE_S = 1.0
+READY_WITHIN_S = 10.0
+PING_AFTER_S, PONG_WITHIN_S = 20.0, 10.0  # the venue drops a connection on which nothing comes for 30 s
+PONG = b"pong"
+VERIFY = "GET/users/self/verify"
+LEAVING = "64008"  # the venue closes the connection soon, for an upgrade
+CHANNELS: dict[str, tuple[dict[str, str], ...]] = {
+    "private": (
+        {"channel": "orders", "instType": "SWAP"},
+        {"channel": "positions", "instType": "SWAP"},
+        {"channel": "account"},
+        {"channel": "balance_and_position"},
+    ),
+    "business": ({"channel": "orders-algo", "instType": "SWAP"}, {"channel": "algo-advance", "instType": "SWAP"}),
+}
+# The venue's word for a change of balance: those of fills are the ledger's own to compute.
+REASONS = {"funding_fee": "FUNDING_FEE", "transferred": "TRANSFER", "claw_back": "INSURANCE_CLEAR"}
+OURS = frozenset({"snapshot", "filled", "liquidation", "adl", "partial_liquidation", "set_leverage"})
+
+_frames = msgspec.json.Decoder(shapes.Frame)
+_orders = msgspec.json.Decoder(list[shapes.Order])
+_algos = msgspec.json.Decoder(list[shapes.Algo])
+_balances = msgspec.json.Decoder(list[shapes.BalanceAndPosition])
+
+
+def login(credentials: Credentials, epoch_s: int) -> str:
+    """The first message on a private connection."""
+    signed = hmac.new(credentials.secret.encode(), f"{epoch_s}{VERIFY}".encode(), hashlib.sha256).digest()
+    args = {
+        "apiKey": credentials.api_key,
+        "passphrase": credentials.passphrase,
+        "timestamp": str(epoch_s),
+        "sign": base64.b64encode(signed).decode(),
+    }
+    return msgspec.json.encode({"op": "login", "args": [args]}).decode()
+
+
+class OkxFeed:
+    """One account's stream. `run` ends only by cancellation or with a VenueError."""
+
+    def __init__(self, ws: str, account: OkxAccount, instruments: list[Instrument], clock: Clock, emit: Emit) -> None:
+        self.base, self.account, self.clock, self.emit = ws, account, clock, emit
+        self._by_symbol = {instrument.venue_symbol: instrument for instrument in instruments}
+        self.frames = 0
+        self.foreign = 0  # reports on markets that are not collected
+        self._cash: dict[str, Decimal] = {}  # the newest balances told
+        self._channels: dict[str, Callable[[shapes.Frame, int], list[Event]]] = {
+            "orders": self._orders,
+            "orders-algo": self._algos,
+            "algo-advance": self._algos,
+            "balance_and_position": self._balance,
+        }
+
+    async def run(self) -> None:
+        self._cash = {}
+        reason, told = "the connection ended", False
+        async with contextlib.AsyncExitStack() as stack:
+            sockets = {route: await stack.enter_async_context(await self._open(route)) for route in CHANNELS}
+            ready = {route: asyncio.Event() for route in CHANNELS}
+            tasks = [asyncio.create_task(self._read(socket, route, ready[route])) for route, socket in sockets.items()]
+            opening = asyncio.create_task(self._opened(list(ready.values())))
+            try:
+                done, _ = await asyncio.wait({*tasks, opening}, return_when=asyncio.FIRST_COMPLETED)
+                if opening in done:
+                    opening.result()
+                    told = True
+                    self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                reason = next(task for task in tasks if task.done()).result()
+            except (websockets.ConnectionClosed, VenueError) as problem:
+                closed = isinstance(problem, websockets.ConnectionClosed)
+                reason = "the venue closed the connection" if closed else getattr(problem, "problem", str(problem))
+            finally:
+                for task in (*tasks, opening):
+                    task.cancel()
+                await asyncio.gather(*tasks, opening, return_exceptions=True)
+                if told:
+                    self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
+        raise VenueError(TITLE, f"the private stream ended: {reason}")
+
+    async def _open(self, route: str) -> ClientConnection:
+        try:
+            return await connect(
+                f"{self.base}/ws/v5/{route}",
+                ping_interval=None,
+                max_queue=FRAMES_BUFFERED,
+                compression=None,
+                close_timeout=CLOSE_S,
+                logger=QUIET,
+            )
+        except (OSError, websockets.InvalidHandshake) as problem:
+            # Weather, not a crash: the account's task is on the money path.
+            raise VenueError(TITLE, f"the private stream could not be opened ({type(problem).__name__})") from None
+
+    async def _opened(self, ready: list[asyncio.Event]) -> None:
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                for one in ready:
+                    await one.wait()
+        except TimeoutError:
+            raise VenueError(TITLE, "the venue did not acknowledge the private channels") from None
+
+    async def _read(self, socket: ClientConnection, route: str, ready: asyncio.Event) -> str:
+        """Log in, subscribe, then read until the end; the reason for it."""
+        wanted = {arg["channel"] for arg in CHANNELS[route]}
+        await socket.send(login(self.account.credentials, self.clock.now_ms() // 1000))
+        pinged = False
+        while True:
+            try:
+                raw = await asyncio.wait_for(socket.recv(decode=False), PONG_WITHIN_S if pinged else PING_AFTER_S)
+            except TimeoutError:
+                if pinged:
+                    return "the venue fell silent"
+                pinged = True
+                await socket.send("ping")
+                continue
+            read_ns, pinged = time.monotonic_ns(), False
+            if raw == PONG:
+                continue
+            self.frames += 1
+            at = self.clock.at_mono(read_ns)
+            try:
+                frame = _frames.decode(raw)
+                read = self._channels.get(frame.arg.channel) if not frame.event else None
+                events = read(frame, at) if read else []
+            except (DecodeError, ValueError, ArithmeticError, RecursionError) as problem:  # msgspec's are ValueErrors
+                self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
+                continue
+            match frame.event:
+                case "login":
+                    await socket.send(msgspec.json.encode({"op": "subscribe", "args": CHANNELS[route]}).decode())
+                case "subscribe":
+                    wanted.discard(frame.arg.channel)
+                    if not wanted:
+                        ready.set()
+                case "error":
+                    raise VenueError(TITLE, f"the private stream was refused: {frame.msg[:200]}", _code(frame))
+                case "notice" if frame.code == LEAVING:
+                    return "the venue closes the connection for an upgrade"
+            urgent = [self.emit(event, read_ns) for event in events]
+            if any(urgent):
+                await asyncio.sleep(0)  # a stop waits to be sent
+
+    # --- channels ------------------------------------------------------------------------------------------------------
+
+    def _orders(self, frame: shapes.Frame, at: int) -> list[Event]:
+        found: list[Event] = []
+        for row in _orders.decode(frame.data):
+            if (instrument := self._collected(row.instId)) is not None:
+                found.append(shapes.order_report(row, instrument, at))
+        return found
+
+    def _algos(self, frame: shapes.Frame, at: int) -> list[Event]:
+        found: list[Event] = []
+        for row in _algos.decode(frame.data):
+            if (instrument := self._collected(row.instId)) is not None:
+                found.append(shapes.algo_report(row, instrument, at))
+        return found
+
+    def _balance(self, frame: shapes.Frame, at: int) -> list[Event]:
+        """The venue tells what is there, not by how much it changed: that is what the last push did not have."""
+        found: list[Event] = []
+        for row in _balances.decode(frame.data):
+            market = ""
+            if len(row.posData) == 1 and (instrument := self._by_symbol.get(row.posData[0].instId)) is not None:
+                market = instrument.market
+            for cash in row.balData:
+                now = shapes.decimal(cash.cashBal, "cashBal")
+                change = now - self._cash.get(cash.ccy, now)
+                self._cash[cash.ccy] = now
+                if change and row.eventType not in OURS:
+                    reason = REASONS.get(row.eventType, row.eventType.upper())
+                    found.append(BalanceChange(at, VENUE, reason, cash.ccy, now, change, market))
+        return found
+
+    def _collected(self, symbol: str) -> Instrument | None:
+        found = self._by_symbol.get(symbol)
+        self.foreign += found is None
+        return found
+
+
+def _code(frame: shapes.Frame) -> int:
+    return int(frame.code) if frame.code.isdecimal() else 0

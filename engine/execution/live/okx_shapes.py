@@ -1,0 +1,308 @@
+"""OKX's account messages, REST and private stream, as typed structs: what is read of them and nothing more.
+
+Nearly everything is a string there, and "" is what does not apply; sizes are contracts, what is paid is negative.
+"""
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from engine.errors import DecodeError
+from engine.events import ConditionalReport, FillFact, Instrument, OrderFact, OrderReport, PositionFact, Side
+from engine.execution.live import base
+
+WHAT = "OKX account"
+LARGEST_ID = 2**63
+SIDES = {"buy": Side.BUY, "sell": Side.SELL}
+STATUS = {"live": "NEW", "partially_filled": "PARTIALLY_FILLED", "filled": "FILLED", "mmp_canceled": "CANCELED"}
+# Reasons of a cancel that were the order's own terms: FOK, IOC, post-only, self-trade.
+EXPIRED_BY = frozenset({"13", "14", "31", "32"})
+ALGO_STATUS = {
+    "live": "NEW",
+    "pause": "NEW",
+    "partially_effective": "TRIGGERED",
+    "effective": "TRIGGERED",
+    "canceled": "CANCELED",
+    "order_failed": "REJECTED",
+    "partially_failed": "REJECTED",
+}
+
+
+class Config(msgspec.Struct):
+    posMode: str
+    perm: str = "trade"
+    acctLv: str = ""
+
+
+class Detail(msgspec.Struct):
+    ccy: str
+    cashBal: str
+    availEq: str = ""
+    availBal: str = ""
+
+
+class Balance(msgspec.Struct):
+    details: list[Detail]
+
+
+class Position(msgspec.Struct):
+    instId: str
+    pos: str
+    avgPx: str = ""
+    markPx: str = ""
+    upl: str = ""
+    liqPx: str = ""
+
+
+class Order(msgspec.Struct):
+    """By REST and by stream; `fill*`, `exec*` and `tradeId` are the stream's."""
+
+    instId: str
+    ordId: str
+    side: str
+    sz: str
+    accFillSz: str
+    state: str
+    clOrdId: str = ""
+    algoClOrdId: str = ""
+    px: str = ""
+    avgPx: str = ""
+    reduceOnly: str = ""
+    cancelSource: str = ""
+    uTime: str = ""
+    tradeId: str = ""
+    fillSz: str = ""
+    fillPx: str = ""
+    fillFee: str = ""
+    fillFeeCcy: str = ""
+    fillPnl: str = ""
+    fillTime: str = ""
+    execType: str = ""
+
+
+class Algo(msgspec.Struct):
+    instId: str
+    algoId: str
+    side: str
+    sz: str
+    state: str
+    algoClOrdId: str = ""
+    ordType: str = ""
+    reduceOnly: str = ""
+    slTriggerPx: str = ""
+    tpTriggerPx: str = ""
+    triggerPx: str = ""
+    activePx: str = ""
+    callbackRatio: str = ""
+    ordId: str = ""
+    ordIdList: list[str] = []
+    failCode: str = ""
+    uTime: str = ""
+
+    @property
+    def placed(self) -> str:
+        """The ordinary order that the trigger made, "" before."""
+        return next((number for number in [*self.ordIdList, self.ordId] if number not in ("", "0")), "")
+
+
+class Fill(msgspec.Struct):
+    instId: str
+    ordId: str
+    tradeId: str
+    billId: str
+    side: str
+    fillPx: str
+    fillSz: str
+    fee: str
+    ts: str
+    feeCcy: str = ""
+    execType: str = ""
+    fillTime: str = ""
+
+
+class Rates(msgspec.Struct):
+    maker: str = ""
+    taker: str = ""
+    makerU: str = ""
+    takerU: str = ""
+
+
+class Leverage(msgspec.Struct):
+    lever: str
+
+
+class Taken(msgspec.Struct):
+    """What became of one order of a request: by `sCode` "0" it was taken."""
+
+    ordId: str = ""
+    algoId: str = ""
+    sCode: str = ""
+    sMsg: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.ordId or self.algoId
+
+
+class Cash(msgspec.Struct):
+    ccy: str
+    cashBal: str
+
+
+class Held(msgspec.Struct):
+    instId: str
+
+
+class BalanceAndPosition(msgspec.Struct):
+    eventType: str
+    balData: list[Cash] = []
+    posData: list[Held] = []
+
+
+class Arg(msgspec.Struct):
+    channel: str = ""
+
+
+class Frame(msgspec.Struct):
+    """A word about the connection (`event`), or rows of a channel."""
+
+    event: str = ""
+    code: str = ""
+    msg: str = ""
+    arg: Arg = msgspec.field(default_factory=Arg)
+    data: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+# --- into the core's words ---------------------------------------------------------------------------------------------
+
+
+def decimal(text: str, what: str) -> Decimal:
+    """A finite number; "" is zero."""
+    try:
+        value = Decimal(text or 0)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
+    return value
+
+
+def number(text: str, what: str) -> int:
+    """An id or a time; "" is zero."""
+    if text and not (text.isascii() and text.isdecimal() and int(text) < LARGEST_ID):
+        raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
+    return int(text or 0)
+
+
+def side(text: str) -> Side:
+    if text not in SIDES:
+        raise DecodeError(WHAT, f"side is {text[:20]!r}")
+    return SIDES[text]
+
+
+def steps(contracts: str, instrument: Instrument, what: str) -> int:
+    return base.whole(decimal(contracts, what) * instrument.contract, instrument.step, f"{WHAT} {what}")
+
+
+def ticks(price: str, instrument: Instrument, what: str) -> int:
+    return base.whole(decimal(price, what), instrument.tick, f"{WHAT} {what}")
+
+
+def status(order: Order) -> str:
+    if order.state == "canceled":
+        return "EXPIRED" if order.cancelSource in EXPIRED_BY else "CANCELED"
+    return STATUS.get(order.state, order.state.upper())
+
+
+def order_report(order: Order, instrument: Instrument, at: int) -> OrderReport:
+    """A triggered algo order's own order comes under the algo's id. The stream repeats a fill in later pushes without
+    `tradeId`, REST has none.
+    """
+    traded = bool(order.tradeId) and decimal(order.fillSz, "fillSz") > 0
+    limit = bool(order.px) and order.px not in ("-1", "0")
+    return OrderReport(
+        at,
+        instrument.market,
+        order.algoClOrdId or order.clOrdId or order.ordId,
+        order.ordId,
+        status(order),
+        side(order.side),
+        steps(order.sz, instrument, "sz"),
+        steps(order.accFillSz, instrument, "accFillSz"),
+        order.reduceOnly == "true",
+        number(order.uTime, "uTime"),
+        steps(order.fillSz, instrument, "fillSz") if traded else 0,
+        ticks(order.fillPx, instrument, "fillPx") if traded else 0,
+        number(order.tradeId, "tradeId") if traded else 0,
+        -decimal(order.fillFee, "fillFee") if traded else Decimal(0),
+        order.fillFeeCcy if traded else "",
+        order.execType == "M",
+        decimal(order.fillPnl, "fillPnl") if traded else Decimal(0),
+        order.avgPx,
+        ticks(order.px, instrument, "px") if limit else 0,
+    )
+
+
+def order_fact(order: Order, instrument: Instrument) -> OrderFact:
+    return OrderFact(
+        instrument.market,
+        order.clOrdId or order.ordId,
+        order.ordId,
+        side(order.side),
+        steps(order.sz, instrument, "sz"),
+        steps(order.accFillSz, instrument, "accFillSz"),
+        order.reduceOnly == "true",
+        False,
+        Decimal(0),
+    )
+
+
+def algo_report(algo: Algo, instrument: Instrument, at: int) -> ConditionalReport:
+    word = ALGO_STATUS.get(algo.state, algo.state.upper())
+    reason = f"the venue says {algo.failCode}" if word == "REJECTED" and algo.failCode else ""
+    name = algo.algoClOrdId or algo.algoId
+    return ConditionalReport(
+        at, instrument.market, name, algo.algoId, word, algo.placed, reason, number(algo.uTime, "uTime")
+    )
+
+
+def algo_fact(algo: Algo, instrument: Instrument) -> OrderFact:
+    trigger = algo.slTriggerPx or algo.tpTriggerPx or algo.triggerPx or algo.activePx
+    return OrderFact(
+        instrument.market,
+        algo.algoClOrdId or algo.algoId,
+        algo.algoId,
+        side(algo.side),
+        steps(algo.sz, instrument, "sz"),
+        0,
+        algo.reduceOnly == "true",
+        True,
+        decimal(trigger, "trigger"),
+        int(decimal(algo.callbackRatio, "callbackRatio") * 10_000),
+    )
+
+
+def position_fact(position: Position, instrument: Instrument) -> PositionFact:
+    return PositionFact(
+        instrument.market,
+        steps(position.pos, instrument, "pos"),
+        decimal(position.avgPx, "avgPx"),
+        decimal(position.markPx, "markPx"),
+        decimal(position.upl, "upl"),
+        decimal(position.liqPx, "liqPx"),
+    )
+
+
+def fill_fact(fill: Fill, instrument: Instrument) -> FillFact:
+    return FillFact(
+        instrument.market,
+        fill.ordId,
+        number(fill.tradeId, "tradeId"),
+        side(fill.side),
+        steps(fill.fillSz, instrument, "fillSz"),
+        ticks(fill.fillPx, instrument, "fillPx"),
+        -decimal(fill.fee, "fee"),
+        fill.execType == "M",
+        number(fill.fillTime or fill.ts, "fillTime"),
+        fill.feeCcy,
+    )
