@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -24,6 +25,8 @@ from engine.events import (
     Event,
     FetchAccount,
     Input,
+    OrderFateUnknown,
+    OrderState,
     Purpose,
     SendOrder,
     Started,
@@ -38,6 +41,7 @@ from tests.factory import settings
 
 EAGER = {"judgment": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
 PATIENCE_S = 60.0
+BOTH = pytest.mark.parametrize("first", ["binance", "okx"])
 
 
 def desk(folder: Path, **sections: dict[str, object]) -> Settings:
@@ -47,9 +51,15 @@ def desk(folder: Path, **sections: dict[str, object]) -> Settings:
 
 @asynccontextmanager
 async def venue(speed: float = 1.0, **more: object) -> AsyncIterator[VenueProcess]:
-    order = Order(Clock.start(speed), "key", "secret", more.pop("seed", 7), "10000", **more)  # type: ignore[arg-type]
+    fields = {"passphrase": "phrase", **more}
+    order = Order(Clock.start(speed), "key", "secret", fields.pop("seed", 7), "10000", **fields)  # type: ignore[arg-type]
     async with VenueProcess(order) as process:
         yield process
+
+
+def first_is(venue: str) -> dict[str, object]:
+    """Engine settings with which orders go to `venue`; the other one is watched."""
+    return {"venues": sorted(("binance", "okx"), key=lambda one: one != venue)}
 
 
 def engine_on(process: VenueProcess, chosen: Settings, **more: object) -> Engine:
@@ -79,8 +89,10 @@ async def fault(process: VenueProcess, **body: object) -> None:
         assert reply.status == 200, await reply.text()
 
 
-async def test_generated_flow_leads_to_trades_whose_ledger_equals_the_venues_account(tmp_path: Path) -> None:
-    async with venue(speed=8.0) as process, engine_on(process, desk(tmp_path, **EAGER)) as engine:
+@BOTH
+async def test_generated_flow_leads_to_trades_whose_ledger_equals_the_venues_account(tmp_path: Path, first: str) -> None:
+    chosen = desk(tmp_path, engine=first_is(first), **EAGER)
+    async with venue(speed=8.0) as process, engine_on(process, chosen) as engine:
         await until(lambda: engine.state.counters.fills >= 8)
         summary = await engine.settle(Action.SHUTDOWN, "the test")
     assert summary.agreement.compared and summary.agreement.equal, summary.agreement
@@ -95,11 +107,12 @@ async def test_generated_flow_leads_to_trades_whose_ledger_equals_the_venues_acc
     assert 0 < summary.latency_us["tick_to_wire"].count <= summary.orders
 
 
-async def test_a_wrong_commission_at_the_venue_is_found(tmp_path: Path) -> None:
+@BOTH
+async def test_a_wrong_commission_at_the_venue_is_found(tmp_path: Path, first: str) -> None:
     """The account charges another rate than the one it tells: the ledger may not agree by repeating it."""
     async with venue(speed=8.0) as process:
-        await fault(process, name="fee_rate", rate="0.0006")
-        async with engine_on(process, desk(tmp_path, **EAGER)) as engine:
+        await fault(process, name="fee_rate", rate="0.0006", venue=first)
+        async with engine_on(process, desk(tmp_path, engine=first_is(first), **EAGER)) as engine:
             await until(lambda: engine.state.counters.fills >= 1)
             summary = await engine.settle(Action.SHUTDOWN, "the test")
     assert not summary.agreement.equal
@@ -117,14 +130,15 @@ async def test_a_wrong_commission_of_ours_is_found(tmp_path: Path) -> None:
     assert not summary.agreement.equal
 
 
-async def test_recorded_inputs_give_the_same_outputs_byte_for_byte_and_a_changed_limit_others(tmp_path: Path) -> None:
+@BOTH
+async def test_recorded_inputs_give_the_same_outputs_byte_for_byte_and_a_changed_limit_others(tmp_path: Path, first: str) -> None:
     """What a live session saw, through fresh cores."""
     recorded: list[tuple[bytes, list[bytes]]] = []
 
     def journal(event: Event, out: list[Event]) -> None:
         recorded.append((encode(event), [encode(output) for output in out]))
 
-    chosen = desk(tmp_path, **EAGER)
+    chosen = desk(tmp_path, engine=first_is(first), **EAGER)
     async with venue(speed=8.0) as process, engine_on(process, chosen, journal=journal) as engine:
         await until(lambda: engine.state.counters.fills >= 4)
         await engine.settle(Action.HALT, "the test")
@@ -142,8 +156,11 @@ async def test_recorded_inputs_give_the_same_outputs_byte_for_byte_and_a_changed
     assert {type(decode_input(raw)) for raw, _ in recorded} <= set(Input.__args__)
 
 
-async def test_a_halt_under_load_sends_no_entry_afterwards_keeps_the_stop_and_survives_a_restart(tmp_path: Path) -> None:
-    chosen = desk(tmp_path, **EAGER, risk={"max_orders_per_minute": 1000})
+@BOTH
+async def test_a_halt_under_load_sends_no_entry_afterwards_keeps_the_stop_and_survives_a_restart(
+    tmp_path: Path, first: str
+) -> None:
+    chosen = desk(tmp_path, engine=first_is(first), **EAGER, risk={"max_orders_per_minute": 1000})
     sent: list[SendOrder] = []
 
     def journal(_: Event, out: list[Event]) -> None:
@@ -164,8 +181,8 @@ async def test_a_halt_under_load_sends_no_entry_afterwards_keeps_the_stop_and_su
             if held:
                 assert _protected(engine, market)
             await engine.settle(Action.HALT, "the test")
-        orders = await _orders_there(process)
-        entries = [order for order in orders if not order["reduceOnly"]]
+        orders = await _orders_there(process, first)
+        entries = [order for order in orders if str(order["reduceOnly"]).lower() == "false"]
         assert len(entries) == sum(order.purpose is Purpose.ENTRY for order in sent)
         async with engine_on(process, chosen, journal=journal) as again:
             before = len(sent)
@@ -188,10 +205,22 @@ def _protected(engine: Engine, market: str) -> bool:
     return bool(quantity) and any(order.state == "working" and order.quantity == abs(quantity) for order in stops)
 
 
-async def _orders_there(process: VenueProcess) -> list[dict[str, object]]:
-    """Every ordinary order that the venue has seen, by its own book-keeping."""
+async def _orders_there(process: VenueProcess, first: str) -> list[dict[str, object]]:
+    """Every ordinary order that the venue has seen, by its own book-keeping; OKX lists the open ones apart."""
     import ccxt.async_support as ccxt
 
+    if first == "okx":
+        from engine.execution.live import OkxAccount
+
+        okx = OkxAccount(process.credentials, process.said.rest, process.order.clock, 5000)
+        await okx.start([])
+        try:
+            assert not [fact for fact in (await okx.snapshot(FetchAccount(0, "okx", ""))).orders if not fact.conditional]
+            found: dict[str, list[dict[str, object]]] = await okx._exchange.privateGetTradeOrdersHistory({"instType": "SWAP"})
+            assert len(found["data"]) < 100  # one page has all
+            return found["data"]
+        finally:
+            await okx.close()
     from engine.execution.live.account import PUBLIC_HOST
     from engine.execution.live.base import redirect
 
@@ -207,19 +236,104 @@ async def _orders_there(process: VenueProcess) -> list[dict[str, object]]:
         await exchange.close()
 
 
-async def test_the_venue_going_away_makes_the_book_untrusted_and_coming_back_restores_it(tmp_path: Path) -> None:
-    async with venue() as process, engine_on(process, desk(tmp_path)) as engine:
+@BOTH
+async def test_the_venue_going_away_makes_the_book_untrusted_and_coming_back_restores_it(tmp_path: Path, first: str) -> None:
+    async with venue() as process, engine_on(process, desk(tmp_path, engine=first_is(first))) as engine:
         book = next(iter(engine.state.markets.values())).book
         await until(lambda: book.trusted)
         await until(lambda: engine.state.reconciled)
         out: list[Event] = []
         engine.listen(out.append)
-        await fault(process, name="cut", route="all")
+        await fault(process, name="cut", route="all", venue=first)
         await until(lambda: engine.state.counters.disconnects >= 3)
         await until(lambda: book.trusted and engine.state.reconciled)
     assert Trust.OFF in [event.trust for event in out if isinstance(event, TrustChanged)]
     assert any(isinstance(event, FetchAccount) for event in out), "what the private stream missed is asked for"
     assert engine.state.counters.differences == 0
+
+
+async def _booked_there(process: VenueProcess) -> dict[str, Any]:
+    async with aiohttp.ClientSession() as session, session.get(process.said.rest + "/sim/state") as reply:
+        state: dict[str, Any] = await reply.json()
+    return state
+
+
+@pytest.mark.parametrize(("base", "step"), [("ASTER", "1"), ("BTC", "0.0001")])
+async def test_the_demo_trades_on_okx_whose_sizes_are_contracts(tmp_path: Path, base: str, step: str) -> None:
+    """A contract is one ASTER, or a hundredth of a BTC: entry, stop and target rest there in the position's own size."""
+    market, name = f"okx:{base}/USDT:USDT", f"{base}-USDT-SWAP"
+    wanted = {**first_is("okx"), "symbols": [f"{base}/USDT:USDT"]}
+    async with venue(speed=8.0) as process, engine_on(process, desk(tmp_path, engine=wanted, **EAGER)) as engine:
+        await until(lambda: _protected(engine, market))
+        engine.command(Action.DISARM, "the test")
+        seen: tuple[object, ...] = ()
+        for _ in range(500):
+            there = (await _booked_there(process))["okx"]
+            steps = engine.state.portfolio.position(market).quantity
+            resting = {order.client_id: order.purpose for order in engine.state.open_orders(market)}
+            held = there["positions"].get(name, {"quantity": "0"})["quantity"]
+            seen = (steps, resting, held, there["open_conditionals"])
+            purposes = sorted(resting.values())
+            if steps and purposes == [Purpose.STOP, Purpose.TARGET] and sorted(resting) == sorted(there["open_conditionals"]):
+                break
+            if not steps:
+                engine.command(Action.ARM, "the test")  # the stop was reached meanwhile
+            await asyncio.sleep(0.02)
+        assert steps and Decimal(held) == steps * Decimal(step), seen
+        assert sorted(resting) == sorted(there["open_conditionals"]), seen
+        engine.command(Action.DISARM, "the test")
+        engine.command(Action.CLOSE, "the test", market)
+        await until(lambda: not engine.state.portfolio.position(market).quantity)
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+        there = await _booked_there(process)
+    assert there["okx"]["positions"] == {} and there["okx"]["open_conditionals"] == [] and there["wallet"] == "10000"
+    assert summary.agreement.compared and summary.agreement.equal, summary.agreement
+    assert Decimal(there["okx"]["wallet"]) == engine.state.portfolio.wallet != 10_000
+    assert engine.state.counters.differences == 0
+    assert not list(engine.state.live_orders())
+
+
+FATES = {
+    "the reply is lost": {"name": "lose_ack"},
+    "executed, then 503": {"name": "http", "status": 503, "executed": True},
+    "the body is empty": {"name": "empty_body"},
+    "the reply is later than we wait": {"name": "delay_reply", "ms": 400},
+}
+
+
+@BOTH
+@pytest.mark.parametrize("why", FATES)
+async def test_an_entry_without_a_usable_reply_is_known_all_the_same_and_protected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, why: str
+) -> None:
+    monkeypatch.setattr("engine.execution.live.base.TIMEOUT_MS", 200)
+    path = {"binance": "POST /fapi/v1/order", "okx": "POST /api/v5/trade/order"}[first]
+    unusable: list[OrderFateUnknown] = []
+
+    def journal(event: Event, _: list[Event]) -> None:
+        unusable.extend([event] if isinstance(event, OrderFateUnknown) else [])
+
+    chosen = desk(tmp_path, engine=first_is(first), **EAGER)
+    async with venue(speed=4.0) as process, engine_on(process, chosen, journal=journal) as engine:
+        market = next(iter(engine.state.markets))
+        await fault(process, venue=first, path=path, **FATES[why])
+        await until(lambda: _protected(engine, market))
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+    assert unusable and engine.state.orders[unusable[0].client_id].state is OrderState.FILLED
+    assert summary.agreement.compared and summary.agreement.equal, summary.agreement
+
+
+@BOTH
+async def test_a_fill_that_is_told_twice_is_booked_once(tmp_path: Path, first: str) -> None:
+    kind = {"binance": "ORDER_TRADE_UPDATE", "okx": "orders"}[first]
+    async with venue(speed=8.0) as process:
+        await fault(process, venue=first, name="duplicate", kind=kind, times=1000)
+        async with engine_on(process, desk(tmp_path, engine=first_is(first), **EAGER)) as engine:
+            await until(lambda: engine.state.counters.fills >= 4)
+            summary = await engine.settle(Action.SHUTDOWN, "the test")
+            there = await _booked_there(process)
+    assert summary.agreement.equal, summary.agreement
+    assert engine.state.counters.fills == (there["okx"] if first == "okx" else there)["counters"]["fills"]
 
 
 async def test_a_market_that_the_venue_does_not_list_is_refused_with_those_that_it_does(tmp_path: Path) -> None:
