@@ -388,8 +388,8 @@ def _expire(exchange: Any, clock: Clock, window_ms: int) -> None:
     """An order may execute for so long after it was signed, not for the 30 s for which the signature is good."""
     sign = exchange.sign
 
-    def signed(path: str, api: Any, method: str, params: Any, *rest: Any) -> Any:
-        request = sign(path, api, method, params, *rest)
+    def signed(path: str, api: Any, method: str, params: Any) -> Any:
+        request = sign(path, api, method, params)
         if method == "POST" and path in EXPIRING:
             until = clock.now_ms() + int(window_ms * max(1.0, clock.speed))
             request["headers"]["expTime"] = str(until)
