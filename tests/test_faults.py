@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from factory import settings
-from simulated import KEY, SECRET, Simulated, simulated, until
+from simulated import KEY, PASSPHRASE, SECRET, Simulated, simulated, until
 
 from engine.events import Event, Purpose, SendOrder, Trust, TrustChanged
 from engine.execution.live import Credentials
@@ -26,15 +26,16 @@ QUICK = {
 
 
 class Watched:
-    """An engine on both venues, and what its core said."""
+    """An engine on both venues that trades on `first`, and what its core said."""
 
-    def __init__(self, venue: Simulated, folder: Path) -> None:
+    def __init__(self, venue: Simulated, folder: Path, first: str) -> None:
         self.venue = venue
         self.changes: list[TrustChanged] = []
         self.entries = self.untrusted_entries = 0
-        chosen = settings(engine={"state_dir": str(folder), "symbols": [SYMBOL]}, **QUICK)
+        venues = sorted(("binance", "okx"), key=lambda one: one != first)
+        chosen = settings(engine={"state_dir": str(folder), "symbols": [SYMBOL], "venues": venues}, **QUICK)
         endpoints = Endpoints(venue.rest, venue.ws, True)
-        self.engine = Engine(chosen, venue.clock, endpoints, Credentials(KEY, SECRET), journal=self._told)
+        self.engine = Engine(chosen, venue.clock, endpoints, Credentials(KEY, SECRET, PASSPHRASE), journal=self._told)
 
     def _told(self, event: Event, out: list[Event]) -> None:
         for told in out:
@@ -64,10 +65,10 @@ class Watched:
 
 
 @pytest.fixture
-async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
-    """Running, with both books trusted."""
+async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
+    """Running, with both books trusted; orders go to the venue that a test is about."""
     async with simulated() as venue:
-        made = Watched(venue, tmp_path)
+        made = Watched(venue, tmp_path, request.node.callspec.params["venue"])
         async with made.engine:
             await until(lambda: made.trusted("binance") and made.trusted("okx"), PATIENCE_S)
             yield made
@@ -155,7 +156,9 @@ def test_each_fault_of_market_data_is_tried() -> None:
     assert tried | of_the_account | elsewhere >= set(NAMES)
 
 
-async def test_entries_are_made_while_books_are_trusted(watched: Watched) -> None:
+@pytest.mark.parametrize("venue", ["binance", "okx"])
+async def test_entries_are_made_while_books_are_trusted(watched: Watched, venue: str) -> None:
     """The count of the test above would be worth nothing if none were ever made."""
     await until(lambda: watched.entries, 60.0)
+    assert all(order.market.startswith(venue) for order in watched.engine.state.orders.values())
     assert watched.untrusted_entries == 0

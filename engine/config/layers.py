@@ -20,7 +20,7 @@ from engine.errors import ConfigError
 
 RESERVED = frozenset(
     {
-        *("BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET"),
+        *("BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET", "BARTER_API_PASSPHRASE"),
         *("BARTER_OLLAMA_HOST", "BARTER_CONTROL_SECRET"),
     }
 )
@@ -214,7 +214,7 @@ def _at_end(message: str, text: str) -> str:
 def _add_document(layers: _Layers, where: str, document: Mapping[str, object]) -> None:
     for path in _walk(document):
         if _looks_secret(path):
-            in_environment = "it in the environment: BARTER_API_KEY, BARTER_API_SECRET"
+            in_environment = "it in the environment: BARTER_API_KEY, BARTER_API_SECRET, BARTER_API_PASSPHRASE"
             raise ConfigError(where, path, "keys and secrets do not belong in settings", in_environment)
     for section, keys in document.items():
         if section == LIST:
