@@ -50,8 +50,10 @@ from engine.venue.faults import Faults
 from engine.venue.gate import Params
 from engine.venue.holdings import Holdings
 from engine.venue.market import Fill, MarketOrder, MarkState
+from engine.venue.news import News
 from engine.venue.orders import Refusal
 from engine.venue.orders import Request as VenueRequest
+from engine.venue.reports import bodies
 from engine.venue.trading import Orders
 from tests.factory import MARKET, MS, START, Desk, aster, settings
 from tests.venue.still_market import StillMarket
@@ -287,9 +289,9 @@ class World:
 
     # --- the wire ------------------------------------------------------------------------------------------------------
 
-    def _tell(self, body: dict[str, object]) -> None:
+    def _tell(self, news: News) -> None:
         if self.up:
-            self.told.append(msgspec.json.encode(body))
+            self.told.extend(msgspec.json.encode(body) for body in bodies(news))
 
     def deliver(self, count: int = 10**6) -> None:
         """The stream's next reports reach the engine."""

@@ -87,8 +87,9 @@ class Scene:
             assert reply.status == 200, await reply.text()
 
     async def there(self) -> Any:
-        async with self.http.get(f"{self.venue.said.rest}/sim/state", params={"venue": self.name}) as reply:
-            return await reply.json()
+        async with self.http.get(f"{self.venue.said.rest}/sim/state") as reply:
+            state = await reply.json()
+        return state if self.name == "binance" else state["okx"]
 
     # --- an engine in this process ---------------------------------------------------------------------------------------
 
@@ -198,7 +199,8 @@ def killed(state: str) -> Play:
     async def play(scene: Scene) -> None:
         venue = scene.venue
         order = EngineOrder(
-            scene.settings, venue.order.clock, venue.said.rest, venue.said.ws, True, venue.order.api_key, venue.order.secret
+            *(scene.settings, venue.order.clock, venue.said.rest, venue.said.ws, True),
+            *(venue.order.api_key, venue.order.secret, venue.order.passphrase),
         )
         process = await EngineProcess.start(order)
         try:
@@ -432,7 +434,7 @@ async def tried(case: Case, name: str) -> Row:
     problems: list[str] = []
     began = time.monotonic()
     times = [0.0, 0.0]
-    order = Order(Clock.start(), "bench", "bench-secret", 7, "10000")
+    order = Order(Clock.start(), "bench", "bench-secret", 7, "10000", passphrase="bench-phrase")
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         venue, http = (
