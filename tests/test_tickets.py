@@ -369,3 +369,13 @@ def test_a_fill_that_only_a_look_up_has_told_of_counts_until_it_is_booked() -> N
     assert position(world) == -400 and not world.state.unbooked
     assert not world.differences()
     world.close()
+
+
+def test_an_old_report_does_not_bring_the_old_terms_back(world: World) -> None:
+    order(world, Ticket(B, L, 200, 6150))
+    world.wait(300)
+    (entry,) = alive(world, Purpose.ENTRY)
+    order(world, Ticket(B, L, 260, 6155), entry.client_id, Action.AMEND)
+    world.wait(300)
+    world.repeat(1)  # the report of the order when it was new
+    assert (entry.quantity, entry.price) == (260, 6155)
