@@ -565,6 +565,14 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, gc=False):
     trail_bps: int = 0
 
 
+class DeadManSet(Event, frozen=True, array_like=True, gc=False):
+    """The venue's answer to `ArmDeadMan`; `problem` says why it is not armed."""
+
+    venue: str
+    seconds: int
+    problem: str
+
+
 class Command(Event, frozen=True, array_like=True, gc=False):
     """An operator's wish. `id` makes a doubled press one command; `target` is a market, or an order's client id to cancel."""
 
@@ -981,6 +989,30 @@ class ReleaseHalt(Event, frozen=True, array_like=True, gc=False):
     """Remove the halt from disk."""
 
 
+class KillReport(Event, frozen=True, array_like=True, gc=False):
+    """How far a halt or a flatten has come. Times are engine time, 0: not yet; confirmed by the venue's own list of orders and
+    positions, read after the ledger said so. `problem`: what is still open, or why nobody was asked.
+    """
+
+    who: str
+    flatten: bool
+    asked_at: int
+    orders: int  # that could add exposure, when it was asked for
+    positions: int  # that were open then
+    cancelled_at: int  # the last of those orders was gone
+    safe_at: int  # flat, or a halt: each position with its stop
+    confirmed_at: int
+    problem: str
+
+
+class ArmDeadMan(Event, frozen=True, array_like=True, gc=False):
+    """Have the venue cancel the account's resting orders in those markets after so many seconds, unless asked again; 0: never."""
+
+    venue: str
+    markets: tuple[str, ...]
+    seconds: int
+
+
 class CommandDone(Event, frozen=True, array_like=True, gc=False):
     """What became of a command: taken, or why not."""
 
@@ -1033,6 +1065,7 @@ Input = (
     | OrderNotFound
     | CancelRefused
     | AmendRefused
+    | DeadManSet
     | OrderReport
     | ConditionalReport
     | BalanceChange
@@ -1075,6 +1108,8 @@ Output = (
     | TradingChanged
     | LatchHalt
     | ReleaseHalt
+    | KillReport
+    | ArmDeadMan
     | CommandDone
     | Alert
     | Difference

@@ -95,6 +95,10 @@ class Portfolio(msgspec.Struct):
         """Of notional; 0 before the venue has told."""
         return self.fee_rates[market][1] if market in self.fee_rates else ZERO
 
+    def held(self) -> list[str]:
+        """Markets with an open position."""
+        return [market for market, position in self.positions.items() if position.quantity]
+
     def maker_rate(self, market: str) -> Decimal:
         return self.fee_rates[market][0] if market in self.fee_rates else ZERO
 

@@ -21,10 +21,12 @@ from engine.events import (
     Action,
     AmendOrder,
     AmendRefused,
+    ArmDeadMan,
     CancelOrder,
     CancelRefused,
     Command,
     Connected,
+    DeadManSet,
     Disconnected,
     Event,
     FetchAccount,
@@ -63,7 +65,7 @@ LEVEL = 5_000  # steps at each level
 ACCOUNT = "the-account"
 MOST_REQUESTS = 1_000  # that may follow from one event
 NEVER_MS = 9_000_000_000_000
-REQUESTS = (SendOrder, CancelOrder, AmendOrder, LookUpOrder, FetchAccount, SetLeverage)
+REQUESTS = (SendOrder, CancelOrder, AmendOrder, LookUpOrder, FetchAccount, SetLeverage, ArmDeadMan)
 Answer = Callable[[Params], Any]
 
 
@@ -128,6 +130,7 @@ class LocalCcxt:
             "fapiPrivateGetOpenOrders": orders.open_orders,
             "fapiPrivateGetOpenAlgoOrders": orders.open_conditionals,
             "fapiPrivateGetUserTrades": orders.user_trades,
+            "fapiPrivatePostCountdownCancelAll": orders.countdown,
         }
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -344,7 +347,7 @@ class World:
             return
         if fate == "executed":
             self._perform(request)
-        elif fate == "late" and not isinstance(request, FetchAccount | LookUpOrder):
+        elif fate == "late" and not isinstance(request, FetchAccount | LookUpOrder | ArmDeadMan):
             self.late.append((self.clock.at + self.chosen.venue.recv_window_ms * MS // 2, request))
         self._failed(request)
 
@@ -356,6 +359,8 @@ class World:
                 self.desk.feed(OrderFateUnknown(at, request.market, request.client_id, "the request timed out"))
             case CancelOrder():
                 self.desk.feed(CancelRefused(at, request.market, request.client_id, 0, "RequestTimeout"))
+            case ArmDeadMan():
+                self.desk.feed(DeadManSet(at, request.venue, request.seconds, "RequestTimeout"))
             case AmendOrder():
                 self.desk.feed(AmendRefused(at, request.market, request.client_id, 0, "RequestTimeout"))
 
@@ -371,6 +376,9 @@ class World:
                 return self.loop.run_until_complete(account.amend(request))
             case LookUpOrder():
                 return self.loop.run_until_complete(account.look_up(request))
+            case ArmDeadMan():
+                self.loop.run_until_complete(account.hold(list(request.markets), request.seconds))
+                return DeadManSet(self.clock.at, "binance", request.seconds, "")
             case FetchAccount():
                 return self.loop.run_until_complete(account.snapshot(request))
         return None

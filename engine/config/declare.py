@@ -203,6 +203,13 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Positive, Meta(description="Entries are refused while the venues' prices are further apart than this, basis points")
     ] = 30.0
     max_orders_per_minute: Annotated[int, Meta(ge=1, description="Entry orders a minute")] = 30
+    flatten_within_bps: Annotated[
+        Positive, Meta(description="A flatten takes the book no further than this from its best price at once, basis points")
+    ] = 20.0
+    dead_man_s: Annotated[
+        int,
+        Meta(ge=0, le=120, description="Seconds until the venue cancels resting entries of an engine that is gone; 0: never"),
+    ] = 60
     protect_within_ms: Annotated[int, Meta(ge=50, description="A position without a stop for this long is closed")] = 3000
 
 

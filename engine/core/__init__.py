@@ -13,7 +13,20 @@ import msgspec
 
 from engine import events as e
 from engine.config import Settings
-from engine.core import account, counterfactual, judging, limits, market, protection, recovery, tickets, trading, watchlist
+from engine.core import (
+    account,
+    counterfactual,
+    deadman,
+    judging,
+    killing,
+    limits,
+    market,
+    protection,
+    recovery,
+    tickets,
+    trading,
+    watchlist,
+)
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
@@ -63,6 +76,7 @@ class Core:
             e.OrderNotFound: self._order_not_found,
             e.CancelRefused: self._change_refused,
             e.AmendRefused: self._change_refused,
+            e.DeadManSet: self._dead_man_set,
             e.OrderReport: self._order_report,
             e.ConditionalReport: self._conditional_report,
             e.BalanceChange: self._balance_change,
@@ -294,6 +308,10 @@ class Core:
         self.state.portfolio.start_day(event.at, self.state.equity())
         for name in self.state.markets:
             self._protect(name, out)
+        killing.compared(self.state, event, out)
+
+    def _dead_man_set(self, event: e.DeadManSet, out: Out) -> None:
+        deadman.answered(self.state, event, out)
 
     def _protect(self, name: str, out: Out) -> None:
         held = self.state.markets.get(name)
@@ -342,6 +360,7 @@ class Core:
             market.clock(state, self.settings, held, event.at, self.judge, out)
             market.ask_leverage(state, self.settings, held, out)
             protection.protect(state, self.settings, held, out)
+            trading.go_on_closing(state, self.settings, held, out)
         if (traded := state.traded) is not None:
             judging.tick(state, self.settings, traded, out)
             counterfactual.tick(state, traded)
@@ -351,6 +370,8 @@ class Core:
             trading.cancel_entries(state, out)
         if state.flattening:
             trading.flatten(state, self.settings, out)
+        killing.follow(state, out)
+        deadman.tick(state, self.settings, out)
         if state.private_up and event.at - state.account_asked_at > account.ASK_ACCOUNT_EVERY_NS:
             account.ask(state, state.account, "the regular comparison is due", out)
 
@@ -408,13 +429,15 @@ class Core:
                     trading.set_trading(state, Trading.OFF, f"disarmed by {who}", out)
                 trading.cancel_entries(state, out)
             case Action.HALT:
+                killing.begin(state, who, flatten=False)
                 trading.halt(state, f"halted by {who}", out)
             case Action.FLATTEN:
+                killing.begin(state, who, flatten=True)
                 trading.halt(state, f"flattened by {who}", out)
                 state.flattening = True
                 trading.flatten(state, self.settings, out)
             case Action.RELEASE:
-                state.flattening = False
+                state.flattening, state.kill = False, None
                 if state.trading is not Trading.HALTED:
                     return "trading is not halted"
                 out.append(e.ReleaseHalt(event.at))

@@ -98,6 +98,7 @@ class MarketState(msgspec.Struct):
     stop_passed_at: int = 0  # since when the mark has been beyond a stop that has not triggered
     target_refused_at: int = 0
     exit_refused_at: int = 0
+    closing: str = ""  # why the whole position is being closed, in slices where one order will not do
     last_price: int = 0  # ticks of the newest trade
     last_side: int = 0
     newest_ms: int = 0  # the venue's time on its newest message
@@ -191,6 +192,20 @@ class Cause(msgspec.Struct):
     fills: list[tuple[int, int, int, Decimal, Decimal]] = []
 
 
+class Kill(msgspec.Struct):
+    """A halt or a flatten that is on its way; times as in `KillReport`."""
+
+    who: str
+    flatten: bool
+    asked_at: int
+    orders: int
+    positions: int
+    cancelled_at: int = 0
+    safe_at: int = 0
+    compared_at: int = 0
+    told_at: int = 0
+
+
 class Counters(msgspec.Struct):
     """What happened how often; everything dropped, refused or odd has its own number."""
 
@@ -221,6 +236,7 @@ class Counters(msgspec.Struct):
     adopted: int = 0
     faults: int = 0
     commands: int = 0
+    dead_man_failures: int = 0  # the venue's dead man's switch could not be armed
 
 
 class State(msgspec.Struct):
@@ -259,6 +275,9 @@ class State(msgspec.Struct):
     wallet_before: Decimal | None = None  # at the end of a session that was flat: what differs now was transferred
     unrecorded: str = ""  # why this session cannot be recorded, which refuses entries
     refusal: str = ""  # the newest reason why an entry was not made
+    kill: Kill | None = None
+    dead_man: dict[str, int] = {}  # markets whose switch is armed at the venue, and when that was asked for last
+    dead_man_told: bool = False  # that it cannot be armed
     breached: list[str] = []  # limits of loss that are reached and were acted on
     counters: Counters = msgspec.field(default_factory=Counters)
 

@@ -31,6 +31,7 @@ NS_PER_S = 1_000_000_000
 MINUTE_NS = 60_000_000_000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 CANCEL_AGAIN_NS = 1_000_000_000
+LEVELS_AT_HAND = 200
 EXIT_AGAIN_NS = 500_000_000  # a refused exit is not repeated at the speed of the network
 
 Out = list[Event]
@@ -52,10 +53,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
     pending = sum(
         order.side * order.outstanding
         for order in (*state.live_orders(), *(state.orders[name] for name in state.unbooked))
-        if order.market == instrument.market
-        and order.adds_exposure
-        and not order.kind.conditional
-        and side in (None, order.side)
+        if order.market == instrument.market and order.adds_exposure and not order.kind.conditional and side in (None, order.side)
     )
     others = 0.0
     for market, other in state.markets.items():
@@ -172,9 +170,9 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
         send(state, approved, OrderKind.MARKET, 0, out)
 
 
-def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out, share: float = 1.0) -> None:
-    """Close that share of the position at market, reduce-only, unless that is under way. A part below the venue's smallest
-    order is all of it.
+def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out, share: float = 1.0, most: int = 0) -> None:
+    """Close that share of the position at market, reduce-only, unless that is under way; no more than `most` steps (0: any) and
+    than the venue takes in one order. A part below its smallest order is all of it.
     """
     market = held.instrument.market
     quantity = state.portfolio.position(market).quantity
@@ -185,7 +183,11 @@ def leave(state: State, settings: Settings, held: MarketState, reason: str, out:
     side = Side.SELL if quantity > 0 else Side.BUY
     price = held.book.best_bid if side is Side.SELL else held.book.best_ask
     part = math.ceil(abs(quantity) * share)
-    part = part if part >= held.instrument.min_quantity else abs(quantity)
+    least, cap = held.instrument.min_quantity, held.instrument.max_market_quantity
+    part = min(part, max(most, least) if most else part, cap)
+    rest = abs(quantity) - part
+    if part < least or 0 < rest < least:  # too little to be sent, now or as what would be left
+        part = abs(quantity) if abs(quantity) <= cap else part - least
     intent = risk.Intent(market, Purpose.EXIT, side, min(part, abs(quantity)), price, reason=reason)
     approved = gate(state, settings, held, intent, context(state, settings, held), out)
     if approved is not None:
@@ -300,8 +302,17 @@ def close(state: State, settings: Settings, market: str, who: str, out: Out) -> 
     held = state.markets.get(market)
     if held is None or not state.portfolio.position(market).quantity:
         return "there is no position to close"
-    leave(state, settings, held, f"closed by {who}", out)
+    held.closing = f"closed by {who}"
+    go_on_closing(state, settings, held, out)
     return ""
+
+
+def go_on_closing(state: State, settings: Settings, held: MarketState, out: Out) -> None:
+    """The next slice of a position that an operator closes, until nothing is left."""
+    if not state.portfolio.position(held.instrument.market).quantity:
+        held.closing = ""
+    elif held.closing:
+        leave(state, settings, held, held.closing, out)
 
 
 def cancel_one(state: State, client_id: str, out: Out) -> str:
@@ -316,10 +327,23 @@ def cancel_one(state: State, client_id: str, out: Out) -> str:
 
 
 def flatten(state: State, settings: Settings, out: Out) -> None:
-    """Close whatever is open; called until nothing is."""
+    """Close whatever is open, in slices that the book can take; called until nothing is."""
     for held in state.markets.values():
-        if state.portfolio.position(held.instrument.market).quantity:
-            leave(state, settings, held, "flatten", out)
+        quantity = state.portfolio.position(held.instrument.market).quantity
+        if quantity:
+            slice_ = at_hand(held, Side.SELL if quantity > 0 else Side.BUY, settings.risk.flatten_within_bps)
+            leave(state, settings, held, "flatten", out, most=slice_)
+
+
+def at_hand(held: MarketState, side: Side, within_bps: float) -> int:
+    """Steps that an aggressor of `side` finds so near the best price; 0 (any) where the book is not trusted: it must get out."""
+    book = held.book
+    best = book.best_bid if side is Side.SELL else book.best_ask
+    if not book.trusted or not best:
+        return 0
+    reach = best * within_bps / 10_000
+    levels = book.top(side.other, LEVELS_AT_HAND)
+    return max(sum(size for price, size in levels if abs(price - best) <= reach), 1)
 
 
 def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:

@@ -12,9 +12,11 @@ from engine.errors import BarterError
 from engine.events import (
     Alert,
     AmendOrder,
+    ArmDeadMan,
     BookSnapshot,
     CancelOrder,
     Collect,
+    DeadManSet,
     Drop,
     Emit,
     Event,
@@ -77,6 +79,8 @@ class Requests:
                 self.tasks.once(f"look-up of {output.client_id}", self._look_up(account, output))
             case FetchAccount() if account is not None:
                 self.tasks.once("the comparison with the venue", self._fetch_account(account, output))
+            case ArmDeadMan() if account is not None:
+                self.tasks.once("the dead man's switch", self._arm_dead_man(account, output))
             case SetLeverage() if account is not None:
                 self.tasks.once("the leverage", self._set_leverage(account, output))
             case FetchSnapshot():
@@ -155,6 +159,14 @@ class Requests:
 
     async def _fetch_account(self, account: VenueAccount, wish: FetchAccount) -> None:
         self._tell(await persist(lambda: account.snapshot(wish)))
+
+    async def _arm_dead_man(self, account: VenueAccount, wish: ArmDeadMan) -> None:
+        problem = ""
+        try:
+            await account.hold(list(wish.markets), wish.seconds)
+        except BarterError as failed:
+            problem = str(failed)
+        self._tell(DeadManSet(self.clock.now_ns(), wish.venue, wish.seconds, problem))
 
     async def _set_leverage(self, account: VenueAccount, wish: SetLeverage) -> None:
         self._tell(await persist(lambda: account.set_leverage(wish), attempts=20))

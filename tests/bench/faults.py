@@ -200,7 +200,8 @@ def killed(state: str) -> Play:
         venue = scene.venue
         order = EngineOrder(
             *(scene.settings, venue.order.clock, venue.said.rest, venue.said.ws, True),
-            *(venue.order.api_key, venue.order.secret, venue.order.passphrase),
+            *(venue.order.api_key, venue.order.secret),
+            passphrase=venue.order.passphrase,
         )
         process = await EngineProcess.start(order)
         try:

@@ -1,0 +1,180 @@
+"""Halts and flattens that are followed until the venue confirms them, slices, and the dead man's switch."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine.events import (
+    Action,
+    Alert,
+    ArmDeadMan,
+    KillReport,
+    OrderKind,
+    OrderState,
+    Purpose,
+    Side,
+    Ticket,
+    TimeInForce,
+)
+from tests.factory import MARKET, SECOND, of, sent
+from tests.factory import settings as chosen
+from tests.test_tickets import alive, order, position
+from tests.world import LEVEL, SYMBOL, World
+
+B, L = Side.BUY, OrderKind.LIMIT
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World(chosen(risk={"max_order_notional": 20_000.0, "max_position_notional": 50_000.0, "max_loss_per_trade": 0.5}))
+    made.command(Action.ARM)
+    made.wait(200)
+    yield made
+    assert made.state.counters.faults == 0
+    made.close()
+
+
+def reports(world: World) -> list[KillReport]:
+    return [one for one in world.outputs if isinstance(one, KillReport)]
+
+
+def test_a_halt_is_told_with_its_times_once_the_venue_confirms_it(world: World) -> None:
+    order(world, Ticket(B, OrderKind.MARKET, 200))
+    order(world, Ticket(B, L, 200, 6150))
+    world.wait(2000)
+    world.command(Action.HALT)
+    world.wait(1500)
+    (report,) = reports(world)
+    assert (report.flatten, report.orders, report.positions, report.problem) == (False, 1, 1, "")
+    assert report.asked_at < report.cancelled_at <= report.safe_at < report.confirmed_at
+    assert position(world) == 200 and alive(world, Purpose.STOP) and not world.exchange.open
+    assert any("The halt by the test is done" in one.text for one in world.outputs if isinstance(one, Alert))
+
+
+def test_a_flatten_is_done_when_the_venue_is_flat_and_its_stops_are_gone(world: World) -> None:
+    order(world, Ticket(B, OrderKind.MARKET, 200))
+    order(world, Ticket(B, L, 200, 6150))
+    world.wait(2000)
+    world.command(Action.HALT)
+    world.command(Action.FLATTEN)
+    world.wait(2500)
+    (report,) = reports(world)
+    assert report.flatten and report.confirmed_at and not world.exchange.position_steps(SYMBOL)
+    assert not world.exchange.open and not world.exchange.conditionals.open()
+    assert not world.differences()
+
+
+def test_what_is_not_done_in_time_is_said_and_gone_on_with(world: World) -> None:
+    order(world, Ticket(B, L, 200, 6150))
+    world.wait(500)
+    world.network.extend(["lost"] * 16)  # cancels, look-ups and comparisons
+    world.command(Action.HALT)
+    world.wait(6000)
+    late = reports(world)[0]
+    assert not late.confirmed_at and "could add exposure" in late.problem
+    world.network.clear()
+    world.wait(12_000)
+    assert reports(world)[-1].confirmed_at and not world.exchange.open
+
+
+def test_a_kill_waits_for_a_venue_that_is_away(world: World) -> None:
+    order(world, Ticket(B, OrderKind.MARKET, 200))
+    world.wait(2000)
+    world.cut()
+    world.command(Action.HALT)
+    world.wait(6000)
+    assert [one.problem for one in reports(world)] == ["the venue has not confirmed it"]
+    world.connect()
+    world.wait(2000)
+    assert reports(world)[-1].confirmed_at
+
+
+def test_a_flatten_takes_slices_that_the_book_can_give() -> None:
+    """Levels of 5,000 a tick; 5 bps are 3 ticks beside the best."""
+    limits = {
+        "max_order_notional": 20_000.0,
+        "max_position_notional": 50_000.0,
+        "max_loss_per_trade": 0.5,
+        "flatten_within_bps": 5.0,
+    }
+    world = World(chosen(risk=limits))
+    world.command(Action.ARM)
+    world.wait(200)
+    for number in range(3):
+        order(world, Ticket(B, OrderKind.MARKET, 16_000 - 100 * number))
+        world.wait(500)
+    held = position(world)
+    before = len(world.desk.out)
+    world.command(Action.FLATTEN)
+    world.wait(3000)
+    exits = [one for one in sent(world.desk.out[before:]) if one.purpose is Purpose.EXIT]
+    assert [one.quantity for one in exits] == [4 * LEVEL, 4 * LEVEL, held - 8 * LEVEL]
+    assert all(one.reduce_only for one in exits) and not position(world)
+    world.close()
+
+
+def test_a_close_that_is_larger_than_the_venues_largest_order_goes_in_several(world: World) -> None:
+    market = world.state.markets[MARKET]
+    for number in range(3):
+        order(world, Ticket(B, OrderKind.MARKET, 16_000 - 100 * number))
+        world.wait(500)
+    held = position(world)
+    market.instrument = type(market.instrument)(**{**_fields(market.instrument), "max_market_quantity": 20_000})
+    before = len(world.desk.out)
+    assert order(world, None, MARKET, Action.CLOSE) == ""
+    world.wait(3000)
+    exits = [one.quantity for one in sent(world.desk.out[before:]) if one.purpose is Purpose.EXIT]
+    assert exits == [20_000, 20_000, held - 40_000] and not position(world)
+
+
+def _fields(instrument: object) -> dict[str, object]:
+    return {name: getattr(instrument, name) for name in instrument.__struct_fields__}  # type: ignore[attr-defined]
+
+
+# --- the dead man's switch ---------------------------------------------------------------------------------------------
+
+
+def switches(world: World) -> list[int]:
+    return [one.seconds for one in world.outputs if isinstance(one, ArmDeadMan)]
+
+
+def test_the_venues_switch_is_wound_up_while_an_entry_rests_and_let_go_after(world: World) -> None:
+    assert not switches(world)
+    order(world, Ticket(B, L, 200, 6150))
+    world.wait(41_000)
+    assert switches(world) == [60, 60, 60] and world.exchange.countdowns
+    world.command(Action.CANCEL, alive(world, Purpose.ENTRY)[0].client_id)
+    world.wait(1000)
+    assert switches(world) == [60, 60, 60, 0] and not world.exchange.countdowns
+
+
+def test_an_engine_that_stands_still_loses_its_entries_and_keeps_its_stops(world: World) -> None:
+    order(world, Ticket(B, OrderKind.MARKET, 200))
+    order(world, Ticket(B, L, 200, 6150))
+    world.wait(2000)
+    assert world.exchange.open and world.exchange.conditionals.open()
+    world.exchange.advance(world.clock.now_ms() + 61_000)  # the venue's time goes on, the engine's does not
+    assert not world.exchange.open, "the venue cancelled the entry"
+    assert [one.kind for one in world.exchange.conditionals.open()] == ["STOP_MARKET"]
+    world.clock.at += 61 * SECOND
+    world.wait(1000)
+    assert not world.open_entries() and not world.differences()
+
+
+def test_a_switch_that_cannot_be_set_is_told_once_and_tried_again(world: World) -> None:
+    order(world, Ticket(B, L, 200, 6150))
+    world.network.extend(["lost"] * 3)
+    world.wait(8000)
+    assert len(switches(world)) == 4 and world.state.counters.dead_man_failures == 3
+    assert sum("dead man" in one.text for one in world.outputs if isinstance(one, Alert)) == 1
+
+
+def test_no_switch_is_wound_up_where_the_setting_says_so() -> None:
+    world = World(chosen(risk={"dead_man_s": 0}))
+    world.command(Action.ARM)
+    world.wait(200)
+    order(world, Ticket(B, L, 200, 6150, time_in_force=TimeInForce.GTX))
+    world.wait(2000)
+    assert not switches(world) and of(world.desk.out, KillReport) == []
+    assert alive(world, Purpose.ENTRY)[0].state is OrderState.WORKING
+    world.close()
