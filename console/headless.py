@@ -43,7 +43,7 @@ class Headless:
         serving = asyncio.create_task(self.service.run())
         try:
             await _first(serving, self.service.entered)
-            with _signals(self._signalled):
+            with _signals(self._signalled, self.engine.kill):
                 async with _beside(self._lines()):
                     ended = await self._ended(serving)
                 self._settling = True
@@ -220,12 +220,13 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @contextlib.contextmanager
-def _signals(handle: Callable[[signal.Signals], None]) -> Iterator[None]:
+def _signals(handle: Callable[[signal.Signals], None], kill: Callable[[str], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, handle, number)
+    loop.add_signal_handler(signal.SIGUSR1, kill, "the signal SIGUSR1")
     try:
         yield
     finally:
-        for number in SIGNALS:
+        for number in (*SIGNALS, signal.SIGUSR1):
             loop.remove_signal_handler(number)

@@ -79,6 +79,7 @@ async def run(spec: Spec) -> int:
     def ready(service: Service, door: Door) -> None:
         for number in SIGNALS:
             loop.add_signal_handler(number, _signalled, service, number)
+        loop.add_signal_handler(signal.SIGUSR1, engine.kill, "the signal SIGUSR1")
         say(ready=True, socket=str(door.path), pid=os.getpid(), session=engine.session)
         threading.Thread(target=_watch_owner, args=(loop, service), daemon=True).start()
 

@@ -1,6 +1,7 @@
 """Halts and flattens that are followed until the venue confirms them, slices, and the dead man's switch."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,13 @@ from engine.events import (
     Side,
     Ticket,
     TimeInForce,
+    Trading,
 )
+from engine.runtime import latch
+from engine.views import Ask
 from tests.factory import MARKET, SECOND, of, sent
 from tests.factory import settings as chosen
+from tests.test_engine import desk, engine_on, until, venue
 from tests.test_tickets import alive, order, position
 from tests.world import LEVEL, SYMBOL, World
 
@@ -178,3 +183,31 @@ def test_no_switch_is_wound_up_where_the_setting_says_so() -> None:
     assert not switches(world) and of(world.desk.out, KillReport) == []
     assert alive(world, Purpose.ENTRY)[0].state is OrderState.WORKING
     world.close()
+
+
+# --- files and signals -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "flatten"), latch.SENTINELS.items())
+async def test_a_file_in_the_state_folder_kills_once(tmp_path: Path, name: str, flatten: bool) -> None:
+    quiet = desk(tmp_path, judgment={"min_confidence": 1.0, "judge": "rules"})
+    async with venue() as process, engine_on(process, quiet) as engine:
+        state = engine.state
+        await until(lambda: state.markets and not engine.view().ready and next(iter(state.markets.values())).book.trusted)
+        market = next(iter(state.markets))
+        assert engine.ask(Ask("one", Action.ORDER, market, ticket=Ticket(B, OrderKind.MARKET, 200))).accepted
+        await until(lambda: [one for one in state.live_orders() if one.state is OrderState.WORKING])
+        (engine.folder / name).touch()
+        await until(lambda: state.trading is Trading.HALTED and state.kill is None)
+        assert bool(state.portfolio.held()) is not flatten
+        assert not (engine.folder / name).exists() and (engine.folder / f"{name}.taken").exists()
+        assert state.counters.commands == 3, "armed, ordered, and killed once"
+    assert latch.read(engine.folder).startswith("flattened by the file" if flatten else "halted by the file")
+
+
+async def test_a_second_signal_soon_after_the_first_flattens(tmp_path: Path) -> None:
+    async with venue() as process, engine_on(process, desk(tmp_path)) as engine:
+        engine.kill("the signal SIGUSR1")
+        assert engine.state.trading is Trading.HALTED and not engine.state.flattening
+        engine.kill("the signal SIGUSR1")
+        assert engine.state.flattening

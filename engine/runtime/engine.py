@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import logging
+import math
 import secrets
 import time
 from collections import deque
@@ -70,6 +71,8 @@ ALERTS_KEPT = 200
 NOTE_LENGTH = 500
 SETTLE_S = 5.0  # how long the end waits for cancels and fills
 LAG_BEAT_S = 0.02
+SENTINEL_BEAT_S = 0.25
+KILL_AGAIN_S = 10.0  # a second signal within so long flattens
 FIGURES_EVERY = 50  # beats
 WATCH_AGAIN_S = 30.0
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -129,6 +132,7 @@ class Engine:
         self._account: VenueAccount | None = None
         self._requests: Requests | None = None
         self._command_number = 0
+        self._killed_at = -math.inf
         self._recollected = asyncio.Event()  # the session before this one was read, or there is none
 
     # --- life ----------------------------------------------------------------------------------------------------------
@@ -178,6 +182,7 @@ class Engine:
         for source in watched:
             self._tasks.once(f"the markets of {source.venue}", self._watch(source))
         self._tasks.keep("the timer", self._tick, money_path=True)
+        self._tasks.keep("the watch of the kill files", self._watch_sentinels, money_path=True)
         self._tasks.keep("the loop's watch", self._watch_lag)
         if parent:
             self._tasks.once("the recovery", self._recover(parent, halted), money_path=True)
@@ -250,6 +255,13 @@ class Engine:
         self._command_number += 1
         name = f"{self.session}-{self._command_number}"
         self.process(Command(self.clock.now_ns(), name, action, source, market))
+
+    def kill(self, source: str) -> None:
+        """Halt; a second time soon after it, flatten: SIGUSR1, like the key."""
+        now = time.monotonic()
+        again = now - self._killed_at < KILL_AGAIN_S
+        self._killed_at = now
+        self.command(Action.FLATTEN if again else Action.HALT, source)
 
     def view(self) -> View:
         state, portfolio = self.state, self.state.portfolio
@@ -506,6 +518,13 @@ class Engine:
             await asyncio.sleep(max(pause, 0.005))
             self.clocks.passed(time.monotonic_ns())
             self.process(Tick(self.clock.now_ns()))
+
+    async def _watch_sentinels(self) -> None:
+        """A file named KILL or FLATTEN in the state folder; also one that was there before the start."""
+        while True:
+            if name := latch.sentinel(self.folder):
+                self.command(Action.FLATTEN if latch.SENTINELS[name] else Action.HALT, f"the file {name}")
+            await asyncio.sleep(SENTINEL_BEAT_S)
 
     async def _watch_lag(self) -> None:
         for beat in itertools.count():

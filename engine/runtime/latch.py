@@ -1,5 +1,6 @@
 """The halt latch: one small file in the state folder that survives everything but `release`."""
 
+import contextlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,22 @@ NAME = "halt.json"
 class Latched(msgspec.Struct, frozen=True):
     reason: str
     since: str
+
+
+# Files that anybody with the folder may make, by any means: each acts once, and is renamed to say so.
+SENTINELS = {"KILL": False, "FLATTEN": True}
+
+
+def sentinel(folder: Path) -> str:
+    """The name of a kill file that lies in the folder, the graver one first; it is taken. "" without one."""
+    for name in reversed(SENTINELS):
+        path = folder / name
+        if path.exists():
+            with contextlib.suppress(OSError):
+                path.replace(path.with_suffix(".taken"))
+                return name
+            return name  # it cannot be moved: it goes on acting until somebody removes it
+    return ""
 
 
 def prepare(folder: Path) -> None:
