@@ -19,7 +19,7 @@ from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
 from engine.config import Settings, load, state_dir
-from engine.errors import BarterError, ConfigError, EngineStartError, SessionError, StateError
+from engine.errors import BarterError, ConfigError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ def _told(work: Callable[[], int]) -> int:
         return work()
     except ConfigError as problem:
         return _sentence(problem, Exit.USAGE)
+    except LimitError as problem:
+        return _sentence(problem, Exit.FAULT)
     except StateError as problem:
         return _sentence(problem, Exit.STATE)
     except SessionError as problem:

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 from console.exits import Exit
+from engine import trial
 from engine.config import Settings, state_dir
+from engine.errors import LimitError
 from engine.judgment.answer import AnswerError
 from engine.model import Found, Ollama, on_this_machine, threads
 
@@ -37,7 +39,7 @@ def suggested() -> str:
 
 def run(settings: Settings) -> int:
     """Print every finding; 0 where nothing that is needed is missing."""
-    findings = [_state(settings), *asyncio.run(_model(settings))]
+    findings = [_state(settings), _limits(settings), *asyncio.run(_model(settings))]
     console = Console(highlight=False)
     for one in findings:
         sign, look = ("ok", "green") if one.good else ("missing", "bold red") if one.needed else ("better", "yellow")
@@ -48,6 +50,17 @@ def run(settings: Settings) -> int:
     if lacking:
         console.print("\nWithout a model, rules judge: everything else works.", markup=False)
     return Exit.VENUE if lacking else Exit.OK
+
+
+def _limits(settings: Settings) -> Finding:
+    """Each limit, tripped once, with what it says."""
+    try:
+        outcomes = trial.run(settings.risk, settings.judgment)
+    except LimitError as problem:
+        return Finding("limits", False, str(problem), "nothing: do not trade with this program")
+    width = max(len(one.limit) for one in outcomes)
+    said = "\n".join(f"{'':<22}{one.limit:<{width}}  {one.said}" for one in outcomes)
+    return Finding("limits", True, f"all {len(outcomes)} trials are refused as they must be:\n{said}")
 
 
 def _state(settings: Settings) -> Finding:

@@ -24,7 +24,7 @@ import msgspec
 from engine.clock import Clock
 from engine.config import Settings
 from engine.door import Door
-from engine.errors import BarterError, ConfigError, StateError
+from engine.errors import BarterError, ConfigError, LimitError, StateError
 from engine.events import Action
 from engine.execution.live import Credentials
 from engine.runtime import Endpoints, Engine
@@ -114,7 +114,8 @@ def main() -> int:
         _log(spec.verbose)
         return asyncio.run(run(spec))
     except BarterError as problem:
-        code = USAGE if isinstance(problem, ConfigError) else STATE if isinstance(problem, StateError) else VENUE
+        codes = ((ConfigError, USAGE), (StateError, STATE), (LimitError, FAULT))
+        code = next((code for kind, code in codes if isinstance(problem, kind)), VENUE)
         say(error=str(problem), exit=code)
         return code
     except Exception as problem:

@@ -67,6 +67,14 @@ class StateError(BarterError):
         super().__init__(f"{path}: {problem}")
 
 
+class LimitError(BarterError):
+    """A limit does not do what it is for, so nothing is started. `limit` names it."""
+
+    def __init__(self, limit: str, problem: str) -> None:
+        self.limit, self.problem = limit, problem
+        super().__init__(f"The limit {limit} does not hold ({problem}). Nothing was started; this is a fault of the program.")
+
+
 class SessionError(BarterError):
     """A recorded session cannot be written, read or replayed. `path` names it, `problem` says what and where in it."""
 

@@ -13,6 +13,7 @@ from engine.events import Purpose, Side, Trading, Trust
 from engine.kernel import kernel
 
 MAINTENANCE = 0.01  # of notional
+PASSIVE = 20  # times the collar: how far from the market an order may rest
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -26,6 +27,8 @@ class Intent(msgspec.Struct, frozen=True):
     stop: int = 0
     target: int = 0
     reason: str = ""
+    limit: int = 0  # ticks of a limit order, 0 at market
+    judged: bool = False  # a stance led to it: its age, drift, confidence and risk are limits too
 
     @property
     def reduces(self) -> bool:
@@ -78,6 +81,15 @@ class Context(msgspec.Struct, frozen=True):
     recent_stops: int = 0  # hit in this market within the guard's bars
     funding_in_s: float = math.inf
     funding_bps: float = 0.0  # positive: longs pay
+    mark: float = 0.0  # the venue's own, 0 where it has told none
+    elsewhere: tuple[float, ...] = ()  # mids of the same contract at other venues with a trusted book
+    recent: tuple[tuple[int, int, int], ...] = ()  # side, steps and limit of the entries within the window of duplicates
+    judgment_age_s: float = 0.0
+    judgment_drift_bps: float = 0.0  # of the price since the judgment was made, whichever way
+    confidence: float = 1.0
+    min_confidence: float = 0.0
+    risk_score: float = 0.0
+    max_risk_score: float = 1.0
 
 
 # --- the limits as kernels: the backtest compiles the same source -----------------------------------------------------
@@ -141,6 +153,7 @@ def room(
     max_position: float,
     max_leverage: float,
     max_loss: float,
+    max_gross: float,
 ) -> float:
     """Base units that an entry may have at most under the notional, leverage and loss limits; `held` is |position|."""
     if price <= 0.0:
@@ -148,6 +161,7 @@ def room(
     most = max_order / price
     most = min(most, max_position / price - held)
     most = min(most, (max_leverage * equity - other_notional) / price - held)
+    most = min(most, (max_gross - other_notional) / price - held)
     if stop_distance > 0.0:
         most = min(most, max_loss * equity / stop_distance)
     return max(most, 0.0)
@@ -165,6 +179,7 @@ def entry_room(context: Context, limits: RiskSettings, stop_distance: float) -> 
         limits.max_position_notional,
         limits.max_leverage,
         limits.max_loss_per_trade,
+        limits.max_gross_notional,
     )
     return min(int(most / context.step), context.max_quantity)
 
@@ -209,10 +224,42 @@ def _entry_problem(intent: Intent, context: Context, limits: RiskSettings) -> st
         return f"a position was closed at a loss {context.since_loss_s:.0f} s ago, and {limits.loss_cooldown_s:g} s must pass"
     if limits.stop_guard and context.recent_stops >= limits.stop_guard:
         return f"{context.recent_stops} stops were hit within {limits.stop_guard_bars} bars, the limit"
+    if limits.duplicate_window_s and (int(intent.side), intent.quantity, intent.limit) in context.recent:
+        return f"the same order was sent less than {limits.duplicate_window_s:g} s ago"
+    if intent.judged and (problem := _judgment_problem(context, limits)):
+        return problem
     pays = context.funding_bps * intent.side
     if context.funding_in_s <= limits.funding_window_s and pays > limits.max_funding_bps:
         return f"it would pay {pays:.1f} bps of funding in {context.funding_in_s:.0f} s, above {limits.max_funding_bps:g}"
     return _exposure_problem(intent, context, limits)
+
+
+def _judgment_problem(context: Context, limits: RiskSettings) -> str:
+    if context.judgment_age_s > limits.max_judgment_age_s:
+        return f"the judgment is {context.judgment_age_s:.0f} s old, above {limits.max_judgment_age_s:g}"
+    if context.judgment_drift_bps > limits.max_judgment_drift_bps:
+        return f"the price moved {context.judgment_drift_bps:.0f} bps since the judgment, above {limits.max_judgment_drift_bps:g}"
+    if context.confidence < context.min_confidence:
+        return f"confidence {context.confidence:.2f} is below {context.min_confidence:g}"
+    if context.risk_score > context.max_risk_score:
+        return f"risk {context.risk_score:.2f} is above {context.max_risk_score:g}"
+    return ""
+
+
+def _collar_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+    """A price that would take far beyond what the contract is worth, here or elsewhere, is a slip of the hand or a torn book. On
+    the passive side an order may rest far away, but not absurdly so.
+    """
+    price = intent.price * context.tick
+    for name, worth in (("mark", context.mark), *(("price at another venue", mid) for mid in context.elsewhere)):
+        if worth <= 0.0:
+            continue
+        beyond = (price / worth - 1.0) * 10_000 * intent.side
+        if beyond > limits.max_collar_bps:
+            return f"{price:g} is {beyond:.0f} bps beyond the {name} of {worth:g}, above {limits.max_collar_bps:g}"
+        if -beyond > limits.max_collar_bps * PASSIVE:
+            return f"{price:g} is {-beyond:.0f} bps from the {name} of {worth:g}, above {limits.max_collar_bps * PASSIVE:g}"
+    return ""
 
 
 def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
@@ -222,7 +269,8 @@ def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) ->
     fallen = drawdown(context.peak_equity, context.equity)
     if fallen >= limits.max_drawdown:
         return f"the equity is {fallen:.2%} below its height, and the limit is {limits.max_drawdown:.2%}"
-    order = notional(intent.quantity * context.step, context.price)
+    paid = intent.limit * context.tick if intent.limit else context.price
+    order = notional(intent.quantity * context.step, paid)
     if order < context.min_notional:
         return f"an order of {order:.2f} is below the venue's least notional of {context.min_notional:g}"
     if order > limits.max_order_notional:
@@ -230,6 +278,9 @@ def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) ->
     after = notional((context.position + context.pending + intent.side * intent.quantity) * context.step, context.price)
     if after > limits.max_position_notional:
         return f"a position of {after:.2f} would be above the limit of {limits.max_position_notional:g}"
+    gross = after + context.other_notional
+    if gross > limits.max_gross_notional:
+        return f"a gross exposure of {gross:.2f} would be above the limit of {limits.max_gross_notional:g}"
     levered = leverage(after + context.other_notional, context.equity)
     if levered > limits.max_leverage:
         return f"leverage would be {levered:.2f}, above {limits.max_leverage:g}"
@@ -238,7 +289,7 @@ def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) ->
         return f"liquidation would be {max(distance, 0.0):.1%} away, nearer than {limits.min_liquidation_distance:.1%}"
     if (intent.price - intent.stop) * intent.side <= 0 or intent.stop <= 0:
         return "an entry needs a protective stop on the losing side of its price"
-    loss = loss_at_stop(intent.quantity * context.step, context.price, intent.stop * context.tick, context.equity)
+    loss = loss_at_stop(intent.quantity * context.step, paid, intent.stop * context.tick, context.equity)
     if loss > limits.max_loss_per_trade * (1.0 + 1e-9):
         return f"the loss at the stop would be {loss:.2%} of equity, above {limits.max_loss_per_trade:.2%}"
-    return ""
+    return _collar_problem(intent, context, limits)

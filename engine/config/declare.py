@@ -161,6 +161,7 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_order_notional: Annotated[Positive, Meta(description="Largest order, USDT")] = 2_000.0
     max_position_notional: Annotated[Positive, Meta(description="Largest position in a market, USDT")] = 5_000.0
+    max_gross_notional: Annotated[Positive, Meta(description="Largest exposure of all positions together, USDT")] = 50_000.0
     max_leverage: Annotated[Positive, Meta(description="Largest gross exposure as a multiple of equity")] = 3.0
     max_loss_per_trade: Annotated[Fraction, Meta(description="Largest loss at the stop, fraction of equity")] = 0.01
     max_daily_loss: Annotated[
@@ -189,9 +190,7 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_guard: Annotated[
         int, Meta(ge=0, le=100, description="So many stops hit within `stop_guard_bars`, and a market gets no entry; 0: any")
     ] = 4
-    stop_guard_bars: Annotated[
-        int, Meta(ge=1, le=10_000, description="Bars of the strategy over which stops are counted")
-    ] = 60
+    stop_guard_bars: Annotated[int, Meta(ge=1, le=10_000, description="Bars of the strategy over which stops are counted")] = 60
     funding_window_s: Annotated[
         float, Meta(ge=0, le=3_600, description="Seconds before funding without an entry that would pay too much of it; 0: none")
     ] = 60.0
@@ -202,6 +201,22 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_divergence_bps: Annotated[
         Positive, Meta(description="Entries are refused while the venues' prices are further apart than this, basis points")
     ] = 30.0
+    max_collar_bps: Annotated[
+        Positive,
+        Meta(
+            description="How far an entry may pay beyond the mark and other venues' prices, basis points; resting, 20 times that"
+        ),
+    ] = 100.0
+    duplicate_window_s: Annotated[
+        float,
+        Meta(ge=0, le=60, description="Seconds within which the same entry (side, size, limit) is not sent twice; 0: never"),
+    ] = 1.0
+    max_judgment_age_s: Annotated[
+        Positive, Meta(description="Entries do not follow a judgment that is older, whatever its own expiry says, seconds")
+    ] = 900.0
+    max_judgment_drift_bps: Annotated[
+        Positive, Meta(description="Entries do not follow a judgment once the price has moved further since, basis points")
+    ] = 150.0
     max_orders_per_minute: Annotated[int, Meta(ge=1, description="Entry orders a minute")] = 30
     flatten_within_bps: Annotated[
         Positive, Meta(description="A flatten takes the book no further than this from its best price at once, basis points")

@@ -79,11 +79,10 @@ def _entry(state: State, settings: Settings, held: MarketState, ticket: Ticket, 
     planned = _bracket(settings, held, ticket, price)
     stop = planned.stop or price - side * max(math.ceil(_stop_distance(held, planned, price) / look.tick), 1)
     reason = f"ordered by {who}"
-    intent = risk.Intent(market, Purpose.ENTRY, side, ticket.quantity, price, stop, planned.target, reason)
+    intent = risk.Intent(market, Purpose.ENTRY, side, ticket.quantity, price, stop, planned.target, reason, ticket.price)
     approved = trading.gate(state, settings, held, intent, look, out)
     if approved is None:
         return state.refusal
-    state.entry_times = [at for at in state.entry_times if state.now - at < trading.MINUTE_NS] + [state.now]
     order = trading.send(state, approved, ticket.kind, 0, out, ticket.price, ticket.time_in_force)
     state.brackets[order.client_id] = planned
     return ""
@@ -179,5 +178,7 @@ def _amended_entry(state: State, settings: Settings, order: Order, ticket: Ticke
     stop = planned.stop or ticket.price - order.side * max(math.ceil(_stop_distance(held, planned, ticket.price) / look.tick), 1)
     quantity = ticket.quantity - order.filled
     reason = f"amended by {who}"
-    intent = risk.Intent(order.market, Purpose.ENTRY, order.side, quantity, ticket.price, stop, planned.target, reason)
+    intent = risk.Intent(
+        order.market, Purpose.ENTRY, order.side, quantity, ticket.price, stop, planned.target, reason, ticket.price
+    )
     return "" if trading.gate(state, settings, held, intent, look, out) is not None else state.refusal

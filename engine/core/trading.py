@@ -31,6 +31,7 @@ NS_PER_S = 1_000_000_000
 MINUTE_NS = 60_000_000_000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 CANCEL_AGAIN_NS = 1_000_000_000
+ENTRIES_KEPT = 100
 LEVELS_AT_HAND = 200
 EXIT_AGAIN_NS = 500_000_000  # a refused exit is not repeated at the speed of the network
 
@@ -85,7 +86,25 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         (state.now - held.lost_at) / NS_PER_S if held.lost_at else math.inf,
         sum(1 for at in held.stops_at if state.now - at <= settings.risk.stop_guard_bars * timeframe_ms(settings) * NS_PER_MS),
         *_funding(state, held),
+        float(held.mark.mark) if held.mark is not None else 0.0,
+        tuple(other.mid for other in across.elsewhere(state, held) if other.book.trusted),
+        tuple(
+            (sent_side, steps, limit)
+            for at, market, sent_side, steps, limit in state.entries
+            if market == instrument.market and state.now - at < settings.risk.duplicate_window_s * NS_PER_S
+        ),
+        *_judged(state, settings, held, price),
     )
+
+
+def _judged(state: State, settings: Settings, held: MarketState, price: float) -> tuple[float, float, float, float, float, float]:
+    """Age, drift, confidence and risk of the stance in force, with the limits of the last two."""
+    stance, limits = held.stance, settings.judgment
+    if stance is None:
+        return math.inf, math.inf, 0.0, limits.min_confidence, 1.0, limits.max_risk_score
+    drift = abs(price / stance.price - 1.0) * 10_000 if stance.price > 0.0 else 0.0
+    age = (state.now - stance.made_at) / NS_PER_S
+    return age, drift, stance.confidence, limits.min_confidence, stance.risk_score, limits.max_risk_score
 
 
 def _funding(state: State, held: MarketState) -> tuple[float, float]:
@@ -162,11 +181,10 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
     distance = max(abs(look.price - stop * look.tick), look.tick)
     quantity = min(int(wanted / look.step), risk.entry_room(look, settings.risk, distance))
     target = expected + side * max(round(planned.target_distance / look.tick), 1)
-    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, expected, stop, target, reason)
+    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, expected, stop, target, reason, judged=True)
     approved = gate(state, settings, held, intent, look, out)
     if approved is not None:
         held.plan = planned
-        state.entry_times = [at for at in state.entry_times if state.now - at < MINUTE_NS] + [state.now]
         send(state, approved, OrderKind.MARKET, 0, out)
 
 
@@ -249,6 +267,12 @@ def send(
     state.add(order)
     _explain(state, order.client_id, intent)
     state.counters.orders += 1
+    if intent.purpose is Purpose.ENTRY:
+        state.entry_times = [at for at in state.entry_times if state.now - at < MINUTE_NS] + [state.now]
+        state.entries = [
+            *state.entries[-ENTRIES_KEPT + 1 :],
+            (state.now, intent.market, int(intent.side), intent.quantity, intent.limit),
+        ]
     tell(state, order, orders.move(order, OrderState.SENT, state.now, intent.reason), out)
     out.append(order.request(state.now))
     return order

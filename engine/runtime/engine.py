@@ -15,7 +15,7 @@ from typing import Self, TypeGuard
 
 import msgspec
 
-from engine import __version__
+from engine import __version__, trial
 from engine.clock import NS_PER_MS, NS_PER_S, Clock
 from engine.config import Settings, state_dir, timeframe_ms
 from engine.core import Core
@@ -140,8 +140,9 @@ class Engine:
     async def __aenter__(self) -> Self:
         """Prepare the state folder and start everything; prices come before ccxt is loaded.
 
-        Raises StateError, ConfigError or VenueError when the engine cannot run at all.
+        Raises LimitError, StateError, ConfigError or VenueError when the engine cannot run at all.
         """
+        tried = trial.run(self.settings.risk, self.settings.judgment)
         latch.prepare(self.folder)
         halted = latch.read(self.folder)
         self.started_ns = time.monotonic_ns()
@@ -150,6 +151,8 @@ class Engine:
         parent = self.recorder.open(self.session) if self.recorder is not None else ""
         account = self.credentials.account_at(self.settings.engine.venues[0]) if self.credentials is not None else ""
         self.process(Started(self.clock.now_ns(), self.session, parent, mode, body, __version__, halted, speed, account))
+        text = f"All {len(tried)} trials of the limits were refused as they must be (`barter-tui doctor` shows them)."
+        self.process(Alert(self.clock.now_ns(), Level.INFO, text))
         if self.recorder is not None:
             self.recorder.report()
         for venue in self.settings.engine.venues:

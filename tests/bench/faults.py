@@ -312,10 +312,11 @@ async def clock_jump(scene: Scene) -> None:
 
 async def key_expires(scene: Scene) -> None:
     await _entered(scene)
+    lost = scene.running.state.counters.disconnects
     await scene.fault(
         "expire_listen_key" if scene.name == "binance" else "cut", **({} if scene.name == "binance" else {"route": "private"})
     )
-    await scene.until(lambda: not scene.running.state.private_up, "the loss of the stream")
+    await scene.until(lambda: scene.running.state.counters.disconnects > lost, "the loss of the stream")
     await scene.until(scene.quiet, "the stream again")
 
 
@@ -343,8 +344,9 @@ def cut(state: str) -> Play:
             await scene.fault("delay_execution", path=scene.words.place, ms=400)
             scene.ask(Action.CLOSE)
             await asyncio.sleep(0.1)
+        lost = scene.running.state.counters.disconnects
         await scene.fault("cut", route="all")
-        await scene.until(lambda: not scene.running.state.private_up, "the loss of the stream")
+        await scene.until(lambda: scene.running.state.counters.disconnects > lost, "the loss of the stream")
         await scene.until(scene.quiet, "quiet after the cut")
 
     return play
