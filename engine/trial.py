@@ -49,7 +49,8 @@ LOOSE: dict[str, float] = {
     **dict.fromkeys(("max_spread_bps", "max_divergence_bps", "max_collar_bps", "max_funding_bps"), 1e15),
     **dict.fromkeys(("max_judgment_age_s", "max_judgment_drift_bps", "max_orders_per_minute"), 1e15),
     **dict.fromkeys(("max_loss_per_trade", "max_daily_loss", "max_drawdown"), 1.0),
-    **dict.fromkeys(("min_liquidation_distance", "loss_cooldown_s", "stop_guard", "duplicate_window_s"), 0),
+    "min_liquidation_distance": -1e15,
+    **dict.fromkeys(("loss_cooldown_s", "stop_guard", "duplicate_window_s"), 0),
 }
 EQUITY = 1e12
 OVER = 1.001  # times a limit: just above it
