@@ -10,6 +10,7 @@ from typing import Any
 
 import ccxt.async_support as ccxt
 import pytest
+import websockets
 from rich.pretty import pretty_repr
 from simulated import KEY, PASSPHRASE, SECRET, Simulated, listening, say_nothing, simulated, until
 from websockets.asyncio.server import ServerConnection, serve
@@ -656,6 +657,31 @@ async def test_no_frame_of_the_private_stream_can_break_it(trader: Trader) -> No
         failures = trader.seen(DecodeFailed)
         assert len(failures) == len(DAMAGED), [failure.problem for failure in failures]
         assert all(failure.route == "private" and len(failure.problem) <= 200 for failure in failures)
+
+
+async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation that met a frame was swallowed, and the engine never came to its end."""
+    monkeypatch.setattr(okx_private, "CLOSE_S", 0.1)
+
+    async def pour(connection: ServerConnection) -> None:
+        await connection.recv()
+        await connection.send('{"event":"login","code":"0"}')
+        for arg in json.loads(await connection.recv())["args"]:
+            await connection.send(json.dumps({"event": "subscribe", "arg": arg}))
+        with contextlib.suppress(ConnectionError, websockets.ConnectionClosed):
+            while True:
+                await connection.send(pushed("account", {}))
+
+    async with serve(pour, "127.0.0.1", 0) as server:
+        trader.stream.base = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        for _ in range(4):
+            await trader.listen()
+            assert trader.running is not None
+            trader.running.cancel()
+            done, _ = await asyncio.wait({trader.running}, timeout=3)
+            assert done
 
 
 # --- secrets and addresses -------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ since what happened in between is not sent again.
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import time
@@ -81,30 +80,39 @@ class OkxFeed:
 
     async def run(self) -> None:
         self._cash = {}
-        reason, told = "the connection ended", False
-        async with contextlib.AsyncExitStack() as stack:
-            sockets = {route: await stack.enter_async_context(await self._open(route)) for route in CHANNELS}
-            ready = {route: asyncio.Event() for route in CHANNELS}
-            tasks = [asyncio.create_task(self._read(socket, route, ready[route])) for route, socket in sockets.items()]
-            opening = asyncio.create_task(self._opened(list(ready.values())))
-            try:
-                done, _ = await asyncio.wait({*tasks, opening}, return_when=asyncio.FIRST_COMPLETED)
-                if opening in done:
-                    opening.result()
-                    told = True
-                    self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                reason = next(task for task in tasks if task.done()).result()
-            except (websockets.ConnectionClosed, VenueError) as problem:
-                closed = isinstance(problem, websockets.ConnectionClosed)
-                reason = "the venue closed the connection" if closed else getattr(problem, "problem", str(problem))
-            finally:
-                for task in (*tasks, opening):
-                    task.cancel()
-                await asyncio.gather(*tasks, opening, return_exceptions=True)
-                if told:
-                    self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
+        sockets: dict[str, ClientConnection] = {}
+        try:
+            for route in CHANNELS:
+                sockets[route] = await self._open(route)
+            reason = await self._follow(sockets)
+        finally:
+            await asyncio.gather(*(socket.close() for socket in sockets.values()))
         raise VenueError(TITLE, f"the private stream ended: {reason}")
+
+    async def _follow(self, sockets: dict[str, ClientConnection]) -> str:
+        """Until the first of them ends; the reason for it."""
+        reason, told = "the connection ended", False
+        ready = {route: asyncio.Event() for route in sockets}
+        tasks = [asyncio.create_task(self._read(socket, route, ready[route])) for route, socket in sockets.items()]
+        opening = asyncio.create_task(self._opened(list(ready.values())))
+        try:
+            done, _ = await asyncio.wait({*tasks, opening}, return_when=asyncio.FIRST_COMPLETED)
+            if opening in done:
+                opening.result()
+                told = True
+                self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            reason = next(task for task in tasks if task.done()).result()
+        except (websockets.ConnectionClosed, VenueError) as problem:
+            closed = isinstance(problem, websockets.ConnectionClosed)
+            reason = "the venue closed the connection" if closed else getattr(problem, "problem", str(problem))
+        finally:
+            for task in (*tasks, opening):
+                task.cancel()
+            await asyncio.gather(*tasks, opening, return_exceptions=True)
+            if told:
+                self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
+        return reason
 
     async def _open(self, route: str) -> ClientConnection:
         try:
@@ -135,7 +143,9 @@ class OkxFeed:
         pinged = False
         while True:
             try:
-                raw = await asyncio.wait_for(socket.recv(decode=False), PONG_WITHIN_S if pinged else PING_AFTER_S)
+                # Not `wait_for`: before Python 3.12 it may swallow a cancellation that meets a frame.
+                async with asyncio.timeout(PONG_WITHIN_S if pinged else PING_AFTER_S):
+                    raw = await socket.recv(decode=False)
             except TimeoutError:
                 if pinged:
                     return "the venue fell silent"
