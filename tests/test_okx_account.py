@@ -674,7 +674,7 @@ async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(
             while True:
                 await connection.send(pushed("account", {}))
 
-    async with serve(pour, "127.0.0.1", 0) as server:
+    async with serve(pour, "127.0.0.1", 0, close_timeout=0.1) as server:
         trader.stream.base = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         for _ in range(4):
             await trader.listen()
