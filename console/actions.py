@@ -8,6 +8,7 @@ ACTIONS: dict[str, tuple[str, str]] = {
         "SESSION --to FILE [--as FORM]",
         "write one session: `jsonl`, an event a line (the default); `csv` or `parquet`, a folder of tables",
     ),
+    "drift": ("SESSION", "each order's price beside the one that paper would have given it, in basis points"),
     "bundle": (
         "SESSION --to FILE.zip [--last TIME] [--at TIME]",
         "all that is needed to look into an incident, in one file: settings, journal, logs, screen; no secrets",

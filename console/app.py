@@ -30,10 +30,11 @@ from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
 from console.notes import Note
+from console.screens.opening import OpeningScreen
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS
-from engine.events import Action, Alert, Filled, Level, OrderChanged, Ticket, Trading, TradingChanged
-from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, StatusView, Watch
+from engine.events import Action, Alert, Filled, Level, Mode, OrderChanged, Ticket, Trading, TradingChanged
+from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, OpeningView, StatusView, Watch
 
 if TYPE_CHECKING:
     from console.link import Link
@@ -119,6 +120,7 @@ class Console(App[Parting], inherit_bindings=False):
         self.playback = playback
         self.trading = TradingScreen(self.desk, now) if playback is None else _replay_screen(self.desk, playback, now)
         self.user_keys = dict(user_keys or {})
+        self._opened = False  # the account was shown
         self.painted_soon = False  # an urgent paint was made since the last frame
         self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
         self._heard_at = 0.0
@@ -202,8 +204,18 @@ class Console(App[Parting], inherit_bindings=False):
         if self.desk.markets and self.desk.market not in self.desk.markets:  # it is collected no more
             self.desk.market = self.desk.markets[0]
             self.run_worker(self.look(), group="look", exit_on_error=False)
+        self._open()
         if any(isinstance(news, URGENT) for news in frame.news):
             self.paint_soon()
+
+    def _open(self) -> None:
+        """Once, where orders go to a real venue: the account, before trading is armed."""
+        status, view = self.desk.get(StatusView, ""), self.desk.get(OpeningView, "")
+        if self._opened or status is None or view is None or not view.ready or status.mode not in (Mode.TESTNET, Mode.LIVE):
+            return
+        self._opened = True
+        if self.playback is None:
+            self.push_screen(OpeningScreen(self.desk))
 
     def _answered(self, answer: Answer) -> None:
         ask = self._asked.pop(answer.id, None)
@@ -469,6 +481,9 @@ class Console(App[Parting], inherit_bindings=False):
             here = key.pane in ("", "replay")
             space = self if key.anywhere else self.trading if here else self.trading.query_one(f"#{key.pane}")
             yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
+        if self.playback is None:
+            what = "What it holds, what is set at the venue, our limits, and what differs"
+            yield SystemCommand("view: the account at the venue", what, lambda: self.push_screen(OpeningScreen(self.desk)))
         for name, seen in self.faults.items():
             yield SystemCommand(f"demo: inject {name}", seen, partial(self._inject, name))
         for name in self.theme_names:

@@ -24,6 +24,7 @@ from engine import __version__
 from engine.config import RESERVED
 from engine.errors import BarterError, ConfigError, SessionError
 from engine.events import BarClosed, BookDelta, BookSnapshot, FeaturesReady, Kline, Mark, Quote, Started, Tick, Trade
+from engine.keychain import written_keys
 from engine.queue import Closing
 from engine.queue.export import Progress, coming, lines
 from engine.queue.local import Session
@@ -105,7 +106,7 @@ def bundle(
 
     Of a damaged session there is in it what lies before the damage. The file stands there only when all of it is written.
     """
-    redacted = redactor(os.environ, Path.home(), [written_secret()])
+    redacted = redactor(os.environ, Path.home(), [written_secret(), *written_keys(os.environ, folder)])
     verified, problem, newest_ns = _verified(session)
     shown_ns = _shown_ns(session, newest_ns, at) if at else None
     with coming(to) as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as out:

@@ -21,8 +21,10 @@ from engine.clock import Clock
 from engine.config import Settings, load, state_dir
 from engine.errors import BarterError, ConfigError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
+from engine.views import arm_phrase
 
 if TYPE_CHECKING:
+    from console.launch import Real
     from console.venue_process import Order
 
 COMMANDS = {
@@ -46,6 +48,7 @@ OF_SESSIONS = {
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 FASTEST = 1000.0
+ARM_PHRASE = "BARTER_ARM_PHRASE"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,7 +165,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="with attach: an engine on another machine, over the Fluvio cluster there, or over that of the settings",
     )
     add("--control", action="store_true", help="with attach: the screen may steer")
-    add("--arm", action="store_true", help="start with trading armed (demo is armed anyway)")
+    add("--arm", action="store_true", help=f"start with trading armed (demo is armed anyway; live also takes {ARM_PHRASE})")
     add("--symbol", action="append", metavar="SYMBOL", help="market to trade, e.g. BTC/USDT:USDT; repeat to collect more")
     add("--seed", type=int, metavar="N", help="seed of the simulated order flow")
     add("--config", type=Path, metavar="FILE", help="settings file")
@@ -260,8 +263,10 @@ async def _replay_screen(arguments: argparse.Namespace, settings: Settings) -> i
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     mode = settings.engine.mode
-    if mode is not Mode.DEMO:
-        raise ConfigError("engine.mode", mode.value, "this mode is not built yet", "demo, which needs nothing")
+    if mode is not Mode.DEMO and arguments.capture is not None:
+        raise ConfigError("command line", "--capture", f"it is played in demo, and this is {mode.value}", "--mode demo with it")
+    if mode is not Mode.DEMO and arguments.speed != 1.0:
+        raise ConfigError("command line", "--speed", f"{mode.value} runs as fast as the world does", "--speed with demo only")
     if not arguments.no_ui:
         _check_screen(arguments)
     if arguments.loop and arguments.capture is None:
@@ -302,9 +307,9 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     elif attached:
         launch = Attached(settings, control=arguments.control)
     elif arguments.embedded:
-        launch = Embedded(_venue_order(arguments, settings), settings, fit)
+        launch = Embedded(_order(arguments, settings), settings, fit)
     else:
-        launch = Siblings(_venue_order(arguments, settings), settings, fit, verbose=arguments.verbose)
+        launch = Siblings(_order(arguments, settings), settings, fit, verbose=arguments.verbose)
     link = launch.link()
     log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
@@ -331,27 +336,62 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Venue and engine for one run without a screen; `barter-tui attach` finds it by the folder's socket."""
+    """Venue, where it is ours, and engine for one run without a screen; `barter-tui attach` finds it by the folder's socket."""
     from console.headless import Headless
+    from console.launch import Real
     from console.venue_process import VenueProcess
     from engine.door import Door
+    from engine.places import ours
     from engine.runtime import Engine, latch
     from engine.serve import Service, listening
 
     folder = state_dir(settings)
     latch.prepare(folder)
-    order = _venue_order(arguments, settings)
+    order = _order(arguments, settings)
+
+    async def run(door: Door, engine: Engine, venue: VenueProcess | None) -> int:
+        service = Service(engine, minds_loss=False)
+        async with listening(door, service.consoles):
+            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout).run()
+
     with Door(folder) as door:  # before anything is started: one engine a folder
+        if isinstance(order, Real):
+            engine = Engine(settings, order.clock, order.endpoints, order.credentials, phrase=order.phrase)
+            return await run(door, engine, None)
         async with VenueProcess(order) as venue:
             settings = _for_capture(arguments, settings, venue.said.symbols)
-            service = Service(Engine(settings, order.clock, venue.endpoints, venue.credentials), minds_loss=False)
-            async with listening(door, service.consoles):
-                return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout).run()
+            places = ours(settings, venue.said.rest, venue.said.ws)
+            return await run(door, Engine(settings, order.clock, places, venue.credentials), venue)
+
+
+def _order(arguments: argparse.Namespace, settings: Settings) -> "Order | Real":
+    """A venue of ours to be started, or where the real one is and the keys for it, which leave the environment here."""
+    from console.launch import Real
+    from engine import keychain, places
+
+    mode = settings.engine.mode
+    phrase = os.environ.pop(ARM_PHRASE, "")
+    if mode in (Mode.DEMO, Mode.PAPER):
+        keychain.forget(os.environ)
+        return _venue_order(arguments, settings)
+    traded = settings.engine.venues[0]
+    wanted = arm_phrase(traded)
+    if mode is Mode.LIVE and settings.engine.arm_at_start == "yes" and phrase.strip().lower() != wanted:
+        problem = "live is armed by a phrase, and this is not it" if phrase else "live is armed by a phrase"
+        keychain.forget(os.environ)
+        raise ConfigError("environment variable", ARM_PHRASE, f"{problem}; nothing was started", f'"{wanted}", or no --arm')
+    keys = keychain.find_keys(traded, mode, os.environ, state_dir(settings))
+    return Real(Clock.start(), places.endpoints(settings), keys, phrase)
 
 
 def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
-    from console.venue_process import Order
+    from console.venue_process import Feed, Order
+    from engine.places import addresses
 
+    feed, paper = None, settings.engine.mode is Mode.PAPER
+    if paper:
+        place = addresses(settings)[settings.engine.venues[0]]
+        feed = Feed(place.rest, place.ws, settings.engine.symbols)
     return Order(
         Clock.start(arguments.speed),
         secrets.token_hex(16),
@@ -361,6 +401,8 @@ def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
         str(arguments.capture.resolve()) if arguments.capture is not None else None,
         arguments.loop,
         passphrase=secrets.token_hex(8),
+        latency_ms=settings.venue.paper_latency_ms if paper else 0.0,
+        feed=feed,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -9,6 +10,10 @@ from console.child import Child
 from engine.clock import Clock
 from engine.config import Settings
 from engine.errors import EngineStartError
+from engine.places import Endpoints
+
+if TYPE_CHECKING:
+    from engine.execution.live import Credentials
 
 READY_WITHIN_S = 30.0
 GONE_WITHIN_S = 3.0
@@ -19,13 +24,10 @@ class Order(msgspec.Struct):
 
     settings: Settings
     clock: Clock
-    rest: str
-    ws: str
-    simulated: bool
-    api_key: str = ""
-    secret: str = ""
+    endpoints: Endpoints
+    credentials: "Credentials | None" = None
     verbose: bool = False
-    passphrase: str = ""
+    phrase: str = ""  # that arms a live session
 
 
 class Said(msgspec.Struct):

@@ -18,7 +18,8 @@ import msgspec
 from console.exits import Exit
 from console.venue_process import Said, VenueProcess
 from engine.errors import VenueStartError
-from engine.events import Action
+from engine.events import Action, Mode
+from engine.runtime import opening
 from engine.runtime.summary import Summary
 from engine.serve import Ending, Service
 
@@ -44,7 +45,7 @@ class Headless:
         try:
             await _first(serving, self.service.entered)
             with _signals(self._signalled, self.engine.kill):
-                async with _beside(self._lines()):
+                async with _beside(self._opening()), _beside(self._lines()):
                     ended = await self._ended(serving)
                 self._settling = True
                 halted = ended in SIGNALS.values()
@@ -117,6 +118,12 @@ class Headless:
             await asyncio.sleep(LINE_EVERY_S)
             self._alerts()
             self._write(self._json_line() if self.as_json else self._plain_line())
+
+    async def _opening(self) -> None:
+        """The account before trading, where it is a real venue's."""
+        if self.engine.settings.engine.mode in (Mode.TESTNET, Mode.LIVE):
+            await self.engine.opened.wait()
+            print(f"barter-tui: the account\n{opening.text(self.engine.opening())}", file=sys.stderr)
 
     def _rate(self) -> float:
         events, now = self.engine.state.counters.events, time.monotonic()

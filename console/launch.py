@@ -17,13 +17,16 @@ from console.engine_process import Order as EngineOrder
 from console.exits import Exit
 from console.link import WireLink, memory_link, socket_link
 from console.venue_process import Order, VenueProcess
+from engine.clock import Clock
 from engine.config import Settings, state_dir
 from engine.door import SOCKET, find
 from engine.errors import BarterError, EngineStartError, LinkError, StateError
 from engine.events import Action
+from engine.places import Endpoints, ours
 from engine.views import Leave
 
 if TYPE_CHECKING:
+    from engine.execution.live import Credentials
     from engine.serve import Ending, Service
     from engine.server import Consoles
 
@@ -34,6 +37,15 @@ NOTICE_S = 0.05  # the link's end may be heard of before the process's
 
 Fit = Callable[[tuple[str, ...]], Settings]
 Tell = Callable[[str], None]
+
+
+class Real(msgspec.Struct, frozen=True):
+    """A venue that is not ours to start: where it is, and the keys of the account there."""
+
+    clock: Clock
+    endpoints: Endpoints
+    credentials: "Credentials"
+    phrase: str = ""
 
 
 class Launch(Protocol):
@@ -50,13 +62,14 @@ class Launch(Protocol):
 
 
 class Siblings:
-    """Venue and engine as processes. `fit` makes the engine's settings from the markets that the venue lists."""
+    """Venue and engine as processes. `fit` makes the engine's settings from the markets that a venue of ours lists."""
 
-    def __init__(self, order: Order, settings: Settings, fit: Fit, *, verbose: bool = False) -> None:
+    def __init__(self, order: Order | Real, settings: Settings, fit: Fit, *, verbose: bool = False) -> None:
         self.folder = state_dir(settings)
         self.venue: VenueProcess | None = None
         self.engine: EngineProcess | None = None
-        self._order, self._fit, self._verbose = order, fit, verbose
+        self._order, self._settings, self._fit, self._verbose = order, settings, fit, verbose
+        self._phrase = order.phrase if isinstance(order, Real) else ""
         self._one = asyncio.Lock()
 
     def link(self, frames_per_s: float = 12.0) -> WireLink:
@@ -68,23 +81,22 @@ class Siblings:
             return await self._start()
 
     async def _start(self) -> Path:
+        order = self._order
         if self.venue is not None and not self.venue.alive:
             await self.venue.__aexit__(None, None, None)
             self.venue = None
-        if self.venue is None:
-            self.venue = await _venue(self._order, self.folder)
+        if self.venue is None and isinstance(order, Order):
+            self.venue = await _venue(order, self.folder)
         if self.engine is not None:
             await asyncio.sleep(NOTICE_S)
         if self.engine is not None and not self.engine.alive:
             await self.engine.stopped(SETTLED_WITHIN_S)
             self.engine = None
         if self.engine is None:
-            said, order = self.venue.said, self._order
-            wanted = EngineOrder(
-                self._fit(said.symbols), order.clock, said.rest, said.ws, True, order.api_key, order.secret, self._verbose,
-                order.passphrase,
-            )
-            lend = (self.venue.child.input,)
+            settings, endpoints, credentials = _whereabouts(order, self.venue, self._settings, self._fit)
+            phrase, self._phrase = self._phrase, ""  # one that died is not armed again by itself
+            wanted = EngineOrder(settings, order.clock, endpoints, credentials, self._verbose, phrase)
+            lend = (self.venue.child.input,) if self.venue is not None else ()
             self.engine = await EngineProcess.start(wanted, lend=lend, log=self.folder / "engine.log")
         return self.engine.socket
 
@@ -113,9 +125,10 @@ class Siblings:
 class Embedded:
     """The engine in the screen's own loop; only the venue is a process. It ends with the screen, however that ends."""
 
-    def __init__(self, order: Order, settings: Settings, fit: Fit) -> None:
+    def __init__(self, order: Order | Real, settings: Settings, fit: Fit) -> None:
         self.folder = state_dir(settings)
-        self._order, self._fit = order, fit
+        self._order, self._settings, self._fit = order, settings, fit
+        self._phrase = order.phrase if isinstance(order, Real) else ""
         self._one = asyncio.Lock()
         self._venue: VenueProcess | None = None
         self._service: Service | None = None
@@ -136,11 +149,13 @@ class Embedded:
         if self._venue is not None and not self._venue.alive:
             await self._venue.__aexit__(None, None, None)
             self._venue = None
-        if self._venue is None:
-            self._venue = await _venue(self._order, self.folder)
+        order = self._order
+        if self._venue is None and isinstance(order, Order):
+            self._venue = await _venue(order, self.folder)
         if self._serving is None or self._serving.done():
-            venue = self._venue
-            engine = Engine(self._fit(venue.said.symbols), self._order.clock, venue.endpoints, venue.credentials)
+            settings, endpoints, credentials = _whereabouts(order, self._venue, self._settings, self._fit)
+            phrase, self._phrase = self._phrase, ""  # one that died is not armed again by itself
+            engine = Engine(settings, order.clock, endpoints, credentials, phrase=phrase)
             ready: asyncio.Future[Service] = asyncio.get_running_loop().create_future()
             self._serving = asyncio.create_task(serve(engine, lambda service, _: ready.set_result(service)))
             await asyncio.wait((ready, self._serving), return_when=asyncio.FIRST_COMPLETED)
@@ -222,6 +237,17 @@ async def _mind(running: Callable[[], VenueProcess | None], one: asyncio.Lock, t
             except BarterError as problem:
                 given_up = venue
                 tell(f"The simulated venue could not be started again. {problem}")
+
+
+def _whereabouts(
+    order: Order | Real, venue: VenueProcess | None, settings: Settings, fit: Fit
+) -> "tuple[Settings, Endpoints, Credentials]":
+    """What an engine is told: its settings, where everything is, and the account's keys."""
+    if isinstance(order, Real):
+        return settings, order.endpoints, order.credentials
+    assert venue is not None
+    chosen = fit(venue.said.symbols)
+    return chosen, ours(chosen, venue.said.rest, venue.said.ws), venue.credentials
 
 
 async def _venue(order: Order, folder: Path) -> VenueProcess:

@@ -28,6 +28,7 @@ from engine.queue.local import FOLDER, Session, find, recorded, session_name, si
 from engine.queue.retention import condense, due
 from engine.queue.tables import export_tables
 from engine.replay import Outcome, Replay
+from engine.replay.drift import drift
 
 
 def run(
@@ -70,6 +71,8 @@ def run(
     with Session(find(folder, names[0])) as session:
         if to is not None:
             return _export(session, to, form) if action == "export" else _bundle(session, folder, to, last_s, at)
+        if action == "drift":
+            return _drift(session)
         return _show(session) if action == "show" else _verify(session, head)
 
 
@@ -170,6 +173,35 @@ def _show(session: Session) -> int:
         facts["market data"] = f"removed {show.date(gone.at_ns)}; its head was {gone.head}"
     for name, value in facts.items():
         print(f"{name:<9} {', '.join(value) if isinstance(value, tuple) else value if value != '' else '-'}")
+    return Exit.OK
+
+
+def _drift(session: Session) -> int:
+    with progress(session.inputs, "filling anew") as move:
+        found = drift(session, move)
+    if not found.orders:
+        print("No order was filled in it, and none would have been on paper.")
+        return Exit.OK
+    table = Table(box=None, pad_edge=False)
+    for head in ("sent (UTC)", "market", "for", "side"):
+        table.add_column(head, no_wrap=True)
+    for head in ("wanted", "filled", "at", "on paper", "at", "drift bps", "cost"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for one in found.orders:
+        live, paper, step = one.live, one.paper, one.step
+        prices = (f"{price:.8g}" if (price := side.price(step)) is not None else "-" for side in (live, paper))
+        at, there = prices
+        worse = f"{one.bps:+.2f}" if one.bps is not None else "-"
+        who = (show.date(one.at), show.market_name(one.market), one.purpose, "buy" if one.buys else "sell")
+        sizes = (f"{one.wanted * step:f}", f"{live.quantity * step:f}", at, f"{paper.quantity * step:f}", there)
+        table.add_row(*who, *sizes, worse, f"{one.cost:+.4f}")
+    wide = max(Console().width, 150) if not sys.stdout.isatty() else None
+    Console(width=wide, highlight=False).print(table)
+    print(
+        f"{len(found.orders)} orders, {found.unmatched} of them filled otherwise than on paper; drift {found.bps:+.2f} bps"
+        f" (above 0: worse than paper), cost {found.cost:+.4f} USDT, fees {found.fees_live:.4f} against {found.fees_paper:.4f};"
+        f" orders took {found.delay_ms:.0f} ms."
+    )
     return Exit.OK
 
 

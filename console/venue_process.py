@@ -34,6 +34,22 @@ class Order(msgspec.Struct):
     loop: bool = False
     port: int = 0  # 0: any
     passphrase: str = ""  # of OKX's side
+    latency_ms: float = 0.0
+    feed: "Feed | None" = None
+
+    def __repr__(self) -> str:
+        return "Order(...)"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return []
+
+
+class Feed(msgspec.Struct, frozen=True):
+    """Where the venue's markets come from in paper: unified symbols at a real venue's addresses."""
+
+    rest: str
+    ws: str
+    symbols: tuple[str, ...]
 
 
 class Played(msgspec.Struct):

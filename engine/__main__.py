@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -40,13 +41,10 @@ class Spec(msgspec.Struct, forbid_unknown_fields=True):
 
     settings: Settings
     clock: Clock
-    rest: str
-    ws: str
-    simulated: bool
-    api_key: str = ""
-    secret: str = ""
+    endpoints: Endpoints
+    credentials: Credentials | None = None
     verbose: bool = False
-    passphrase: str = ""
+    phrase: str = ""  # that arms a live session
 
 
 def read_spec() -> Spec:
@@ -73,8 +71,7 @@ def say(**facts: object) -> None:
 async def run(spec: Spec) -> int:
     """From the specification to the exit code. Raises BarterError when the engine cannot run."""
     loop = asyncio.get_running_loop()
-    credentials = Credentials(spec.api_key, spec.secret, spec.passphrase) if spec.api_key else None
-    engine = Engine(spec.settings, spec.clock, Endpoints(spec.rest, spec.ws, spec.simulated), credentials)
+    engine = Engine(spec.settings, spec.clock, spec.endpoints, spec.credentials, phrase=spec.phrase)
 
     def ready(service: Service, door: Door) -> None:
         for number in SIGNALS:
@@ -109,6 +106,7 @@ def _log(verbose: bool) -> None:
 
 
 def main() -> int:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of this memory would hold the keys
     try:
         spec = read_spec()
         _log(spec.verbose)

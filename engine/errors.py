@@ -4,7 +4,8 @@ BarterError
 ├── ConfigError        a setting is missing, unknown, of the wrong type or impossible
 ├── DecodeError        something a stranger wrote could not be read
 ├── VenueError         a venue refused, went silent or could not be reached
-│   └── VenueStartError    the simulated venue could not be started
+│   ├── VenueStartError    the simulated venue could not be started
+│   └── KeyRefused         an API key may do more, or less, than trade
 ├── CaptureError       a recording cannot be played
 ├── StateError         the state folder cannot be used
 ├── SessionError       a recorded session cannot be written, read or replayed
@@ -49,6 +50,10 @@ class VenueError(BarterError):
 
 class VenueStartError(VenueError):
     """The simulated venue's process could not be started or did not say that it is ready."""
+
+
+class KeyRefused(VenueError):
+    """An API key is not used: it may withdraw, or may not trade. Asking again changes nothing."""
 
 
 class CaptureError(BarterError):

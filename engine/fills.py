@@ -90,6 +90,12 @@ class Ladder:
         self.sizes = dict(sizes)
         self._keys = sorted(self._sign * price for price in sizes)
 
+    def prune(self, most: int) -> None:
+        """Forget what lies further away than the best `most` levels."""
+        for key in self._keys[:-most]:
+            del self.sizes[self._sign * key]
+        del self._keys[:-most]
+
     @property
     def best(self) -> int:
         """The best price, 0 when the side is empty."""
@@ -194,6 +200,11 @@ class Shadow:
             self._waiting.append(order)
             return []
         return self._arrive(order, at_ms)
+
+    def join(self, order_id: int, side: Side, quantity: int, limit: int) -> None:
+        """An order joins its queue without meeting the other side: the book is not known now."""
+        ahead = self.ladder(side).sizes.get(limit, 0)
+        self.resting[order_id] = Resting(order_id, side, limit, quantity, ahead)
 
     def advance(self, now_ms: int) -> list[OwnFill]:
         """Let the orders arrive whose latency has passed, in the order in which they were placed."""

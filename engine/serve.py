@@ -74,10 +74,14 @@ class Service:
         """Enter the engine, serve until `stop`, settle, say goodbye. Raises BarterError when the engine cannot start."""
         minding = asyncio.create_task(self._mind_loss() if self.minds_loss else asyncio.sleep(0))
         entering = asyncio.create_task(self._enter())
+        refused = asyncio.create_task(self.engine.refused.wait())
         try:
             await asyncio.wait((entering, self._ending), return_when=asyncio.FIRST_COMPLETED)
             if not self._ending.done():
                 entering.result()
+            await asyncio.wait((refused, self._ending), return_when=asyncio.FIRST_COMPLETED)
+            if not self._ending.done() and self.engine.refusal is not None:
+                raise self.engine.refusal
             ending = await self._ending
             if entering.done() and entering.exception() is None:
                 self.summary = await self.engine.settle(ending.action, ending.source)
@@ -90,9 +94,9 @@ class Service:
             await self.consoles.close(f"The engine could not start. {problem}")
             raise
         finally:
-            minding.cancel()
-            entering.cancel()
-            await asyncio.gather(minding, entering, return_exceptions=True)
+            for task in (minding, entering, refused):
+                task.cancel()
+            await asyncio.gather(minding, entering, refused, return_exceptions=True)
             await self.consoles.close("The engine failed: see its log.")
             await self.engine.__aexit__(None, None, None)
 

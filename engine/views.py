@@ -32,8 +32,14 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 6  # raised by any change that an older console could misread
+PROTOCOL = 7  # raised by any change that an older console could misread
+ARM_LIVE = "trade live with real money on {}"
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
+
+
+def arm_phrase(venue: str) -> str:
+    """What must be typed before a live session makes entries."""
+    return ARM_LIVE.format(venue)
 
 
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
@@ -242,6 +248,13 @@ class OrdersView(Picture, frozen=True, array_like=True):
     finished: tuple[OrderRow, ...]
 
 
+class OpeningView(Picture, frozen=True, array_like=True):
+    """The account as the venue told it last, and our limits: to be read before trading is armed. `ready`: nothing is awaited."""
+
+    rows: tuple[tuple[str, str], ...]  # a name, "" where it is the one above, and what there is to say
+    ready: bool
+
+
 class TraceView(Picture, frozen=True, array_like=True):
     """One order's chain, from the question to the money: what each step is called, when (engine time, 0: not known), and what
     it was.
@@ -261,6 +274,7 @@ AnyPicture = (
     | JudgmentView
     | PositionsView
     | OrdersView
+    | OpeningView
     | ModelView
     | TraceView
 )

@@ -264,3 +264,15 @@ def test_a_flag_that_would_be_ignored_is_refused(tmp_path: Path, words: tuple[st
     folder = f"engine.state_dir={tmp_path}"
     for command in ((), ("doctor",), ("sessions", "prune", "--yes"), ("sessions", "import", "none.gz"), ("sessions", "list")):
         assert main([*command, *words, "--set", folder]) == Exit.USAGE
+
+
+def test_keys_that_lie_in_the_state_folder_are_taken_out_of_its_logs(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "keys.toml").write_text('[binance]\nkey = "canary-key-of-a-file"\nsecret = \'canary-secret-of-a-file\'\n')
+    (folder / "engine.log").write_text("told: canary-key-of-a-file and canary-secret-of-a-file, and no more\n")
+    with Session(small) as session:
+        bundle(session, folder, tmp_path / "b.zip", last_s=1.0)
+    with zipfile.ZipFile(tmp_path / "b.zip") as made:
+        text = made.read("logs/engine.log").decode()
+    assert "canary" not in text and "and no more" in text

@@ -23,6 +23,7 @@ from engine.config import Settings
 from engine.door import SOCKET
 from engine.errors import EngineStartError, StateError
 from engine.events import Action, Trading, Trust
+from engine.places import Endpoints
 from engine.runtime import latch
 from engine.views import Answer, Ask, ChartLiveView, ChartView, Frame, Goodbye, LadderView, Leave, StatusView
 from tests.factory import settings
@@ -89,7 +90,7 @@ def of(message: object, kind: type) -> list[object]:
 
 
 async def test_the_first_frame_comes_before_the_venue_has_answered_and_says_what_is_awaited(tmp_path: Path) -> None:
-    order = EngineOrder(desk(tmp_path), Clock.start(), NOWHERE, "ws://127.0.0.1:9", True)
+    order = EngineOrder(desk(tmp_path), Clock.start(), Endpoints(NOWHERE, "ws://127.0.0.1:9"))
     engine = await EngineProcess.start(order, log=tmp_path / "log")
 
     async def socket() -> Path:
@@ -131,7 +132,7 @@ async def test_a_second_engine_is_refused_and_a_signal_halts_the_first_says_good
         await read_until(link, prices)
         assert launch.engine is not None
         with pytest.raises(EngineStartError, match="runs with this state folder already") as refused:
-            await EngineProcess.start(EngineOrder(desk(tmp_path), Clock.start(), NOWHERE, "ws://127.0.0.1:9", True))
+            await EngineProcess.start(EngineOrder(desk(tmp_path), Clock.start(), Endpoints(NOWHERE, "ws://127.0.0.1:9")))
         assert refused.value.exit == 4
         os.kill(launch.engine.pid, signal.SIGTERM)
         last = await read_until(link, lambda message: isinstance(message, Goodbye))

@@ -152,6 +152,7 @@ async def test_a_fault_in_the_middle_of_a_run_ends_trusted_and_nothing_is_entere
 def test_each_fault_of_market_data_is_tried() -> None:
     tried = {case.fault["name"] for _, _, case in CASES} | {fault["name"] for _, _, case in CASES for fault in case.first}
     of_the_account = {"lose_ack", "delay_execution", "empty_body", "expire_listen_key", "fee_rate", "funding", "shock"}
+    of_the_account |= {"withdrawals"}
     elsewhere = {"clear", "drop", "duplicate", "clock_offset", "slow_consumer_bytes"}  # `drop` and `duplicate` are the gap's own
     assert tried | of_the_account | elsewhere >= set(NAMES)
 

@@ -68,6 +68,7 @@ class FakeEngine:
         self.settled: list[tuple[Action, str]] = []
         self.state = SimpleNamespace(portfolio=SimpleNamespace(positions={}))
         self.left = False
+        self.refused, self.refusal = asyncio.Event(), None
         self._listeners: list[Callable[[Event], None]] = []
 
     async def __aenter__(self) -> "FakeEngine":

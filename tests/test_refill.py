@@ -146,7 +146,7 @@ def test_an_order_that_finds_no_book_to_trust_waits_for_it_and_takes_the_price_o
 
 
 def test_a_stop_that_the_mark_has_passed_already_is_refused_and_the_position_closed() -> None:
-    desk = Traded().begun()
+    desk = Traded(risk={"max_collar_bps": 10_000.0}).begun()
     desk.arm()
     desk.marked("0.5")  # far below where the book is
     out = desk.trend(80, 2) + desk.pass_ms(1000)

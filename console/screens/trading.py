@@ -33,14 +33,13 @@ from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.trace import TraceScreen
 from engine.events import Action, Level, Mode, Side, Trading
-from engine.views import LadderView, OrdersView, PositionsView, StatusView
+from engine.views import LadderView, OrdersView, PositionsView, StatusView, arm_phrase
 
 if TYPE_CHECKING:
     from console.app import Console
 
 log = logging.getLogger(__name__)
 ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
-LIVE_PHRASE = "trade live"
 
 
 def unified(typed: str) -> str:
@@ -224,7 +223,8 @@ class TradingScreen(Screen[None]):
         if status is not None and status.trading is Trading.HALTED:
             program.say(f"Halted: release first ({keys.BY_ID['release'].shown}).", "warning")
         elif status is not None and status.mode is Mode.LIVE:
-            ask = program.prepare(Action.ARM)
+            phrase = arm_phrase(self.desk.markets[0].partition(":")[0])
+            ask = program.prepare(Action.ARM, note=phrase)
 
             def typed(done: bool | None) -> None:
                 if done:
@@ -232,8 +232,8 @@ class TradingScreen(Screen[None]):
                 else:
                     program.say("Not armed.")
 
-            text = f"This trades real money. Type the phrase to allow entries: {LIVE_PHRASE}"
-            self.app.push_screen(Phrase("Arm live trading", text, LIVE_PHRASE), typed)
+            text = f"This trades real money. Type the phrase to allow entries: {phrase}"
+            self.app.push_screen(Phrase("Arm live trading", text, phrase), typed)
         elif program.second("arm", "allow entries"):
             await program.ask(Action.ARM)
 

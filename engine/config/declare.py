@@ -62,6 +62,9 @@ class VenueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 5000
     seed: Annotated[int, Meta(ge=0, description="Seed of the simulated venue's order flow (demo)")] = 7
     balance: Annotated[Positive, Meta(description="Starting balance of the simulated account, USDT")] = 10_000.0
+    paper_latency_ms: Annotated[
+        float, Meta(ge=0, le=10_000, description="Real milliseconds that a request to the simulated venue takes in paper")
+    ] = 20.0
 
 
 class BookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -163,6 +166,9 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_position_notional: Annotated[Positive, Meta(description="Largest position in a market, USDT")] = 5_000.0
     max_gross_notional: Annotated[Positive, Meta(description="Largest exposure of all positions together, USDT")] = 50_000.0
     max_leverage: Annotated[Positive, Meta(description="Largest gross exposure as a multiple of equity")] = 3.0
+    margin_mode: Annotated[
+        str, Meta(pattern="^(cross|isolated)$", description="Which money backs a position at the venue; set there before trading")
+    ] = "cross"
     max_loss_per_trade: Annotated[Fraction, Meta(description="Largest loss at the stop, fraction of equity")] = 0.01
     max_daily_loss: Annotated[
         Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")

@@ -21,7 +21,8 @@ from engine.errors import ConfigError
 RESERVED = frozenset(
     {
         *("BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET", "BARTER_API_PASSPHRASE"),
-        *("BARTER_OLLAMA_HOST", "BARTER_CONTROL_SECRET"),
+        *("BARTER_OLLAMA_HOST", "BARTER_CONTROL_SECRET", "BARTER_KEYS_FILE", "BARTER_BINANCE_KEY", "BARTER_BINANCE_SECRET"),
+        *("BARTER_OKX_KEY", "BARTER_OKX_SECRET", "BARTER_OKX_PASSPHRASE"),
     }
 )
 """Variables that are ours and not settings: they are never read here, stored in `Settings` or repeated in a message."""

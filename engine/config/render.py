@@ -57,7 +57,7 @@ def render_config() -> str:
     lines = [
         "# Settings of barter-tui, with their defaults. Generated: `python -m engine.config > config.toml`.",
         "# Later wins: defaults, this file, settings.toml beside it, BARTER_<SECTION>_<KEY>, flags.",
-        "# Keys and secrets never go in here: they come from the environment.",
+        "# Keys and secrets never go in here: they come from the environment, a keyring or a file of their own.",
     ]
     for name, doc, keys in sections():
         lines += ["", f"# {doc}", f"[{name}]"]

@@ -58,7 +58,7 @@ class Refill:
         self._due: list[tuple[int, int, Event]] = []  # requests on their way, by when they arrive
         self._number = 0
         self._guards: dict[str, SendOrder] = {}
-        self._best: dict[str, Decimal] = {}  # that a trailing stop has seen
+        self._triggers = Triggers()
         self._resting: dict[str, tuple[SendOrder, Resting]] = {}
         self._filled: dict[str, int] = {}  # of orders that are not over
         self._waiting: dict[str, SendOrder] = {}  # at the venue, until the book is trusted
@@ -99,7 +99,7 @@ class Refill:
         self._remember(core)
         for order in [guard for guard in self._guards.values() if guard.market == event.market]:
             instrument = core.state.markets[order.market].instrument
-            if order.client_id in self._guards and self._reached(order, event.mark, instrument.tick):
+            if order.client_id in self._guards and self._triggers.reached(order, event.mark, instrument.tick):
                 del self._guards[order.client_id]
                 there = f"w{order.client_id}"
                 at = event.at
@@ -132,7 +132,8 @@ class Refill:
             return
         held = core.state.markets.get(order.market)
         mark = held.mark.mark if held is not None and held.mark is not None else None
-        if order.kind.conditional and held is not None and mark is not None and self._reached(order, mark, held.instrument.tick):
+        tick = held.instrument.tick if held is not None else Decimal(1)
+        if order.kind.conditional and mark is not None and self._triggers.reached(order, mark, tick):
             self._end(order.client_id, "REJECTED")
             yield OrderRefused(at, order.market, order.client_id, WOULD_TRIGGER, "Order would immediately trigger.")
             return
@@ -376,18 +377,10 @@ class Refill:
                 fact.trail_bps,
             )
 
-    def _reached(self, order: SendOrder, mark: Decimal, tick: Decimal) -> bool:
-        if order.kind is not OrderKind.TRAILING:
-            falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
-            return mark <= order.trigger * tick if falls else mark >= order.trigger * tick
-        best = self._best.get(order.client_id, mark)
-        self._best[order.client_id] = best = max(best, mark) if order.side is Side.SELL else min(best, mark)
-        return (best - mark) * -order.side >= best * order.trail_bps / 10_000
-
     def _end(self, client_id: str, status: str) -> None:
         self._resting.pop(client_id, None)
         self._filled.pop(client_id, None)
-        self._best.pop(client_id, None)
+        self._triggers.forget(client_id)
         self._ended[client_id] = status
         if len(self._ended) > ENDS_KEPT:
             del self._ended[next(iter(self._ended))]
@@ -396,3 +389,21 @@ class Refill:
 def _trusted(market: str, core: Core) -> bool:
     held = core.state.markets.get(market)
     return held is not None and held.book.trusted
+
+
+class Triggers:
+    """Whether a venue's marks trigger stops and targets; it remembers the best price that a trailing one has seen."""
+
+    def __init__(self) -> None:
+        self._best: dict[str, Decimal] = {}
+
+    def reached(self, order: SendOrder, mark: Decimal, tick: Decimal) -> bool:
+        if order.kind is not OrderKind.TRAILING:
+            falls = (order.side is Side.SELL) == (order.kind is OrderKind.STOP)
+            return mark <= order.trigger * tick if falls else mark >= order.trigger * tick
+        best = self._best.get(order.client_id, mark)
+        self._best[order.client_id] = best = max(best, mark) if order.side is Side.SELL else min(best, mark)
+        return (best - mark) * -order.side >= best * order.trail_bps / 10_000
+
+    def forget(self, client_id: str) -> None:
+        self._best.pop(client_id, None)

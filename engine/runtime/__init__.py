@@ -4,6 +4,7 @@
 steers. Everything that awaits is here; everything that decides is in the core.
 """
 
-from engine.runtime.engine import Endpoints, Engine
+from engine.places import Endpoints
+from engine.runtime.engine import Engine
 
 __all__ = ["Endpoints", "Engine"]

@@ -84,6 +84,11 @@ class Clocks:
         self._offsets: dict[str, ClockOffset] = {}
         self._jumped: dict[object, asyncio.Event] = {}
 
+    def ahead_ms(self, venue: str) -> int:
+        """The venue's clock minus ours, 0 while that is not known."""
+        held = self._offsets.get(venue)
+        return held.offset_ms if held is not None else 0
+
     async def watch(self) -> None:
         """Look several times a second, for ever."""
         self._watched = Jumps(self._read)

@@ -23,7 +23,7 @@ from engine.core.pictures import pictures
 from engine.core.state import State
 from engine.core.trading import not_ready
 from engine.core.view import View, market_view, order_views
-from engine.errors import BarterError, ConfigError
+from engine.errors import BarterError, ConfigError, KeyRefused
 from engine.events import (
     AccountSnapshot,
     Action,
@@ -33,6 +33,7 @@ from engine.events import (
     BarClosed,
     Command,
     CommandDone,
+    Difference,
     Event,
     Fault,
     Instrument,
@@ -46,9 +47,11 @@ from engine.events import (
     SendOrder,
     Started,
     Tick,
+    Trading,
     WarmModel,
 )
 from engine.execution.live import Credentials, VenueAccount, open_account, private_feed
+from engine.places import Endpoints
 from engine.queue import Closing
 from engine.runtime import latch
 from engine.runtime.catalog import Catalog
@@ -56,6 +59,7 @@ from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
 from engine.runtime.forwarding import Forwarding
 from engine.runtime.judges import Judges
+from engine.runtime.opening import opening
 from engine.runtime.recorder import Recorder
 from engine.runtime.recovery import recover
 from engine.runtime.requests import Requests
@@ -64,10 +68,11 @@ from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
 from engine.runtime.tidying import tidy
-from engine.views import Answer, AnyPicture, Ask, ModelView, StatusView, Watch
+from engine.views import Answer, AnyPicture, Ask, ModelView, OpeningView, StatusView, Watch, arm_phrase
 
 log = logging.getLogger("barter.runtime")
 ALERTS_KEPT = 200
+DIFFERENCES_KEPT = 50
 NOTE_LENGTH = 500
 SETTLE_S = 5.0  # how long the end waits for cancels and fills
 LAG_BEAT_S = 0.02
@@ -84,18 +89,11 @@ def _adds_exposure(output: Event) -> TypeGuard[SendOrder]:
     return isinstance(output, SendOrder) and output.purpose is Purpose.ENTRY
 
 
-class Endpoints(msgspec.Struct, frozen=True):
-    """Where the venue is. `simulated`: its prices are not those of the real market now."""
-
-    rest: str
-    ws: str
-    simulated: bool = True
-
-
 class Engine:
     """One session, recorded in the state folder unless `[queue] record` is off.
 
-    `journal` is given every input of the core with its outputs, in order, beside that.
+    `journal` is given every input of the core with its outputs, in order, beside that. `phrase` is what was typed to arm a
+    live session from its start.
     """
 
     def __init__(
@@ -107,6 +105,7 @@ class Engine:
         *,
         journal: Journal | None = None,
         session: str = "",
+        phrase: str = "",
     ) -> None:
         self.settings, self.clock, self.endpoints, self.credentials = settings, clock, endpoints, credentials
         self.session = session or "".join(secrets.choice(DIGITS) for _ in range(6))
@@ -115,7 +114,7 @@ class Engine:
         self.latencies = Latencies()
         self.alerts: deque[tuple[int, Level, str]] = deque(maxlen=ALERTS_KEPT)
         self.alerts_seen = 0
-        self.clocks = Clocks(clock, self.process, shared=endpoints.simulated)
+        self.clocks = Clocks(clock, self.process, shared=endpoints.shared)
         self.sources: dict[str, Source] = {}
         self.venue_account: AccountSnapshot | None = None
         self.started_ns = self.first_price_ns = self.first_position_ns = 0
@@ -124,13 +123,18 @@ class Engine:
         wanted = self.recorder is not None and settings.queue.backend == "fluvio"
         self.forwarding = Forwarding(settings, self.folder, clock, self.process) if wanted else None
         self.judges = Judges(settings, self.folder, clock, self._emit, endpoints.simulated)
+        self.opened = asyncio.Event()  # the venue has told everything that is read before trading
+        self._differences: deque[Difference] = deque(maxlen=DIFFERENCES_KEPT)
         self._journal = journal
+        self._phrase = phrase
         self._p99s = (0.0, 0.0)
         self._charts = Charts()
         self._listeners: list[Callable[[Event], None]] = []
         self._tasks = Supervisor(self._crashed, self._failed)
         self._account: VenueAccount | None = None
         self._requests: Requests | None = None
+        self.refused = asyncio.Event()  # the keys are not used: `refusal` says why, and the engine is of no use
+        self.refusal: KeyRefused | None = None
         self._command_number = 0
         self._killed_at = -math.inf
         self._recollected = asyncio.Event()  # the session before this one was read, or there is none
@@ -156,9 +160,9 @@ class Engine:
         if self.recorder is not None:
             self.recorder.report()
         for venue in self.settings.engine.venues:
-            ends = self.endpoints
+            ends, place = self.endpoints, self.endpoints.market(venue)
             first_data_s = self.settings.venue.first_data_s
-            self.sources[venue] = Source(venue, ends.rest, ends.ws, self.clock, ends.simulated, first_data_s, self._emit)
+            self.sources[venue] = Source(venue, place.rest, place.ws, self.clock, ends.simulated, first_data_s, self._emit)
         traded, *watched = self.sources.values()
         try:
             await self._list_instruments(traded)
@@ -168,8 +172,10 @@ class Engine:
                 self.recorder.close(None)
             raise
         if self.credentials is not None:
-            window_ms = self.settings.venue.recv_window_ms
-            self._account = open_account(traded.venue, self.credentials, self.endpoints.rest, self.clock, window_ms)
+            rest, window, margin = self.endpoints.rest, self.settings.venue.recv_window_ms, self.settings.risk.margin_mode
+            # A venue of ours has our clock, whatever that of the prices says.
+            ahead_ms = partial(self.clocks.ahead_ms, traded.venue) if not self.endpoints.shared else lambda: 0
+            self._account = open_account(traded.venue, self.credentials, rest, self.clock, window, margin, ahead_ms)
         self._requests = Requests(
             self.clock,
             self.sources,
@@ -199,7 +205,7 @@ class Engine:
             self.forwarding.start()
         if self._account is not None:
             self._tasks.keep("the account", self._run_account, money_path=True)
-        if self._arms_itself() and not halted:
+        if self._arms_itself() and not halted and not self._is_real:
             self.command(Action.ARM, "the start")
         return self
 
@@ -293,7 +299,8 @@ class Engine:
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         """What a console that watches `watch` should see now."""
         found = pictures(self.state, self.settings, watch, self._charts.of)
-        return [self._status(watch), *(self._writing(one) if isinstance(one, ModelView) else one for one in found)]
+        own: list[AnyPicture] = [self._status(watch), self.opening()]
+        return [*own, *(self._writing(one) if isinstance(one, ModelView) else one for one in found)]
 
     def _writing(self, view: ModelView) -> ModelView:
         """With what only this process knows: the words that the model writes now."""
@@ -308,7 +315,9 @@ class Engine:
         return lambda: self._listeners.remove(callback)
 
     def ask(self, ask: Ask) -> Answer:
-        """A console's command. The core acts on an id once; a repeated one is answered as taken."""
+        """A console's command. The core acts on an id once; a repeated one is answered as taken. Live is armed by a phrase."""
+        if ask.action is Action.ARM and self.settings.engine.mode is Mode.LIVE and not self._typed(ask.note):
+            return Answer(ask.id, False, f"live is armed by typing: {arm_phrase(self.settings.engine.venues[0])}")
         done: list[CommandDone] = []
         end = self.listen(lambda output: done.append(output) if isinstance(output, CommandDone) else None)
         self.process(Command(self.clock.now_ns(), ask.id, ask.action, ask.source, ask.target, ask.note[:NOTE_LENGTH], ask.ticket))
@@ -316,6 +325,9 @@ class Engine:
         if not done:
             return Answer(ask.id, True, "done before")
         return Answer(ask.id, done[0].accepted, done[0].text)
+
+    def _typed(self, phrase: str) -> bool:
+        return phrase.strip().lower() == arm_phrase(self.settings.engine.venues[0])
 
     def _status(self, watch: Watch) -> StatusView:
         state = self.state
@@ -384,6 +396,8 @@ class Engine:
                 case Alert():
                     self.alerts.append((output.at, output.level, output.text))
                     self.alerts_seen += 1
+                case Difference():
+                    self._differences.append(output)
                 case LatchHalt():
                     troubles += self._latch(output)
                 case ReleaseHalt():
@@ -501,7 +515,13 @@ class Engine:
         assert account is not None and requests is not None
         instruments = [found for symbol in self.settings.engine.symbols if (found := self._listed(symbol)) is not None]
         if not account.ready:
-            await account.start(instruments)
+            try:
+                await account.start(instruments)
+            except KeyRefused as problem:
+                self.refusal = problem
+                self.process(Alert(self.clock.now_ns(), Level.ERROR, f"{problem}."))
+                self.refused.set()
+                return
             # ccxt leaves 200,000 objects that never die: each full collection would stop the loop for some 70 ms.
             gc.collect()
             gc.freeze()
@@ -521,6 +541,7 @@ class Engine:
             await asyncio.sleep(max(pause, 0.005))
             self.clocks.passed(time.monotonic_ns())
             self.process(Tick(self.clock.now_ns()))
+            self._open()
 
     async def _watch_sentinels(self) -> None:
         """A file named KILL or FLATTEN in the state folder; also one that was there before the start."""
@@ -537,8 +558,27 @@ class Engine:
             await asyncio.sleep(LAG_BEAT_S)
             self.latencies.loop_lag.add(max(time.monotonic_ns() - due, 0))
 
+    @property
+    def _is_real(self) -> bool:
+        """Whether orders go to a venue that is not ours."""
+        return self.settings.engine.mode in (Mode.TESTNET, Mode.LIVE)
+
+    def _open(self) -> None:
+        """Once nothing is awaited; where the venue is real, nothing is armed before that."""
+        held = self.state.traded
+        if not self.opened.is_set() and held is not None and not not_ready(self.state, held):
+            self.opened.set()
+            if self._is_real and self._arms_itself() and self.state.trading is Trading.OFF:
+                self.command(Action.ARM, "the start")
+
+    def opening(self) -> OpeningView:
+        account = self.credentials.account_at(self.settings.engine.venues[0]) if self.credentials is not None else ""
+        return opening(self.settings, self.state, account, self.venue_account, self._differences)
+
     def _arms_itself(self) -> bool:
         wish = self.settings.engine.arm_at_start
+        if self.settings.engine.mode is Mode.LIVE and not self._typed(self._phrase):
+            return False
         return wish == "yes" or (wish == "auto" and self.settings.engine.mode is Mode.DEMO)
 
     def _crashed(self, part: str, problem: str, money_path: bool) -> None:

@@ -81,7 +81,7 @@ class Requests:
                 self.tasks.once("the comparison with the venue", self._fetch_account(account, output))
             case ArmDeadMan() if account is not None:
                 self.tasks.once("the dead man's switch", self._arm_dead_man(account, output))
-            case SetLeverage() if account is not None:
+            case SetLeverage() if account is not None and account.trades(output.market):
                 self.tasks.once("the leverage", self._set_leverage(account, output))
             case FetchSnapshot():
                 self.tasks.once("the book's snapshot", self._fetch_snapshot(output))

@@ -11,10 +11,13 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 
 import msgspec
 
 from engine.errors import BarterError, VenueError, VenueStartError
+from engine.venue.feed import Feeding, fed_markets
+from engine.venue.market import Market
 from engine.venue.markets import Recording, build_markets
 from engine.venue.server import Venue, VenueSpec
 
@@ -66,7 +69,7 @@ def watch_owner(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 async def serve(spec: VenueSpec) -> None:
     """From specification to the owner's end. Raises `BarterError` for what keeps it from starting or going on."""
-    markets, recording = build_markets(spec)
+    markets, recording, feeding = await _markets(spec)
     venue = Venue(spec, markets)
     await venue.start()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -78,14 +81,25 @@ async def serve(spec: VenueSpec) -> None:
     running = asyncio.create_task(venue.run())
     stopping = asyncio.create_task(stop.wait())
     ending = asyncio.create_task(announce_end(venue, recording))
+    fed = asyncio.create_task(feeding.run() if feeding else stop.wait())
     try:
-        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
+        await asyncio.wait((running, stopping, fed), return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, fed):
+            if task.done():
+                task.result()
     finally:
-        for task in (running, stopping, ending):
+        for task in (running, stopping, ending, fed):
             task.cancel()
+        await asyncio.gather(fed, return_exceptions=True)
         await venue.stop()
+
+
+async def _markets(spec: VenueSpec) -> "tuple[Mapping[str, Market], Recording | None, Feeding | None]":
+    """Those of a real venue, kept fed while they run, or our own."""
+    if spec.feed is None:
+        return *build_markets(spec), None
+    source = await fed_markets(spec.feed.rest, spec.feed.symbols)
+    return source.markets, None, Feeding(spec.feed.rest, spec.feed.ws, source, spec.clock)
 
 
 async def announce_end(venue: Venue, recording: Recording | None) -> None:

@@ -112,6 +112,7 @@ class Binance:
             return Endpoint(answer, weight, SIGNED)
 
         return {
+            ("GET", "/sapi/v1/account/apiRestrictions"): get(holdings.key_permissions, 1),
             ("GET", "/fapi/v2/account"): get(holdings.account),
             ("GET", "/fapi/v3/account"): get(holdings.account),
             ("GET", "/fapi/v2/balance"): get(holdings.balance),

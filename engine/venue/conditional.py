@@ -130,7 +130,9 @@ class Conditionals:
         return [order for order in self.orders.values() if order.open and symbol in ("", order.symbol)]
 
     def trigger(self) -> None:
-        """Place the orders of all conditionals whose trigger the prices since the last call have reached."""
+        """Place the orders of all conditionals whose trigger the prices since the last call have reached. Where there is no book,
+        they wait for one.
+        """
         for _ in range(TRIGGER_ROUNDS):
             reached = self._reached()
             if not reached:
@@ -149,6 +151,8 @@ class Conditionals:
         ranges: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
         for symbol, contract in self.exchange.contracts.items():
             tick = contract.listing.tick
+            if contract.market.best() is None:
+                continue
             if contract.traded_high:
                 ranges[(symbol, "CONTRACT_PRICE")] = (contract.traded_low * tick, contract.traded_high * tick)
                 contract.traded_low = contract.traded_high = 0

@@ -21,6 +21,7 @@ from engine.venue.market import Fill, Market, MarketOrder, Sinks
 from engine.venue.news import AccountNews, News, OrderNews
 from engine.venue.orders import Ending, Order, Refusal, Request, missing, price_ticks, quantity_steps
 
+EARLY_MS = 60_000  # the clock of a market that is fed may be ahead of ours; a settlement that was put off is further away
 HISTORY = 50_000  # orders, trades and income rows kept for REST, oldest dropped
 
 
@@ -343,7 +344,8 @@ class Exchange:
     def _mark(self, symbol: str, contract: Contract) -> None:
         before, state = contract.state, contract.market.mark()
         contract.state = state
-        if before and state and self.now_ms >= before.next_funding_ms and state.next_funding_ms > before.next_funding_ms:
+        due = before is not None and self.now_ms >= before.next_funding_ms - EARLY_MS
+        if due and before and state and state.next_funding_ms > before.next_funding_ms:
             self.fund(symbol, state.mark, before.rate)
 
     def _liquidate(self) -> None:

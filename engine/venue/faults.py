@@ -16,7 +16,7 @@ COUNTED = ("stale_snapshot", "lying_snapshot", "lose_subscribe", "lose_unsubscri
 REPLY_FAULTS = ("http", "lose_ack", "delay_execution", "delay_reply", "empty_body")
 OTHER_FAULTS = (
     "depth_gap", "depth_duplicate", "boundary_snapshot", "silence", "cut", "refuse", "fee_rate", "funding", "renumber", "leave",
-    "shock", "expire_listen_key", "clock_offset", "slow_consumer_bytes", "late_ack", "clear",
+    "shock", "withdrawals", "expire_listen_key", "clock_offset", "slow_consumer_bytes", "late_ack", "clear",
 )  # fmt: skip
 NAMES = (*FRAME_FAULTS, *COUNTED, *REPLY_FAULTS, *OTHER_FAULTS)
 # What may be tried on a running demo, and what is seen of it: a console offers these by name.
@@ -90,6 +90,7 @@ class Faults:
         self.boundary_snapshots = 0
         self.late_acks = 0
         self.fee_rate = ""
+        self.withdrawals = False  # the API key may withdraw
         self.clock_offset_ms = 0
         self.buffer_bytes = 0  # 0: the usual limit
         self.injected = 0
@@ -116,6 +117,8 @@ class Faults:
             self.late_acks = order.times
         elif name == "fee_rate":
             self.fee_rate = order.rate
+        elif name == "withdrawals":
+            self.withdrawals = order.on
         elif name == "clock_offset":
             self.clock_offset_ms = order.ms
         elif name == "slow_consumer_bytes":

@@ -176,6 +176,21 @@ class Holdings:
             "updateTime": 0,
         }
 
+    def key_permissions(self, params: Params) -> Body:
+        """Of the spot host, where the real venue is asked."""
+        return {
+            "ipRestrict": False,
+            "createTime": 0,
+            "enableReading": True,
+            "enableFutures": True,
+            "enableWithdrawals": self.exchange.faults.withdrawals,
+            "enableInternalTransfer": False,
+            "enableMargin": False,
+            "enableSpotAndMarginTrading": False,
+            "enableVanillaOptions": False,
+            "permitsUniversalTransfer": False,
+        }
+
     def commission_rate(self, params: Params) -> Body:
         listing = self.exchange.contract(params.get("symbol", "")).listing
         return {

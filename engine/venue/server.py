@@ -35,6 +35,14 @@ CUT_GRACE_S = 0.5
 LEAVE_S = 20.0  # OKX announces some 60 s ahead
 
 
+class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A real venue whose public data make the markets: its addresses, and the unified symbols that are wanted."""
+
+    rest: str
+    ws: str
+    symbols: tuple[str, ...]
+
+
 class VenueSpec(msgspec.Struct, forbid_unknown_fields=True):
     """What the owner wants: the first line on the venue's stdin. Money is decimal text; the clock is shared with the engine.
 
@@ -53,6 +61,7 @@ class VenueSpec(msgspec.Struct, forbid_unknown_fields=True):
     symbols: list[str] | None = None
     latency_ms: float = 0.0
     passphrase: str = ""  # of OKX's side, beside key and secret
+    feed: Feed | None = None
 
     def wallet(self) -> Decimal:
         try:
@@ -310,6 +319,7 @@ def _booked(exchange: Exchange) -> dict[str, object]:
             for symbol, held in account.positions.items()
             if held.quantity
         },
+        "books": {symbol: contract.market.best() is not None for symbol, contract in exchange.contracts.items()},
         "marks": {symbol: plain(mark) for symbol, mark in exchange.marks().items()},
         "open_orders": [order.client_id for order in exchange.open.values()],
         "open_conditionals": [order.client_id for order in exchange.conditionals.open()],

@@ -30,6 +30,7 @@ from console.engine_process import Order as EngineOrder
 from console.link import socket_link
 from console.venue_process import VenueProcess
 from engine.config import create_aster_config
+from engine.places import Endpoints
 from engine.views import Goodbye, Leave, Watch
 from tests.bench import venue as bench
 from tests.bench.figures import cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table
@@ -63,7 +64,7 @@ async def started(folder: Path, speed: float, capture: Path, **settings: dict[st
             own = {"symbols": [MARKET], "state_dir": str(folder / "state"), "on_console_loss": "run"}
             chosen = create_aster_config(engine=own, **settings)
             order, said = venue.order, venue.said
-            wanted = EngineOrder(chosen, order.clock, said.rest, said.ws, True, order.api_key, order.secret)
+            wanted = EngineOrder(chosen, order.clock, Endpoints(said.rest, said.ws), venue.credentials)
             engine = await EngineProcess.start(wanted, log=folder / "engine.log")
             running = Running(venue, engine, Reader(engine_lines), Reader(venue_lines), folder)
             try:

@@ -198,11 +198,7 @@ def killed(state: str) -> Play:
 
     async def play(scene: Scene) -> None:
         venue = scene.venue
-        order = EngineOrder(
-            *(scene.settings, venue.order.clock, venue.said.rest, venue.said.ws, True),
-            *(venue.order.api_key, venue.order.secret),
-            passphrase=venue.order.passphrase,
-        )
+        order = EngineOrder(scene.settings, venue.order.clock, venue.endpoints, venue.credentials)
         process = await EngineProcess.start(order)
         try:
             line = await asyncio.to_thread(Hotline, process.socket)

@@ -15,8 +15,9 @@ from console.notes import LEAST_S, Note
 from console.panes.lines import LinePane
 from console.panes.log import LINES_KEPT, LogPane
 from console.panes.status import StatusPane
-from engine.events import Action, Alert, Filled, Level, Side, Trading
-from engine.views import Answer, Ask, Goodbye, PositionRow, PositionsView
+from console.screens.opening import OpeningScreen
+from engine.events import Action, Alert, Filled, Level, Mode, Side, Trading
+from engine.views import Answer, Ask, Goodbye, OpeningView, PositionRow, PositionsView
 from tests import pictures
 from tests.console.conftest import SIZES, FakeLink, Time, frames_of, program
 from tests.console.test_keys import settled, until
@@ -432,3 +433,28 @@ def test_a_notes_time_is_never_up_and_it_expires_all_the_same() -> None:
     note = Note("text", timeout=-5.0)
     assert note.time_left == LEAST_S and note.has_expired
     assert not Note("text", timeout=5.0).has_expired
+
+
+@pytest.mark.parametrize(("mode", "opens"), [(Mode.LIVE, True), (Mode.TESTNET, True), (Mode.PAPER, False), (Mode.DEMO, False)])
+async def test_the_account_is_shown_once_where_orders_go_to_a_real_venue(mode: Mode, opens: bool) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=LARGE) as pilot:
+        await settled(pilot, link)
+        link.show(msgspec.structs.replace(pictures.status(Trading.OFF), mode=mode))
+        rows = (("account", "binance, here"), ("balance", "1234.5 USDT"), ("waits for", "the leverage"))
+        link.show(OpeningView("", rows, False))
+        await pilot.pause(0.2)
+        assert not isinstance(app.screen, OpeningScreen), "not before it is whole"
+        link.show(OpeningView("", (*rows[:2], ("waits for", "nothing")), True))
+        await pilot.pause(0.2)
+        assert isinstance(app.screen, OpeningScreen) is opens
+        if opens:
+            await until(pilot, lambda: "1234.5 USDT" in drawn(app) and "The account at the venue" in drawn(app))
+            await pilot.press("escape")
+        link.show(OpeningView("", (*rows[:2], ("waits for", "nothing at all")), True))
+        await pilot.pause(0.2)
+        assert not isinstance(app.screen, OpeningScreen), "it is not forced upon anybody again"
+        found = [command for command in app.get_system_commands(app.screen) if command.title == "view: the account at the venue"]
+        found[0].callback()
+        await until(pilot, lambda: "nothing at all" in drawn(app))

@@ -277,7 +277,9 @@ async def test_arming_while_halted_says_what_comes_first() -> None:
         assert any("release first" in note.message for note in app._notifications)
 
 
-@pytest.mark.parametrize(("typed", "asked"), [("trade live", [(Action.ARM, "")]), ("yes", [])])
+@pytest.mark.parametrize(
+    ("typed", "asked"), [("trade live with real money on binance", [(Action.ARM, "")]), ("trade live", []), ("yes", [])]
+)
 async def test_arming_live_takes_a_typed_phrase(typed: str, asked: list[tuple[Action, str]]) -> None:
     link = FakeLink(frames_of(pictures.busy()))
     app = program(link)

@@ -1,5 +1,7 @@
 """Orders out through ccxt, the account's news in through our own private sockets; both as events, for each venue."""
 
+from collections.abc import Callable
+
 from engine.clock import Clock
 from engine.events import Emit, Instrument
 from engine.execution.live.account import BinanceAccount
@@ -21,10 +23,18 @@ __all__ = [
 ]
 
 
-def open_account(venue: str, credentials: Credentials, rest: str, clock: Clock, recv_window_ms: int) -> VenueAccount:
-    """The account at the venue that is traded on; nothing is asked before its `start`."""
+def open_account(
+    venue: str,
+    credentials: Credentials,
+    rest: str,
+    clock: Clock,
+    recv_window_ms: int,
+    margin_mode: str = "cross",
+    ahead_ms: Callable[[], int] = lambda: 0,
+) -> VenueAccount:
+    """The account at a venue, whose clock is `ahead_ms` ahead of ours; nothing is asked before its `start`."""
     kind = OkxAccount if venue == "okx" else BinanceAccount
-    return kind(credentials, rest, clock, recv_window_ms)
+    return kind(credentials, rest, clock, recv_window_ms, margin_mode=margin_mode, ahead_ms=ahead_ms)
 
 
 def private_feed(account: VenueAccount, ws: str, instruments: list[Instrument], clock: Clock, emit: Emit) -> Feed:

@@ -6,13 +6,14 @@ number (`outcome`). Its own throttler is off: it would add 200 ms to an order.
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import aiohttp
 
 from engine.clock import Clock
-from engine.errors import DecodeError, VenueError
+from engine.errors import DecodeError, KeyRefused, VenueError
 from engine.events import (
     AccountSnapshot,
     AmendOrder,
@@ -45,6 +46,8 @@ from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
 VENUE, TITLE = "binance", "Binance"
 PUBLIC_HOST = "https://fapi.binance.com"
+KEYS_HOST = "https://api.binance.com"  # what a key may do is asked of the spot host
+NO_CHANGE = -4046  # of the margin mode: it is what was asked for
 T = TypeVar("T")
 
 
@@ -53,9 +56,19 @@ class BinanceAccount:
 
     venue = VENUE
 
-    def __init__(self, credentials: Credentials, rest_base: str, clock: Clock, recv_window_ms: int) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        rest_base: str,
+        clock: Clock,
+        recv_window_ms: int,
+        *,
+        margin_mode: str = "cross",
+        ahead_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
         self._credentials, self.rest_base, self.clock = credentials, rest_base, clock
-        self.recv_window_ms = recv_window_ms
+        self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
         self._instruments: dict[str, Instrument] = {}
         self._by_symbol: dict[str, Instrument] = {}
         self._exchange: Any = None
@@ -83,7 +96,8 @@ class BinanceAccount:
             }
         )
         base.redirect(exchange, self.rest_base, PUBLIC_HOST)
-        exchange.milliseconds = self.clock.now_ms  # signed requests carry engine time
+        exchange.urls["api"]["sapi"] = f"{KEYS_HOST if self.rest_base == PUBLIC_HOST else self.rest_base}/sapi/v1"
+        exchange.milliseconds = lambda: self.clock.now_ms() + self._ahead_ms()  # what signed requests carry
         exchange.timeout_on_exit = 0
         self._exchange = exchange
         listed = await self._call("the list of markets", self._exchange.load_markets())
@@ -93,12 +107,34 @@ class BinanceAccount:
         reply = await self._call("the position mode", self._exchange.fapiPrivateGetPositionSideDual())
         if _convert(reply, shapes.PositionMode, "positionSide/dual").dualSidePosition:
             raise VenueError(TITLE, "the account is in hedge mode; switch it to one-way mode (Preferences, Position Mode)")
+        await self._check_key()
         self._loaded = True
+
+    async def _check_key(self) -> None:
+        """A key that may withdraw, or may not trade, is refused; a venue without that question (the test network) tells
+        nothing of either. Raises KeyRefused.
+        """
+        try:
+            reply = await self._exchange.sapiGetAccountApiRestrictions()
+        except Exception as problem:
+            if status_of(problem) == 404:
+                return
+            raise VenueError("Binance", f"what the key may do could not be read: {words_of(problem)}", code_of(problem)) from None
+        allowed = _convert(reply, shapes.Restrictions, "apiRestrictions")
+        if allowed.enableWithdrawals:
+            text = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
+            raise KeyRefused("Binance", text)
+        if not allowed.enableFutures:
+            raise KeyRefused("Binance", "this key may not trade futures; give it that permission, and start again")
 
     @property
     def ready(self) -> bool:
         """Whether `start` has succeeded."""
         return self._loaded
+
+    def trades(self, market: str) -> bool:
+        """False of a market that came to be watched while the engine ran: nothing is set for it at the venue."""
+        return market in self._instruments
 
     async def close(self) -> None:
         if self._exchange is not None:
@@ -218,10 +254,21 @@ class BinanceAccount:
     # --- the account -------------------------------------------------------------------------------------------------
 
     async def set_leverage(self, wish: SetLeverage) -> LeverageSet:
+        """The margin mode of the settings first: an account that has another one is not traded on."""
         symbol = self._instruments[wish.market].venue_symbol
+        await self._set_margin_mode(symbol)
         request = {"symbol": symbol, "leverage": wish.leverage}
         reply = await self._call("the leverage", self._exchange.fapiPrivatePostLeverage(request))
         return LeverageSet(self.clock.now_ns(), wish.market, _convert(reply, shapes.Leverage, "leverage").leverage)
+
+    async def _set_margin_mode(self, symbol: str) -> None:
+        kind = "ISOLATED" if self.margin_mode == "isolated" else "CROSSED"
+        try:
+            await self._exchange.fapiPrivatePostMarginType({"symbol": symbol, "marginType": kind})
+        except Exception as problem:
+            if (code := code_of(problem)) != NO_CHANGE:
+                text = f"the margin mode of {symbol} could not be set to {self.margin_mode}: {words_of(problem)}"
+                raise VenueError("Binance", text, code) from None
 
     async def fees(self, market: str) -> Fees:
         symbol = self._instruments[market].venue_symbol

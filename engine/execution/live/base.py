@@ -73,6 +73,9 @@ class VenueAccount(Protocol):
     def ready(self) -> bool:
         """Whether `start` has succeeded."""
 
+    def trades(self, market: str) -> bool:
+        """False of a market that came to be watched while the engine ran: nothing is set for it at the venue."""
+
     async def close(self) -> None: ...
 
     async def send(self, order: SendOrder, wire: Wire | None = None) -> tuple[Event, Wire]:

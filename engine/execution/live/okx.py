@@ -6,13 +6,14 @@ difference between a refused order and a request without an answer. Sizes on the
 
 import asyncio
 import importlib
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
 import aiohttp
 
 from engine.clock import Clock
-from engine.errors import BarterError, VenueError
+from engine.errors import BarterError, KeyRefused, VenueError
 from engine.events import (
     AccountSnapshot,
     AmendOrder,
@@ -58,9 +59,19 @@ class OkxAccount:
 
     venue = VENUE
 
-    def __init__(self, credentials: Credentials, rest_base: str, clock: Clock, recv_window_ms: int) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        rest_base: str,
+        clock: Clock,
+        recv_window_ms: int,
+        *,
+        margin_mode: str = "cross",
+        ahead_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
         self.credentials, self.rest_base, self.clock = credentials, rest_base, clock
-        self.recv_window_ms = recv_window_ms
+        self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
         self._instruments: dict[str, Instrument] = {}
         self._by_symbol: dict[str, Instrument] = {}
         self._exchange: Any = None
@@ -94,7 +105,7 @@ class OkxAccount:
         )
         exchange.has["fetchCurrencies"] = False  # else a signed question about assets that nobody trades
         _redirect(exchange, self.rest_base)
-        exchange.milliseconds = self.clock.now_ms  # signed requests carry engine time
+        exchange.milliseconds = lambda: self.clock.now_ms() + self._ahead_ms()  # what signed requests carry
         exchange.timeout_on_exit = 0
         _expire(exchange, self.clock, self.recv_window_ms)
         self._exchange = exchange
@@ -108,14 +119,21 @@ class OkxAccount:
             raise VenueError(TITLE, "the account is in hedge mode; switch it to net mode (Trade settings, Position mode)")
         if config.acctLv == "1":
             raise VenueError(TITLE, "the account is in spot mode; switch it to futures mode (Trade settings, Account mode)")
-        if "trade" not in config.perm.split(","):
-            raise VenueError(TITLE, f"the API key may not trade (it has {config.perm or 'no permission'}); make one that may")
+        allowed = config.perm.split(",")
+        if "withdraw" in allowed:
+            text = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
+            raise KeyRefused(TITLE, text)
+        if "trade" not in allowed:
+            raise KeyRefused(TITLE, f"this key may not trade (it has {config.perm or 'no permission'}); make one that may")
         self._loaded = True
 
     @property
     def ready(self) -> bool:
         """Whether `start` has succeeded."""
         return self._loaded
+
+    def trades(self, market: str) -> bool:
+        return market in self._instruments
 
     async def close(self) -> None:
         if self._exchange is not None:
@@ -153,7 +171,7 @@ class OkxAccount:
         instrument = self._instruments[order.market]
         request: dict[str, object] = {
             "instId": instrument.venue_symbol,
-            "tdMode": "cross",
+            "tdMode": self.margin_mode,
             "side": order.side.name.lower(),
             "sz": _contracts(order.quantity, instrument),
             "clOrdId": order.client_id,
@@ -247,7 +265,8 @@ class OkxAccount:
     # --- the account -------------------------------------------------------------------------------------------------
 
     async def set_leverage(self, wish: SetLeverage) -> LeverageSet:
-        request = {"instId": self._instruments[wish.market].venue_symbol, "lever": str(wish.leverage), "mgnMode": "cross"}
+        name = self._instruments[wish.market].venue_symbol
+        request = {"instId": name, "lever": str(wish.leverage), "mgnMode": self.margin_mode}
         call = self._exchange.privatePostAccountSetLeverage(request)
         (found,) = await self._rows("the leverage", call, shapes.Leverage, "set-leverage", 1)
         return LeverageSet(self.clock.now_ns(), wish.market, int(shapes.decimal(found.lever, "lever")))
@@ -391,7 +410,7 @@ def _expire(exchange: Any, clock: Clock, window_ms: int) -> None:
     def signed(path: str, api: Any, method: str, params: Any) -> Any:
         request = sign(path, api, method, params)
         if method == "POST" and path in EXPIRING:
-            until = clock.now_ms() + int(window_ms * max(1.0, clock.speed))
+            until = exchange.milliseconds() + int(window_ms * max(1.0, clock.speed))
             request["headers"]["expTime"] = str(until)
         return request
 

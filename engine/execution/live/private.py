@@ -48,7 +48,8 @@ class PrivateFeed:
 
     async def run(self) -> None:
         key = await self.account.listen_key()
-        url = f"{self.base}/private/ws?listenKey={key}"
+        # The test network has no routes.
+        url = f"{self.base}/{key}" if self.base.endswith("/ws") else f"{self.base}/private/ws?listenKey={key}"
         try:
             opened = await connect(
                 url, ping_interval=None, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S, logger=QUIET

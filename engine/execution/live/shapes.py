@@ -83,6 +83,13 @@ class PositionMode(Figures):
     dualSidePosition: bool
 
 
+class Restrictions(Figures):
+    """What an API key may do; what is not told counts as the worse of the two."""
+
+    enableWithdrawals: bool = True
+    enableFutures: bool = False
+
+
 class Leverage(Figures):
     leverage: int
 

@@ -34,7 +34,7 @@ class Binance:
         self.decoder = decoder
 
     def url(self, base: str, route: str) -> str:
-        return f"{base}/{route}/ws"
+        return base if base.endswith("/ws") else f"{base}/{route}/ws"  # the test network has no routes
 
     def streams(self, route: str, instrument: Instrument) -> tuple[Stream, ...]:
         symbol = instrument.venue_symbol.lower()
