@@ -117,7 +117,13 @@ def conditional_body(order: Conditional, listing: Listing) -> Body:
 
 
 def order_update(
-    order: Order, listing: Listing, execution: str, at_ms: int, bids: Decimal, asks: Decimal, fill: Fill | None = None,
+    order: Order,
+    listing: Listing,
+    execution: str,
+    at_ms: int,
+    bids: Decimal,
+    asks: Decimal,
+    fill: Fill | None = None,
     booking: Booking | None = None,
 ) -> Body:
     """ORDER_TRADE_UPDATE. `bids` and `asks` are the notional of the account's open orders on the symbol."""

@@ -261,9 +261,7 @@ def algo_report(algo: Algo, instrument: Instrument, at: int) -> ConditionalRepor
     word = ALGO_STATUS.get(algo.state, algo.state.upper())
     reason = f"the venue says {algo.failCode}" if word == "REJECTED" and algo.failCode else ""
     name = algo.algoClOrdId or algo.algoId
-    return ConditionalReport(
-        at, instrument.market, name, algo.algoId, word, algo.placed, reason, number(algo.uTime, "uTime")
-    )
+    return ConditionalReport(at, instrument.market, name, algo.algoId, word, algo.placed, reason, number(algo.uTime, "uTime"))
 
 
 def algo_fact(algo: Algo, instrument: Instrument) -> OrderFact:

@@ -240,9 +240,7 @@ class Trading:
 
     def _positions(self, params: Params) -> list[Body]:
         held = [name for name, position in self.exchange.account.positions.items() if position.quantity]
-        return [
-            reports.position_row(self.markets[name].contract, self.exchange) for name in held if self._wanted(params, name)
-        ]
+        return [reports.position_row(self.markets[name].contract, self.exchange) for name in held if self._wanted(params, name)]
 
     def _set_leverage(self, params: Params) -> list[Body]:
         contract, exchange = self._contract(params), self.exchange
@@ -264,9 +262,7 @@ class Trading:
     def _leverage(self, params: Params) -> list[Body]:
         names = [self._contract({"instId": name}).name for name in _text(params, "instId").split(",")]
         account = self.exchange.account
-        return [
-            {"instId": name, "lever": str(account.leverage_of(name)), "mgnMode": "cross", "posSide": "net"} for name in names
-        ]
+        return [{"instId": name, "lever": str(account.leverage_of(name)), "mgnMode": "cross", "posSide": "net"} for name in names]
 
     def _fees(self, params: Params) -> list[Body]:
         """Negative: paid."""
