@@ -26,10 +26,14 @@ from engine.events import (
     FetchAccount,
     Input,
     OrderFateUnknown,
+    OrderKind,
     OrderState,
     Purpose,
     SendOrder,
+    Side,
     Started,
+    Ticket,
+    TimeInForce,
     Trading,
     Trust,
     TrustChanged,
@@ -37,6 +41,7 @@ from engine.events import (
     encode,
 )
 from engine.runtime import Endpoints, Engine, latch
+from engine.views import Ask
 from tests.factory import settings
 
 EAGER = {"judgment": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
@@ -291,6 +296,42 @@ async def test_the_demo_trades_on_okx_whose_sizes_are_contracts(tmp_path: Path, 
     assert Decimal(there["okx"]["wallet"]) == engine.state.portfolio.wallet != 10_000
     assert engine.state.counters.differences == 0
     assert not list(engine.state.live_orders())
+
+
+@BOTH
+async def test_an_operators_order_rests_is_amended_and_cancelled_and_a_position_gets_its_trailing_stop(
+    tmp_path: Path, first: str
+) -> None:
+    market = f"{first}:BTC/USDT:USDT"
+    wanted = {**first_is(first), "symbols": ["BTC/USDT:USDT"]}
+    chosen = desk(tmp_path, engine=wanted, judgment={"min_confidence": 1.0})
+    async with venue() as process, engine_on(process, chosen) as engine:
+        await until(lambda: engine.state.reconciled and engine.state.markets[market].book.trusted)
+        await until(lambda: not engine.view().ready)
+        bid = engine.state.markets[market].book.best_bid
+
+        def ask(action: Action, target: str, ticket: Ticket | None = None) -> None:
+            answer = engine.ask(Ask(f"{action}-{target}-{ticket}", action, target, ticket=ticket))
+            assert answer.accepted, answer.text
+
+        post_only = TimeInForce.GTX
+        ask(Action.ORDER, market, Ticket(Side.BUY, OrderKind.LIMIT, 10, bid - 3000, time_in_force=post_only))
+        (order,) = engine.state.open_orders(market)
+        await until(lambda: order.state is OrderState.WORKING)
+        there = await _booked_there(process)
+        assert (there["okx"] if first == "okx" else there)["open_orders"] == [order.client_id]
+        ask(Action.AMEND, order.client_id, Ticket(Side.BUY, OrderKind.LIMIT, 20, bid - 4000))
+        await until(lambda: (order.quantity, order.price, order.amend_quantity) == (20, bid - 4000, 0))
+        ask(Action.CANCEL, order.client_id)
+        await until(lambda: order.state is OrderState.CANCELLED)
+        ask(Action.ORDER, market, Ticket(Side.BUY, OrderKind.MARKET, 10, trail_bps=100))
+        await until(lambda: _protected(engine, market))
+        (stop,) = engine.state.open_orders(market)
+        assert (stop.kind, stop.trail_bps, stop.quantity) == (OrderKind.TRAILING, 100, 10)
+        ask(Action.CLOSE, market)
+        await until(lambda: not list(engine.state.live_orders()))
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+    assert summary.agreement.compared and summary.agreement.equal and engine.state.counters.differences == 0
 
 
 FATES = {
