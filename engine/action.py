@@ -34,7 +34,6 @@ class Wish(msgspec.Struct, frozen=True):
     reason: str
 
 
-
 def decide(
     features: Features,
     stance: Stance | None,
@@ -85,23 +84,58 @@ def plan(price: float, atr: float, settings: StrategySettings) -> Plan:
     return Plan(stop, stop * settings.target_atr / settings.stop_atr)
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """What outcomes say of following a stance: how many there are, how often it wins, and a mean win for each unit of a loss."""
+
+    outcomes: int = 0
+    win_chance: float = 0.0
+    payoff: float = 0.0
+
+
+NO_EVIDENCE = Evidence()
+
+
+@kernel
+def win_chance(chance: float, stop_distance: float, target_distance: float) -> float:
+    """That the target is met before the stop, by the chance that the price goes that way at all.
+
+    A price without drift meets the target first with odds of stop / target; a judgment multiplies them by what its own odds are
+    worth, chance / (1 - chance). One half therefore says nothing, however near the target is.
+    """
+    if chance <= 0.0 or stop_distance <= 0.0 or target_distance <= 0.0:
+        return 0.0
+    if chance >= 1.0:
+        return 1.0
+    odds = stop_distance / target_distance * chance / (1.0 - chance)
+    return odds / (1.0 + odds)
+
+
+@kernel
+def kelly_stake(win: float, payoff: float) -> float:
+    """The fraction of equity to risk: win - (1 - win) / payoff (Kelly 1956), nothing where that is not positive."""
+    if payoff <= 0.0:
+        return 0.0
+    stake = win - (1.0 - win) / payoff
+    return stake if stake > 1e-12 else 0.0
+
+
 @kernel
 def position_size(
     method: int,
     equity: float,
     price: float,
     stop_distance: float,
-    target_distance: float,
-    confidence: float,
+    win: float,
+    payoff: float,
     fixed_notional: float,
     capital_fraction: float,
     kelly_fraction: float,
+    kelly_capital: float,
     risk_per_trade: float,
 ) -> float:
     """Base units to trade, before limits and steps.
 
-    kelly: the stake that is lost at the stop is `kelly_fraction` of the full Kelly fraction p - (1 - p) / b with
-    p = confidence and b = target / stop distance (Kelly 1956), nothing when that is negative.
+    kelly: `kelly_fraction` of the full stake is lost at the stop; the notional is `kelly_capital` of equity at most.
     """
     if equity <= 0.0 or price <= 0.0 or stop_distance <= 0.0:
         return 0.0
@@ -111,21 +145,35 @@ def position_size(
         return capital_fraction * equity / price
     if method == RISK_PARITY:
         return risk_per_trade * equity / stop_distance
-    edge = confidence - (1.0 - confidence) * stop_distance / target_distance
-    return max(edge, 0.0) * kelly_fraction * equity / stop_distance
+    return min(kelly_stake(win, payoff) * kelly_fraction * equity / stop_distance, kelly_capital * equity / price)
 
 
-def size(settings: StrategySettings, equity: float, price: float, planned: Plan, confidence: float) -> float:
-    """`position_size` with the settings' method."""
+def size(settings: StrategySettings, equity: float, price: float, planned: Plan, evidence: Evidence = NO_EVIDENCE) -> float:
+    """`position_size` with the settings' method. kelly stakes nothing on too few outcomes."""
+    known = evidence.outcomes >= settings.kelly_outcomes
     return position_size(
         SIZING[settings.sizing],
         equity,
         price,
         planned.stop_distance,
-        planned.target_distance,
-        confidence,
+        evidence.win_chance if known else 0.0,
+        evidence.payoff if known else 0.0,
         settings.fixed_notional,
         settings.capital_fraction,
         settings.kelly_fraction,
+        settings.kelly_capital,
         settings.risk_per_trade,
     )
+
+
+def no_stake(settings: StrategySettings, evidence: Evidence) -> str:
+    """Why kelly stakes nothing, "" where it stakes something or another way of sizing is chosen."""
+    if SIZING[settings.sizing] != KELLY:
+        return ""
+    if evidence.outcomes < settings.kelly_outcomes:
+        return f"kelly stakes nothing on {evidence.outcomes} outcomes, and {settings.kelly_outcomes} are needed"
+    if kelly_stake(evidence.win_chance, evidence.payoff) > 0.0:
+        return ""
+    if evidence.payoff <= 0.0:
+        return f"kelly has no wins and losses to compare in {evidence.outcomes} outcomes"
+    return f"kelly sees no edge: {evidence.win_chance:.0%} are won, {evidence.payoff:.2f} for each unit lost"

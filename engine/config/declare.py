@@ -146,12 +146,21 @@ class StrategySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern="^(fixed|percentage_of_capital|kelly|risk_parity)$",
-            description="How a position is sized; each of the four keys below belongs to one way",
+            description="How a position is sized; the keys below that name a way belong to it",
         ),
     ] = "percentage_of_capital"
     fixed_notional: Annotated[Positive, Meta(description="fixed: notional of a position, USDT")] = 500.0
     capital_fraction: Annotated[Fraction, Meta(description="percentage_of_capital: notional as a fraction of equity")] = 0.1
     kelly_fraction: Annotated[Fraction, Meta(description="kelly: fraction of the full Kelly stake")] = 0.25
+    kelly_capital: Annotated[Fraction, Meta(description="kelly: notional as a fraction of equity, at most")] = 0.2
+    kelly_outcomes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="kelly: outcomes (scored judgments of a model, trades on paper of the rules) before it stakes anything",
+        ),
+    ] = 30
     risk_per_trade: Annotated[Fraction, Meta(description="risk_parity: fraction of equity lost at the stop")] = 0.005
     stop_atr: Annotated[Positive, Meta(description="Distance of the protective stop in ATRs")] = 3.0
     target_atr: Annotated[Positive, Meta(description="Distance of the target in ATRs")] = 4.5

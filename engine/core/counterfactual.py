@@ -6,9 +6,10 @@ Each pays the taker's commission and crosses the spread; none moves the market. 
 """
 
 from engine import action
+from engine.action import Plan
 from engine.config import Settings
 from engine.core.state import MarketState, Paper, State
-from engine.core.trading import cost_bps
+from engine.core.trading import cost_bps, evidence
 from engine.events import Bias, Features, Stance
 
 NAMES = ("model raw", "rules alone", "no risk gate")
@@ -87,7 +88,7 @@ def _open(
 ) -> None:
     price = _exit(held, -side)
     planned = action.plan(price, features.atr_14, settings.strategy)
-    size = action.size(settings.strategy, float(state.equity()), price, planned, stance.confidence)
+    size = _size(state, settings, held, price, planned, stance)
     if guarded:
         size *= min(stance.size_cap, 1.0)
     if size <= 0.0:
@@ -98,10 +99,26 @@ def _open(
     paper.fees += size * price * _rate(state, held)
 
 
+def _size(state: State, settings: Settings, held: MarketState, price: float, planned: Plan, stance: Stance) -> float:
+    """As the account would take it. Under kelly a paper takes the most that kelly may: what the rules are worth is seen on paper,
+    and a paper that waited for it would never begin.
+    """
+    equity = float(state.equity())
+    if settings.strategy.sizing == "kelly":
+        return max(equity, 0.0) * settings.strategy.kelly_capital / price
+    return action.size(settings.strategy, equity, price, planned, evidence(state, held, stance, planned))
+
+
 def _close(state: State, held: MarketState, paper: Paper) -> None:
     price = _exit(held, paper.side)
+    rate = _rate(state, held)
+    gain = (price / paper.entry - 1.0) * paper.side - rate * (1.0 + price / paper.entry)
+    paper.closed += 1
+    paper.wins += gain > 0.0
+    paper.won += max(gain, 0.0)
+    paper.lost -= min(gain, 0.0)
     paper.realised += (price - paper.entry) * paper.quantity
-    paper.fees += abs(paper.quantity) * price * _rate(state, held)
+    paper.fees += abs(paper.quantity) * price * rate
     paper.quantity, paper.plan, paper.bars_since_close = 0.0, None, 0
 
 

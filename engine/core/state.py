@@ -54,6 +54,10 @@ class Paper(msgspec.Struct):
     trades: int = 0
     bars_since_close: int = 1_000_000
     profit: float = 0.0  # at the newest bar's close: screens need no other
+    wins: int = 0  # closed trades with a profit after commission, and sums over closed trades, in fractions of their price
+    closed: int = 0
+    won: float = 0.0
+    lost: float = 0.0
 
     @property
     def side(self) -> int:

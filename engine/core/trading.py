@@ -8,6 +8,7 @@ from engine.core import across
 from engine.core.state import CAUSES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
 from engine.events import (
     Alert,
+    Bias,
     CancelOrder,
     Decided,
     Event,
@@ -18,12 +19,14 @@ from engine.events import (
     OrderState,
     Purpose,
     Side,
+    Stance,
     TimeInForce,
     Trading,
     TradingChanged,
 )
 from engine.execution import orders
 from engine.execution.orders import Order
+from engine.judgment import record
 from engine.processor.features import spread_bps
 
 NS_PER_MS = 1_000_000
@@ -174,8 +177,12 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
     expected = book.best_ask if side is Side.BUY else book.best_bid
     planned = action.plan(look.price, atr, settings.strategy)
     stance = held.stance
-    confidence, cap = (stance.confidence, stance.size_cap) if stance is not None else (0.0, 1.0)
-    wanted = action.size(settings.strategy, look.equity, look.price, planned, confidence) * min(cap, 1.0)
+    cap = stance.size_cap if stance is not None else 1.0
+    known = evidence(state, held, stance, planned)
+    if problem := action.no_stake(settings.strategy, known):
+        held.outcome = f"nothing: {problem}"
+        return
+    wanted = action.size(settings.strategy, look.equity, look.price, planned, known) * min(cap, 1.0)
     # The gate measures the loss from the price to the stop's tick, so room is asked for that distance.
     stop = expected - side * max(math.floor(planned.stop_distance / look.tick), 1)
     distance = max(abs(look.price - stop * look.tick), look.tick)
@@ -186,6 +193,29 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
     if approved is not None:
         held.plan = planned
         send(state, approved, OrderKind.MARKET, 0, out)
+
+
+def evidence(state: State, held: MarketState, stance: Stance | None, planned: action.Plan) -> action.Evidence:
+    """What outcomes say of a stance: a model's by its record of scored judgments, which earlier sessions began; the rules' by
+    the trades that they closed on paper in this one.
+    """
+    if stance is None or stance.bias is Bias.HOLD:
+        return action.NO_EVIDENCE
+    if stance.question:
+        judge = state.judges.get("model")
+        if judge is None or judge.record is None or not planned.target_distance:
+            return action.NO_EVIDENCE
+        up = 0.5 + record.believed(judge.record) * (record.clamp(stance.raw_chance) - 0.5)
+        chance = up if stance.bias is Bias.LONG else 1.0 - up
+        win = action.win_chance(chance, planned.stop_distance, planned.target_distance)
+        return action.Evidence(judge.record.independent, win, planned.target_distance / planned.stop_distance)
+    paper = held.papers.get("rules alone")
+    if paper is None or not paper.closed:
+        return action.NO_EVIDENCE
+    losses = paper.closed - paper.wins
+    if not paper.wins or not losses or not paper.lost:  # all of one kind: there is no ratio of the two yet
+        return action.Evidence(paper.closed)
+    return action.Evidence(paper.closed, paper.wins / paper.closed, (paper.won / paper.wins) / (paper.lost / losses))
 
 
 def leave(state: State, settings: Settings, held: MarketState, reason: str, out: Out, share: float = 1.0, most: int = 0) -> None:
