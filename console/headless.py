@@ -189,6 +189,12 @@ class Headless:
             f"PnL {summary.pnl} = realised {summary.realised} + unrealised {summary.unrealised} - fees {summary.fees} "
             f"+ funding {summary.funding}\nwallet {summary.wallet}, {words}"
         )
+        for name, row in (
+            *summary.ledger.instruments.items(),
+            *((f"by {who}", row) for who, row in summary.ledger.judges.items()),
+        ):
+            sums = f"{row.net} = realised {row.realised} - fees {row.fees} + funding {row.funding}"
+            self._write(f"{name or 'funding of no known market'}: {sums}, {row.fills} fills")
         for position in summary.positions:
             self._write(f"{position.market} {position.quantity} @ {position.entry[:12]} stop {position.stop or 'none'}")
 

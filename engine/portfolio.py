@@ -14,6 +14,8 @@ from engine.events import Instrument, Side
 ZERO = Decimal(0)
 CENT = Decimal("0.00000001")  # the venue's smallest amount of USDT
 SEEN_TRADES = 20_000
+JUDGMENTS_KEPT = 200
+DAY_NS = 86_400_000_000_000
 
 
 def cents(amount: Decimal) -> Decimal:
@@ -30,6 +32,39 @@ def commission(notional: Decimal, rate: Decimal) -> Decimal:
     return cents(notional * rate)
 
 
+def day_of(at: int, starts_s: int) -> int:
+    """Number of the day that begins so many seconds after UTC's."""
+    return (at - starts_s * 1_000_000_000) // DAY_NS
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who wanted a position: the question that its judgment answers ("" of rules and people), and the judge, `operator`,
+    `external` (somebody else on the account) or `earlier` (an order of the session before).
+    """
+
+    judgment: str = ""
+    judge: str = "external"
+
+
+class Earned(msgspec.Struct):
+    """What somebody's fills came to, in quote units. Funding that was paid is negative."""
+
+    realised: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    fills: int = 0
+
+    @property
+    def net(self) -> Decimal:
+        return self.realised - self.fees + self.funding
+
+    def add(self, realised: Decimal, fees: Decimal, funding: Decimal, fills: int) -> None:
+        self.realised += realised
+        self.fees += fees
+        self.funding += funding
+        self.fills += fills
+
+
 class Position(msgspec.Struct):
     """`quantity` is signed steps, `cost` the positive cost basis of what is open, in quote units."""
 
@@ -39,6 +74,8 @@ class Position(msgspec.Struct):
     fees: Decimal = ZERO
     funding: Decimal = ZERO
     opened_at: int = 0
+    owner: Owner = Owner()  # of what is open, or was last: funding may come after the close
+    fills: int = 0
 
     @property
     def side(self) -> int:
@@ -90,6 +127,11 @@ class Portfolio(msgspec.Struct):
     day: int = -1
     day_equity: Decimal = ZERO
     peak_equity: Decimal = ZERO  # height so far, moved by what is transferred
+    unplaced_funding: Decimal = ZERO  # whose market the venue has not told
+    judgments: dict[str, Earned] = {}  # by question, the one that was booked upon last comes last
+    older: Earned = msgspec.field(default_factory=Earned)  # the sum of those past JUDGMENTS_KEPT
+    older_judgments: int = 0
+    judges: dict[str, Earned] = {}
 
     def taker_rate(self, market: str) -> Decimal:
         """Of notional; 0 before the venue has told."""
@@ -116,15 +158,30 @@ class Portfolio(msgspec.Struct):
         return True
 
     def fill(
-        self, instrument: Instrument, side: Side, quantity: int, price: int, fee: Decimal, maker: bool, at: int
+        self,
+        instrument: Instrument,
+        side: Side,
+        quantity: int,
+        price: int,
+        fee: Decimal,
+        maker: bool,
+        at: int,
+        owner: Owner = Owner(),  # noqa: B008 - it is frozen
     ) -> tuple[Decimal, Decimal | None]:
-        """Book a fill with the commission that the venue charged.
+        """Book a fill with the commission that the venue charged. A position and all that ends it belong to the `owner` who
+        opened it; whoever adds to it bears the commission of that alone.
 
         Returns the profit realised and, when our own arithmetic gives another commission than `fee`, ours.
         """
         position = self.position(instrument.market)
+        before = position.side
+        bears = position.owner if side == -before else owner
         realised = position.apply(instrument, side, quantity, price, at)
+        if position.side and position.side != before:
+            position.owner = owner
         position.fees += fee
+        position.fills += 1
+        self._attribute(bears, realised, fee, ZERO, 1)
         self.realised += realised
         self.fees += fee
         self.wallet += realised - fee
@@ -139,11 +196,45 @@ class Portfolio(msgspec.Struct):
         return realised, ours
 
     def fund(self, market: str, amount: Decimal) -> None:
-        """Book a funding payment: positive is received."""
+        """Book a funding payment: positive is received. Without a market it is that of the only open position, if there is one
+        (Binance names none for cross margin).
+        """
         self.funding += amount
         self.wallet += amount
+        open_now = self.held()
+        market = market or (open_now[0] if len(open_now) == 1 else "")
         if market:
             self.position(market).funding += amount
+        else:
+            self.unplaced_funding += amount
+        self._attribute(self.position(market).owner if market else Owner(), ZERO, ZERO, amount, 0)
+
+    def _attribute(self, owner: Owner, realised: Decimal, fees: Decimal, funding: Decimal, fills: int) -> None:
+        """Each amount is booked to one judgment and to one judge, so that both sum up to the totals."""
+        earned = self.judgments.pop(owner.judgment, None) or Earned()
+        self.judgments[owner.judgment] = earned
+        for one in (earned, self.judges.setdefault(owner.judge, Earned())):
+            one.add(realised, fees, funding, fills)
+        while len(self.judgments) > JUDGMENTS_KEPT:
+            oldest = next(iter(self.judgments))
+            gone = self.judgments.pop(oldest)
+            self.older.add(gone.realised, gone.fees, gone.funding, gone.fills)
+            self.older_judgments += 1
+
+    def by_market(self) -> dict[str, Earned]:
+        """Markets with fills or funding; "" is funding whose market is not known."""
+        rows = {
+            market: Earned(one.realised, one.fees, one.funding, one.fills)
+            for market, one in self.positions.items()
+            if one.fills or one.realised or one.fees or one.funding
+        }
+        return {**rows, "": Earned(funding=self.unplaced_funding)} if self.unplaced_funding else rows
+
+    def by_venue(self) -> dict[str, Earned]:
+        rows: dict[str, Earned] = {}
+        for market, one in self.by_market().items():
+            rows.setdefault(market.partition(":")[0], Earned()).add(one.realised, one.fees, one.funding, one.fills)
+        return rows
 
     def adjust(self, amount: Decimal) -> None:
         """Book a change of the wallet that somebody else caused: a transfer, a bonus, an adopted difference."""
@@ -163,10 +254,12 @@ class Portfolio(msgspec.Struct):
                 total += position.unrealised(instruments[market], marks[market])
         return total
 
-    def start_day(self, at: int, equity: Decimal) -> None:
-        """Remember the equity with which a UTC day opens, and its height: the limits of loss and drawdown count from them."""
+    def start_day(self, at: int, equity: Decimal, starts_s: int = 0) -> None:
+        """Remember the equity with which a day opens, so many seconds after UTC's, and its height: the limits of loss and
+        drawdown count from them.
+        """
         if self.known and equity > self.peak_equity:
             self.peak_equity = equity
-        day = at // 86_400_000_000_000
+        day = day_of(at, starts_s)
         if self.known and day != self.day:
             self.day, self.day_equity = day, equity

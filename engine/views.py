@@ -86,8 +86,9 @@ class AccountView(Picture, frozen=True, array_like=True):
     unrealised: str
     fees: str
     funding: str
-    day_equity: str  # at the opening of the UTC day
+    day_equity: str  # at the opening of the day
     max_daily_loss: float  # the limit, fraction of it
+    judges: tuple[tuple[str, str], ...] = ()  # who wanted the positions, and what they earned after commission and funding
 
 
 class LadderView(Picture, frozen=True, array_like=True):

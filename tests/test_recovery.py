@@ -8,7 +8,7 @@ import pytest
 
 from engine.action import Plan
 from engine.config import state_dir
-from engine.core.recovery import DAY_NS, Recollection
+from engine.core.recovery import Recollection
 from engine.events import (
     Alert,
     Difference,
@@ -26,7 +26,7 @@ from engine.events import (
 )
 from engine.events import Mode as EngineMode
 from engine.execution.orders import Order
-from engine.portfolio import Position
+from engine.portfolio import DAY_NS, Position
 from engine.queue.local import recorded, session_name
 from engine.runtime.recovery import read, recover
 from tests.factory import MARKET as ASTER

@@ -31,6 +31,7 @@ class AccountPane(LinePane):
                 ("fees", (show.money(account.fees), "text")),
                 ("funding", signed(account.funding)),
                 ("wallet", (show.money(account.wallet), "text")),
+                *((f"by {judge}", signed(net)) for judge, net in account.judges),
             ]
         if status is not None:
             facts += [(f"route {name}", route(up, desk.connected)) for name, up in status.routes]

@@ -15,6 +15,7 @@ from engine.config.declare import (
     Settings,
     StrategySettings,
     VenueSettings,
+    day_starts_s,
     timeframe_ms,
 )
 from engine.config.layers import RESERVED, changed, config_folder, create_aster_config, load, save, settings_path, state_dir
@@ -35,6 +36,7 @@ __all__ = [
     "changed",
     "config_folder",
     "create_aster_config",
+    "day_starts_s",
     "load",
     "render_config",
     "render_table",

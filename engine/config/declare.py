@@ -180,8 +180,11 @@ class RiskSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "cross"
     max_loss_per_trade: Annotated[Fraction, Meta(description="Largest loss at the stop, fraction of equity")] = 0.01
     max_daily_loss: Annotated[
-        Fraction, Meta(description="Loss of a UTC day, fraction of its opening equity, after which entries stop")
+        Fraction, Meta(description="Loss of a day, fraction of its opening equity, after which entries stop")
     ] = 0.03
+    day_starts: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="When that day begins, HH:MM in UTC")] = (
+        "00:00"
+    )
     on_daily_loss: Annotated[
         str,
         Meta(
@@ -307,6 +310,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 TIMEFRAMES_MS = {"1s": 1_000, "1m": 60_000}
+
+
+def day_starts_s(settings: Settings) -> int:
+    """Seconds after midnight UTC at which the day of the daily loss begins."""
+    hours, minutes = settings.risk.day_starts.split(":")
+    return int(hours) * 3_600 + int(minutes) * 60
 
 
 def timeframe_ms(settings: Settings) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from engine import events as e
-from engine.config import Settings
+from engine.config import Settings, day_starts_s
 from engine.core import (
     account,
     counterfactual,
@@ -305,7 +305,7 @@ class Core:
 
     def _account_snapshot(self, event: e.AccountSnapshot, out: Out) -> None:
         account.snapshot(self.state, event, out)
-        self.state.portfolio.start_day(event.at, self.state.equity())
+        self.state.portfolio.start_day(event.at, self.state.equity(), day_starts_s(self.settings))
         for name in self.state.markets:
             self._protect(name, out)
         killing.compared(self.state, event, out)
@@ -354,7 +354,7 @@ class Core:
     def _tick(self, event: e.Tick, out: Out) -> None:
         state = self.state
         equity = state.equity()
-        state.portfolio.start_day(event.at, equity)
+        state.portfolio.start_day(event.at, equity, day_starts_s(self.settings))
         for held in state.markets.values():
             out.extend(held.book.tick(event.at))
             market.clock(state, self.settings, held, event.at, self.judge, out)
@@ -388,7 +388,7 @@ class Core:
             trading.set_trading(self.state, Trading.OFF, "started", out)
 
     def _recovered(self, event: e.Recovered, out: Out) -> None:
-        recovery.recovered(self.state, event, out)
+        recovery.recovered(self.state, self.settings, event, out)
 
     def _fault(self, event: e.Fault, out: Out) -> None:
         self.state.counters.faults += 1

@@ -35,7 +35,7 @@ from engine.events import (
 )
 from engine.execution import orders
 from engine.execution.orders import Order
-from engine.portfolio import ZERO, Position, cents
+from engine.portfolio import ZERO, Owner, Position, cents
 
 NS_PER_MS = 1_000_000
 # A stop whose trigger is reached already: Binance's number, and OKX's for one that buys and one that sells.
@@ -236,7 +236,8 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
         paid = f"{fee} {fill.fee_asset}"
         _differ(state, _venue(fill.market), f"commission asset of trade {fill.trade_id}", instrument.quote, paid, out)
         fee = ZERO  # it did not come out of this wallet
-    realised, our_fee = portfolio.fill(instrument, fill.side, fill.quantity, fill.price, fee, fill.maker, state.now)
+    owner = _owner(state, client_id)
+    realised, our_fee = portfolio.fill(instrument, fill.side, fill.quantity, fill.price, fee, fill.maker, state.now, owner)
     after = portfolio.position(fill.market).quantity
     state.counters.fills += 1
     state.account_changed_at = state.now
@@ -280,6 +281,14 @@ def _book(state: State, held: MarketState, client_id: str, fill: FillFact, reali
             portfolio.wallet,
         )
     )
+
+
+def _owner(state: State, client_id: str) -> Owner:
+    """Who wanted an order: its cause tells, for as long as it is alive."""
+    order, cause = state.orders.get(client_id), state.causes.get(client_id)
+    if cause is not None:
+        return Owner(cause.stance.question, cause.stance.source) if cause.stance is not None else Owner("", "operator")
+    return Owner("", "external" if order is None or order.external else "earlier")
 
 
 def _order(state: State, client_id: str, venue_id: str) -> Order | None:
@@ -332,7 +341,11 @@ def _adopt_position(state: State, fact: PositionFact, at: int, out: Out) -> None
         return
     cost = fact.entry * abs(fact.quantity) * held.instrument.step
     ours = state.portfolio.position(fact.market)
-    state.portfolio.positions[fact.market] = Position(fact.quantity, cost, ours.realised, ours.fees, ours.funding, at)
+    same = ours.quantity * fact.quantity > 0
+    owner = ours.owner if same else Owner()
+    state.portfolio.positions[fact.market] = Position(
+        fact.quantity, cost, ours.realised, ours.fees, ours.funding, at, owner, ours.fills
+    )
     state.counters.adopted += 1
     out.append(
         Alert(at, Level.WARNING, f"A position of {fact.quantity * held.instrument.step} {held.instrument.base} was adopted.")

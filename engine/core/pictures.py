@@ -66,6 +66,7 @@ def account(state: State, settings: Settings) -> AccountView:
         str(portfolio.funding),
         str(portfolio.day_equity),
         settings.risk.max_daily_loss,
+        tuple((judge, str(one.net)) for judge, one in portfolio.judges.items()),
     )
 
 

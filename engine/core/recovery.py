@@ -8,17 +8,16 @@ from decimal import Decimal
 import msgspec
 
 from engine.action import Plan
+from engine.config import Settings, day_starts_s
 from engine.core.state import State
 from engine.core.trading import Out
 from engine.events import Alert, Level, OrderState, Recovered
 from engine.execution.orders import Order
-from engine.portfolio import Position
-
-DAY_NS = 86_400_000_000_000
+from engine.portfolio import Position, day_of
 
 
 class Recollection(msgspec.Struct, frozen=True):
-    """The part of a session's state that outlives it. `day`: number of the UTC day whose opening equity this is."""
+    """The part of a session's state that outlives it. `day`: number of the day whose opening equity this is."""
 
     orders: list[Order]  # that were alive
     positions: dict[str, Position]
@@ -54,7 +53,7 @@ def recollection(state: State) -> Recollection:
     )
 
 
-def recovered(state: State, event: Recovered, out: Out) -> None:
+def recovered(state: State, settings: Settings, event: Recovered, out: Out) -> None:
     """Before the venue's first word on the account; entries wait for it."""
     state.recovering = False
     if event.problem:
@@ -68,14 +67,14 @@ def recovered(state: State, event: Recovered, out: Out) -> None:
             text = f"The session {event.parent} left positions or orders on another account: they are not watched here."
             out.append(Alert(event.at, Level.INFO, text))
         return
-    if not portfolio.known and known.day == event.at // DAY_NS:  # a restart does not reset the day's loss
+    if not portfolio.known and known.day == day_of(event.at, day_starts_s(settings)):  # a restart does not reset the day's loss
         portfolio.day, portfolio.day_equity = known.day, known.day_equity
     if not portfolio.known:
         portfolio.peak_equity = known.peak_equity  # nor the height that the drawdown counts from
         state.wallet_before = known.wallet if known.flat else None
         for market, position in known.positions.items():
             if market in state.markets:
-                ours = Position(position.quantity, position.cost, opened_at=position.opened_at)
+                ours = Position(position.quantity, position.cost, opened_at=position.opened_at, owner=position.owner)
                 portfolio.positions[market] = ours
                 state.markets[market].plan = known.plans.get(market)
         state.carried = True

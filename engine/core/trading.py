@@ -249,7 +249,7 @@ def gate(
     verdict = risk.approve(intent, look, settings.risk)
     approved = isinstance(verdict, risk.Approved)
     reason = intent.reason if isinstance(verdict, risk.Approved) else verdict.reason
-    stance = held.stance if intent.purpose is Purpose.ENTRY else None
+    stance = held.stance if intent.judged else None
     judgment = stance.question if stance is not None else ""
     mid = look.price if look.spread_bps < math.inf else 0.0
     decided = Decided(
@@ -311,15 +311,18 @@ def send(
 def _explain(state: State, client_id: str, intent: risk.Intent) -> None:
     """Keep why an order exists."""
     held = state.markets[intent.market]
-    stance = held.stance if intent.purpose in (Purpose.ENTRY, Purpose.EXIT) else None
+    judged = intent.judged or intent.purpose is Purpose.EXIT
+    stance = held.stance if judged else None
     question = held.questions.get(stance.question) if stance is not None else None
     entry = "" if intent.purpose is Purpose.ENTRY else held.entry_order
     asked_at = question.at if question is not None else 0
     state.causes[client_id] = Cause(intent.market, state.now, stance, asked_at, intent.reason, held.mid, entry)
     if intent.purpose is Purpose.ENTRY:
         held.entry_order = client_id
-    while len(state.causes) > CAUSES_KEPT:
-        del state.causes[next(iter(state.causes))]
+    if len(state.causes) > CAUSES_KEPT:  # those of orders that are alive stay: their fills are booked by them
+        over = len(state.causes) - CAUSES_KEPT
+        for name in [name for name in state.causes if name not in state.alive][:over]:
+            del state.causes[name]
 
 
 def cancel(state: State, order: Order, out: Out) -> None:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from engine.core.counterfactual import profit
 from engine.core.pictures import model
 from engine.events import AccountSnapshot, Mode, Stance, Trading
+from engine.portfolio import Earned, Portfolio
 from engine.queue.bridge import Status
 from engine.runtime.recorder import Recorded
 from engine.runtime.stats import Percentiles
@@ -38,6 +39,27 @@ class Agreement(msgspec.Struct, frozen=True):
     venue_wallet: str | None
     differences: int
     commission_mismatches: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What one instrument, venue, judge or judgment earned, as exact text; `net` is realised - fees + funding."""
+
+    realised: str
+    fees: str
+    funding: str
+    net: str
+    fills: int
+
+
+class LedgerSummary(msgspec.Struct, frozen=True):
+    """The same money seen four ways: each sums up to the session's totals."""
+
+    instruments: dict[str, Row]  # "": funding whose market the venue has not told
+    venues: dict[str, Row]
+    judges: dict[str, Row]
+    judgments: dict[str, Row]  # by question, "" of rules and people
+    older_judgments: int  # that are no rows of their own any more
+    older: Row
 
 
 class BookSummary(msgspec.Struct, frozen=True):
@@ -91,6 +113,15 @@ class Summary(msgspec.Struct, frozen=True):
     pnl: Annotated[str, Meta(description="realised + unrealised - fees + funding")]
     wallet: Annotated[str, Meta(description="Cash by our ledger")]
     equity: Annotated[str, Meta(description="wallet + unrealised")]
+    ledger: Annotated[
+        LedgerSummary,
+        Meta(
+            description=(
+                "Realised profit, fees, funding and fills by instrument, by venue, by who wanted the position (the judge, "
+                "`operator`, `external`, `earlier`), and by judgment: the newest 200, the older ones as one row"
+            )
+        ),
+    ]
     positions: Annotated[
         tuple[PositionSummary, ...], Meta(description="Markets that were traded: position, stop, and the venue's own figures")
     ]
@@ -170,6 +201,7 @@ def summarise(engine: "Engine") -> Summary:
         str(portfolio.realised + unrealised - portfolio.fees + portfolio.funding),
         str(portfolio.wallet),
         str(portfolio.wallet + unrealised),
+        _ledger(portfolio),
         positions,
         _agreement(engine, positions, theirs),
         tuple(
@@ -191,6 +223,25 @@ def summarise(engine: "Engine") -> Summary:
         engine.restarts,
         engine.alerts_seen,
     )
+
+
+def _ledger(portfolio: Portfolio) -> LedgerSummary:
+    return LedgerSummary(
+        _rows(portfolio.by_market()),
+        _rows(portfolio.by_venue()),
+        _rows(portfolio.judges),
+        _rows(portfolio.judgments),
+        portfolio.older_judgments,
+        _row(portfolio.older),
+    )
+
+
+def _rows(earned: dict[str, Earned]) -> dict[str, Row]:
+    return {name: _row(one) for name, one in earned.items()}
+
+
+def _row(one: Earned) -> Row:
+    return Row(str(one.realised), str(one.fees), str(one.funding), str(one.net), one.fills)
 
 
 def _model(engine: "Engine") -> dict[str, Any] | None:
