@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from console.venue_process import Order
 
 COMMANDS = {
+    "kill": "halt every engine of the mode and cancel what could add exposure; --flatten: close its positions too",
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine; it only watches without --control",
     "sessions": "what was recorded",
@@ -69,9 +70,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if (arguments.control or arguments.fluvio is not None) and arguments.command != "attach":
             flag = "--control" if arguments.control else "--fluvio"
             raise ConfigError("command line", flag, "only a screen on a running engine uses it", f"attach {flag}")
+        if arguments.flatten and arguments.command != "kill":
+            raise ConfigError("command line", "--flatten", "only a kill uses it", "kill --flatten")
         match arguments.command:
+            case "kill":
+                from console import killing
+
+                return killing.run(settings, arguments.flatten)
             case "release":
-                return _release(settings)
+                from console import killing
+
+                return killing.release(settings)
             case "doctor":
                 from console import doctor
 
@@ -164,6 +173,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="with attach: an engine on another machine, over the Fluvio cluster there, or over that of the settings",
     )
+    add("--flatten", action="store_true", help="with kill: close every position, reduce-only, and read the venue back until flat")
     add("--control", action="store_true", help="with attach: the screen may steer")
     add("--arm", action="store_true", help=f"start with trading armed (demo is armed anyway; live also takes {ARM_PHRASE})")
     add("--symbol", action="append", metavar="SYMBOL", help="market to trade, e.g. BTC/USDT:USDT; repeat to collect more")
@@ -210,18 +220,6 @@ def _flags(arguments: argparse.Namespace) -> dict[str, str]:
     if arguments.arm:
         flags["engine.arm_at_start"] = "yes"
     return flags
-
-
-def _release(settings: Settings) -> int:
-    from engine.runtime import latch
-
-    folder, mode = state_dir(settings), settings.engine.mode.value
-    reason = latch.read(folder)
-    if latch.clear(folder):
-        print(f"Released: trading in {mode} was halted ({reason}). The next start may be armed again.")
-    else:
-        print(f"Nothing to release: trading in {mode} is not halted.")
-    return Exit.OK
 
 
 def _model(settings: Settings, words: Sequence[str]) -> int:

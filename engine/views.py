@@ -76,6 +76,8 @@ class StatusView(Picture, frozen=True, array_like=True):
     markets: tuple[str, ...] = ()  # that are collected now
     lag_ms: int | None = None  # mean time from the watched market's venue stamping a message to us, None before one
     replay: bool = False  # of a recorded session: nothing of it happens now
+    kill_open: str = ""  # what a halt or a flatten waits for, "" where none is on its way
+    kill_done: str = ""  # how the newest one ended
     forwarding: str = ""  # a word or two on the cluster that the session goes to, "" where it goes to none
 
 

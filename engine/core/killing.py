@@ -20,6 +20,7 @@ def begin(state: State, who: str, flatten: bool) -> None:
     if state.kill is not None and state.kill.flatten >= flatten:
         return
     adding = sum(order.adds_exposure for order in state.live_orders())
+    state.kill_done = ""
     state.kill = Kill(who, flatten, state.now, adding, len(state.portfolio.held()))
 
 
@@ -94,7 +95,13 @@ def _finish(state: State, kill: Kill, note: str, out: Out) -> None:
         f"The {_word(kill)} by {kill.who} is done: {kill.orders} orders cancelled in {took(kill.cancelled_at)}, "
         f"{what} in {took(kill.safe_at or state.now)}, {note or 'confirmed by the venue'} in {took(state.now)}."
     )
+    state.kill_done = text
     out.append(Alert(state.now, Level.WARNING, text))
+
+
+def under_way(state: State) -> str:
+    """What the kill that is on its way waits for, "" where none is."""
+    return (_open(state, state.kill) or "the venue's own word") if state.kill is not None else ""
 
 
 def _report(state: State, kill: Kill, confirmed_at: int, problem: str) -> KillReport:

@@ -281,6 +281,7 @@ class State(msgspec.Struct):
     unrecorded: str = ""  # why this session cannot be recorded, which refuses entries
     refusal: str = ""  # the newest reason why an entry was not made
     kill: Kill | None = None
+    kill_done: str = ""  # how the newest kill ended
     dead_man: dict[str, int] = {}  # markets whose switch is armed at the venue, and when that was asked for last
     dead_man_told: bool = False  # that it cannot be armed
     breached: list[str] = []  # limits of loss that are reached and were acted on

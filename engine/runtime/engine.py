@@ -18,7 +18,7 @@ import msgspec
 from engine import __version__, trial
 from engine.clock import NS_PER_MS, NS_PER_S, Clock
 from engine.config import Settings, state_dir, timeframe_ms
-from engine.core import Core
+from engine.core import Core, killing
 from engine.core.pictures import pictures
 from engine.core.state import State
 from engine.core.trading import not_ready
@@ -53,13 +53,14 @@ from engine.events import (
 from engine.execution.live import Credentials, VenueAccount, open_account, private_feed
 from engine.places import Endpoints
 from engine.queue import Closing
-from engine.runtime import latch
+from engine.runtime import latch, outside
 from engine.runtime.catalog import Catalog
 from engine.runtime.charts import Charts
 from engine.runtime.clocks import Clocks
 from engine.runtime.forwarding import Forwarding
 from engine.runtime.judges import Judges
 from engine.runtime.opening import opening
+from engine.runtime.outside import Whereabouts
 from engine.runtime.recorder import Recorder
 from engine.runtime.recovery import recover
 from engine.runtime.requests import Requests
@@ -184,6 +185,8 @@ class Engine:
             self.latencies,
             self._emit,
         )
+        if self.credentials is not None and self.endpoints.shared:
+            outside.remember(self.folder, Whereabouts(self.endpoints, self.clock, self.credentials))
         self._tasks.keep("the watch of the clocks", self.clocks.watch)
         self._start_catalog()
         traded.start(self._tasks)
@@ -215,6 +218,8 @@ class Engine:
         if self._account is not None:
             await self._account.close()
         await self._close_sources()
+        if self.endpoints.shared:
+            outside.forget(self.folder)
         if self.recorder is not None:
             self.recorder.close(self._closing())
         if self.forwarding is not None:
@@ -362,6 +367,8 @@ class Engine:
             self.alerts_seen,
             markets=tuple(state.markets),
             lag_ms=held.mean_lag_us // 1000 if held is not None and held.mean_lag_us else None,
+            kill_open=killing.under_way(state),
+            kill_done=state.kill_done,
             forwarding=self.forwarding.words if self.forwarding is not None else "",
         )
 
@@ -544,8 +551,12 @@ class Engine:
             self._open()
 
     async def _watch_sentinels(self) -> None:
-        """A file named KILL or FLATTEN in the state folder; also one that was there before the start."""
+        """A file named KILL or FLATTEN in the state folder, also one that was there before the start; and the latch itself, which
+        another shell writes while this engine does not answer.
+        """
         while True:
+            if self.state.trading is not Trading.HALTED and (reason := latch.read(self.folder)):
+                self.command(Action.HALT, f"the latch: {reason}")
             if name := latch.sentinel(self.folder):
                 self.command(Action.FLATTEN if latch.SENTINELS[name] else Action.HALT, f"the file {name}")
             await asyncio.sleep(SENTINEL_BEAT_S)

@@ -1,0 +1,122 @@
+"""`barter-tui kill` and `release` from another shell: with an engine, with one that stands still, and without one."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from console.hotline import Hotline
+from engine.door import find
+from engine.events import Action, OrderKind, Side, Ticket
+from engine.runtime import latch, outside
+from engine.views import Ask
+from tests.test_engine import until
+
+MARKET = "binance:ASTER/USDT:USDT"
+PATIENCE_S = 60.0
+
+
+def environment(folder: Path) -> dict[str, str]:
+    own = {"BARTER_ENGINE_STATE_DIR": str(folder), "BARTER_JUDGMENT_MIN_CONFIDENCE": "1.0", "BARTER_JUDGMENT_JUDGE": "rules"}
+    return {**os.environ, **own, "BARTER_ENGINE_SYMBOLS": '["ASTER/USDT:USDT"]'}
+
+
+async def command(folder: Path, *words: str) -> tuple[int, str]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "console.cli", *words), stdout=pipe, stderr=pipe, env=environment(folder)
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert b"Traceback" not in out + err, (out + err).decode()
+    assert process.returncode is not None
+    return process.returncode, out.decode()
+
+
+@contextlib.asynccontextmanager
+async def trading(folder: Path) -> AsyncIterator[tuple[int, list[dict[str, object]]]]:
+    """A headless engine with a protected position and a resting entry; its pid, and the lines that it writes."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "console.cli", "--no-ui", "--json", "--for", "300s"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=environment(folder),
+    )
+    lines: list[dict[str, object]] = []
+
+    async def read() -> None:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            lines.append(msgspec.json.decode(line))
+
+    reading = asyncio.create_task(read())
+    try:
+        await until(lambda: lines and lines[-1].get("ready") == "" and lines[-1].get("markets"))
+        line = await asyncio.to_thread(Hotline, find(folder / "demo"))
+        bid = float(lines[-1]["markets"][0]["bid"])  # type: ignore[index]
+        line.send(Ask("one", Action.ORDER, MARKET, ticket=Ticket(Side.BUY, OrderKind.MARKET, 300)))
+        line.send(Ask("two", Action.ORDER, MARKET, ticket=Ticket(Side.BUY, OrderKind.LIMIT, 200, int(bid * 10_000) - 150)))
+        await until(lambda: _orders(lines) == {"entry", "stop"} and _position(lines))
+        line.close()
+        yield process.pid, lines
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def _orders(lines: list[dict[str, object]]) -> set[str]:
+    return {order["purpose"] for order in lines[-1].get("orders", ())}  # type: ignore[attr-defined, index]
+
+
+def _position(lines: list[dict[str, object]]) -> float:
+    return float(lines[-1]["markets"][0]["position"])  # type: ignore[index]
+
+
+async def test_a_running_engine_confirms_a_kill_and_a_release(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, lines):
+        code, said = await command(tmp_path, "kill")
+        assert code == 0 and "the engine has taken it" in said and "confirmed by the venue" in said
+        await until(lambda: lines[-1]["trading"] == "halted")
+        assert _orders(lines) == {"stop"} and _position(lines) == 300
+        assert latch.read(tmp_path / "demo")
+        code, said = await command(tmp_path, "kill", "--flatten")
+        assert code == 0 and "flat in" in said
+        await until(lambda: not _position(lines))
+        code, said = await command(tmp_path, "release")
+        assert code == 0 and "may be armed again" in said and not latch.read(tmp_path / "demo")
+        await until(lambda: lines[-1]["trading"] == "off")
+
+
+async def test_an_engine_that_stands_still_is_not_waited_for_and_finds_itself_halted(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (pid, lines):
+        assert (tmp_path / "demo" / outside.FILE).stat().st_mode & 0o777 == 0o600
+        os.kill(pid, signal.SIGSTOP)
+        code, said = await command(tmp_path, "kill", "--flatten")
+        assert code == 0 and "acting without it" in said
+        assert "binance: 1 orders cancelled" in said and "1 positions, flat and read back" in said
+        os.kill(pid, signal.SIGCONT)
+        await until(lambda: lines[-1]["trading"] == "halted" and not _position(lines) and not _orders(lines))
+    assert latch.read(tmp_path / "demo") and not (tmp_path / "demo" / outside.FILE).exists()
+
+
+async def test_without_an_engine_the_latch_is_written_and_what_could_be_asked_is_said(tmp_path: Path) -> None:
+    code, said = await command(tmp_path, "kill")
+    assert code == 0 and "no engine runs" in said and "nothing can be open" in said
+    assert latch.read(tmp_path / "demo")
+    code, said = await command(tmp_path, "--no-ui", "--json", "--for", "3s")
+    assert code == 0 and msgspec.json.decode(said.splitlines()[0])["trading"] == "halted", "a restart stays latched"
+    assert (await command(tmp_path, "release"))[0] == 0 and not latch.read(tmp_path / "demo")
+
+
+@pytest.mark.parametrize(("words", "code"), [(("--mode", "live", "kill"), 3), (("kill", "now"), 2), (("--flatten",), 2)])
+async def test_a_kill_that_cannot_be_done_says_so(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    assert (await command(tmp_path, *words))[0] == code
