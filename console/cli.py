@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "kill": "halt every engine of the mode and cancel what could add exposure; --flatten: close its positions too",
+    "drill": "try the kill switch for real, in demo or testnet, and time it until the venue confirms it; --tries N",
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine; it only watches without --control",
     "sessions": "what was recorded",
@@ -49,6 +50,7 @@ OF_SESSIONS = {
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 FASTEST = 1000.0
+MOST_TRIES = 10_000
 ARM_PHRASE = "BARTER_ARM_PHRASE"
 
 
@@ -77,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from console import killing
 
                 return killing.run(settings, arguments.flatten)
+            case "drill":
+                from console import drill
+
+                drill.check(settings)
+                return asyncio.run(drill.run(settings, _order(arguments, settings), arguments.tries))
             case "release":
                 from console import killing
 
@@ -174,6 +181,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="with attach: an engine on another machine, over the Fluvio cluster there, or over that of the settings",
     )
     add("--flatten", action="store_true", help="with kill: close every position, reduce-only, and read the venue back until flat")
+    add("--tries", type=_tries, default=5, metavar="N", help="with drill: how often (default: 5)")
     add("--control", action="store_true", help="with attach: the screen may steer")
     add("--arm", action="store_true", help=f"start with trading armed (demo is armed anyway; live also takes {ARM_PHRASE})")
     add("--symbol", action="append", metavar="SYMBOL", help="market to trade, e.g. BTC/USDT:USDT; repeat to collect more")
@@ -189,6 +197,12 @@ def _seconds(text: str) -> float:
     if found is None or float(found[1]) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 60s, 5m or 1h")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def _tries(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= MOST_TRIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_TRIES}")
+    return int(text)
 
 
 def _speed(text: str) -> float:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from console import drill
+from engine.errors import ConfigError
 from engine.events import (
     Action,
     Alert,
@@ -211,3 +213,21 @@ async def test_a_second_signal_soon_after_the_first_flattens(tmp_path: Path) -> 
         assert engine.state.trading is Trading.HALTED and not engine.state.flattening
         engine.kill("the signal SIGUSR1")
         assert engine.state.flattening
+
+
+# --- drills ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["binance", "okx"])
+async def test_drills_end_flat_and_confirmed_on_both_venues(tmp_path: Path, first: str) -> None:
+    others = [one for one in ("binance", "okx") if one != first]
+    asked = desk(tmp_path, engine={"venues": [first, *others], "state_dir": str(tmp_path)})
+    async with venue() as process, engine_on(process, drill.quiet(asked, tmp_path)) as engine:
+        times = await drill.tried(engine, 3)
+        assert not times.problems and times.confirmed.count == 3 and engine.latencies.cancel_to_wire.count >= 3
+        assert not engine.state.portfolio.held() and engine.state.counters.differences == 0
+
+
+def test_a_drill_is_refused_in_live() -> None:
+    with pytest.raises(ConfigError, match="opens and closes positions"):
+        drill.check(chosen(engine={"mode": "live"}))

@@ -295,10 +295,12 @@ class Core:
     def _order_report(self, event: e.OrderReport, out: Out) -> None:
         account.reported(self.state, self.settings, event, out)
         self._protect(event.market, out)
+        killing.follow(self.state, out)
 
     def _conditional_report(self, event: e.ConditionalReport, out: Out) -> None:
         account.conditional_reported(self.state, event, out)
         self._protect(event.market, out)
+        killing.follow(self.state, out)
 
     def _balance_change(self, event: e.BalanceChange, out: Out) -> None:
         account.balance_changed(self.state, event, out)

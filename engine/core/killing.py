@@ -25,7 +25,7 @@ def begin(state: State, who: str, flatten: bool) -> None:
 
 
 def follow(state: State, out: Out) -> None:
-    """At every tick while a kill is on its way."""
+    """While a kill is on its way: at every tick, and after what the venue says of an order."""
     kill = state.kill
     if kill is None:
         return

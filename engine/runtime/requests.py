@@ -71,7 +71,7 @@ class Requests:
                 work = self._timed(partial(self._send, account, output, read_ns, core_ns, done_ns))
                 self.tasks.once(f"order {output.client_id}", work, money_path=True)
             case CancelOrder() if account is not None:
-                work = self._timed(partial(self._cancel, account, output))
+                work = self._timed(partial(self._cancel, account, output, core_ns))
                 self.tasks.once(f"cancel of {output.client_id}", work, money_path=True)
             case AmendOrder() if account is not None:
                 self.tasks.once(f"amendment of {output.client_id}", self._amend(account, output), money_path=True)
@@ -142,8 +142,10 @@ class Requests:
             times.ccxt.add(wire.written_ns - wire.asked_ns)
             times.tick_to_wire.add(wire.written_ns - read_ns)
 
-    async def _cancel(self, account: VenueAccount, order: CancelOrder, wire: Wire) -> None:
+    async def _cancel(self, account: VenueAccount, order: CancelOrder, core_ns: int, wire: Wire) -> None:
         event = await account.cancel(order, wire)
+        if wire.written_ns and not order.conditional:
+            self.latencies.cancel_to_wire.add(wire.written_ns - core_ns)
         if event is not None:
             self._tell(event)
 

@@ -49,6 +49,7 @@ class Latencies:
         self.handoff = Durations()  # from the core's output to our call of ccxt
         self.ccxt = Durations()  # ccxt's and aiohttp's own work until the bytes are written
         self.tick_to_wire = Durations()  # all of it
+        self.cancel_to_wire = Durations()  # from the event that wanted it to a cancel's bytes at the socket
         self.round_trip = Durations()  # from the call of ccxt to the venue's reply
         self.loop_lag = Durations()  # how late the loop's timer fires
 

@@ -136,8 +136,8 @@ class Summary(msgspec.Struct, frozen=True):
             description=(
                 "Microseconds at p50, p99 and p99.9: an event through the core (`process`); from the socket read "
                 "that causes an order to its bytes at the socket (`tick_to_wire`) and the parts of that "
-                "(`read_to_core`, `core`, `handoff`, `ccxt`); the order's `round_trip`; how late the loop's "
-                "timer fires (`loop_lag`)"
+                "(`read_to_core`, `core`, `handoff`, `ccxt`); the order's `round_trip`; from what wanted it to a "
+                "cancel's bytes (`cancel_to_wire`); how late the loop's timer fires (`loop_lag`)"
             )
         ),
     ]
