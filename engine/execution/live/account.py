@@ -42,6 +42,7 @@ from engine.events import (
 )
 from engine.execution.live import base, shapes
 from engine.execution.live.base import Credentials, Wire, status_of
+from engine.execution.live.budget import Budget
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
 VENUE, TITLE = "binance", "Binance"
@@ -69,6 +70,7 @@ class BinanceAccount:
         """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
         self._credentials, self.rest_base, self.clock = credentials, rest_base, clock
         self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
+        self.budget = Budget(clock)
         self._instruments: dict[str, Instrument] = {}
         self._by_symbol: dict[str, Instrument] = {}
         self._exchange: Any = None
@@ -83,7 +85,7 @@ class BinanceAccount:
         await self.close()  # of an earlier try
         # Not `import` in the loop: prices must not wait for 2-4 s of imports.
         ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
-        self._session = base.session()
+        self._session = base.session(self.budget)
         exchange = ccxt.binanceusdm(
             {
                 "apiKey": self._credentials.api_key,
@@ -151,6 +153,9 @@ class BinanceAccount:
 
         `wire` is told when the bytes leave, while this still waits for the reply.
         """
+        wire = base.marked(wire)
+        if not order.reduce_only and (problem := self.budget.entering()):
+            return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, problem), wire
         instrument = self._instruments[order.market]
         params: dict[str, object] = {"clientOrderId": order.client_id}
         if order.reduce_only:
@@ -168,7 +173,6 @@ class BinanceAccount:
             params["timeInForce"] = order.time_in_force.value.upper()
         kind = "limit" if order.kind is OrderKind.LIMIT else "market"
         side = "buy" if order.side is Side.BUY else "sell"
-        wire = base.marked(wire)
         amount = str(order.quantity * instrument.step)
         try:
             reply = await self._exchange.create_order(_symbol(order.market), kind, side, amount, price, params)
@@ -371,6 +375,9 @@ class BinanceAccount:
         await self._call("the private stream's key", self._exchange.fapiPrivatePutListenKey())
 
     async def _call(self, what: str, call: Any) -> Any:
+        if problem := self.budget.reading():
+            call.close()
+            raise VenueError(TITLE, f"{what} could not be read: {problem}")
         try:
             return await call
         except Exception as problem:

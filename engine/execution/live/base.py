@@ -25,6 +25,7 @@ from engine.events import (
     SendOrder,
     SetLeverage,
 )
+from engine.execution.live.budget import Budget
 
 TIMEOUT_MS = 10_000
 KEEP_CONNECTION_S = 70
@@ -119,14 +120,17 @@ def marked(wire: Wire | None) -> Wire:
     return wire
 
 
-def session() -> aiohttp.ClientSession:
+def session(budget: Budget) -> aiohttp.ClientSession:
     """Connections that stay: the default would drop an idle one after 15 s, and the next order would pay for a new one."""
     connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_CONNECTION_S)
-    return aiohttp.ClientSession(connector=connector, trace_configs=[_trace()])
+    return aiohttp.ClientSession(connector=connector, trace_configs=[_trace(budget)])
 
 
-def _trace() -> aiohttp.TraceConfig:
-    """Notes when a request is handed to the transport: the end of tick-to-wire."""
+def _trace(budget: Budget) -> aiohttp.TraceConfig:
+    """Notes when a request is handed to the transport, the end of tick-to-wire; and what each reply says of the budget."""
+
+    async def answered(session: object, context: object, params: aiohttp.TraceRequestEndParams) -> None:
+        budget.seen(params.response.status, params.response.headers)
 
     async def body_written(_session: object, _context: object, _params: object) -> None:
         wire = _wire.get()
@@ -140,6 +144,7 @@ def _trace() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig()
     trace.on_request_chunk_sent.append(body_written)
     trace.on_request_headers_sent.append(headers_written)
+    trace.on_request_end.append(answered)
     return trace
 
 

@@ -41,6 +41,7 @@ from engine.events import (
 from engine.execution.live import base
 from engine.execution.live import okx_shapes as shapes
 from engine.execution.live.base import Credentials, Wire, status_of
+from engine.execution.live.budget import Budget
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
 VENUE, TITLE = "okx", "OKX"
@@ -72,6 +73,7 @@ class OkxAccount:
         """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
         self.credentials, self.rest_base, self.clock = credentials, rest_base, clock
         self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
+        self.budget = Budget(clock)
         self._instruments: dict[str, Instrument] = {}
         self._by_symbol: dict[str, Instrument] = {}
         self._exchange: Any = None
@@ -85,7 +87,7 @@ class OkxAccount:
             self._by_symbol[instrument.venue_symbol] = instrument
         await self.close()  # of an earlier try
         ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
-        self._session = base.session()
+        self._session = base.session(self.budget)
         exchange = ccxt.okx(
             {
                 "apiKey": self.credentials.api_key,
@@ -153,6 +155,8 @@ class OkxAccount:
         wire = base.marked(wire)
         if order.quantity <= 0:
             return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, "an order of nothing"), wire
+        if not order.reduce_only and (problem := self.budget.entering()):
+            return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, problem), wire
         request = self._request(order)
         ask = self._exchange.privatePostTradeOrderAlgo if order.kind.conditional else self._exchange.privatePostTradeOrder
         try:
@@ -344,6 +348,9 @@ class OkxAccount:
         return _rows(await self._call(what, call), shape, path, least)
 
     async def _call(self, what: str, call: Any) -> Any:
+        if problem := self.budget.reading():
+            call.close()
+            raise VenueError(TITLE, f"{what} could not be read: {problem}")
         try:
             return await call
         except Exception as problem:
