@@ -375,9 +375,9 @@ class BinanceAccount:
         await self._call("the private stream's key", self._exchange.fapiPrivatePutListenKey())
 
     async def _call(self, what: str, call: Any) -> Any:
-        if problem := self.budget.reading():
+        if wait := self.budget.reading():
             call.close()
-            raise VenueError(TITLE, f"{what} could not be read: {problem}")
+            raise VenueError(TITLE, f"{what} could not be read: {wait}")
         try:
             return await call
         except Exception as problem:

@@ -348,9 +348,9 @@ class OkxAccount:
         return _rows(await self._call(what, call), shape, path, least)
 
     async def _call(self, what: str, call: Any) -> Any:
-        if problem := self.budget.reading():
+        if wait := self.budget.reading():
             call.close()
-            raise VenueError(TITLE, f"{what} could not be read: {problem}")
+            raise VenueError(TITLE, f"{what} could not be read: {wait}")
         try:
             return await call
         except Exception as problem:
