@@ -16,12 +16,16 @@ from console.exits import Exit
 from engine import __version__
 from engine.config import Settings, state_dir
 from engine.door import find
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StateError
 from engine.events import Action, Mode
 from engine.runtime import latch
-from engine.views import PROTOCOL, Answer, Ask, Frame, Goodbye, Hello, Leave, StatusView, Welcome, decode_to_console, encode
+from engine.views import PROTOCOL, Answer, Ask, Frame, Goodbye, Hello, StatusView, Welcome, decode_to_console, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from websockets.sync.client import ClientConnection
+
     from engine.runtime.outside import Outcome
 
 ANSWER_WITHIN_S = 2.0
@@ -29,22 +33,22 @@ DONE_WITHIN_S = 10.0  # after the engine has answered: then this acts too
 
 
 def run(settings: Settings, flatten: bool) -> int:
-    """Kill, report on stdout; 0 only where it was verified."""
+    """Kill, report on stdout; 0 only where each venue's own answer is as it should be, over all of its markets."""
     folder, word = state_dir(settings), "flatten" if flatten else "halt"
     begun = time.monotonic()
-    latch.prepare(folder)
-    latch.write(folder, f"{word} from another shell")
-    _say(begun, f"latched: trading in {settings.engine.mode.value} stays halted until `barter-tui release`")
+    latched = _latch(settings, f"{word} from another shell", begun)
     problem = _told(folder, Action.FLATTEN if flatten else Action.HALT, begun)
-    if not problem:
-        return Exit.OK
-    _say(begun, f"{problem}: acting without it")
-    latch.write(folder, f"{word} from another shell")  # an engine that came and went may have released it
+    _say(begun, f"{problem}: acting without it" if problem else "every venue is read back")
+    if problem and latched:  # an engine that came and went may have released it
+        latched = _latch(settings, f"{word} from another shell", begun, again=True)
     try:
         outcomes = asyncio.run(_outside(settings, folder, flatten, begun))
     except ConfigError as wrong:
-        _say(begun, f"not done: {wrong}")
-        return Exit.VENUE
+        if problem:
+            _say(begun, f"not done: {wrong}")
+            return Exit.VENUE
+        _say(begun, f"not read back from here: {wrong}. The engine has read its own markets back")
+        outcomes = []
     for outcome in outcomes:
         if outcome.problem:
             _say(begun, f"{outcome.venue}: NOT done: {outcome.problem}. Look there by other means.")
@@ -55,7 +59,22 @@ def run(settings: Settings, flatten: bool) -> int:
             f"{outcome.venue}: {outcome.orders} orders cancelled in {outcome.cancelled_ms} ms, {outcome.positions} positions, "
             f"{state} and read back in {outcome.confirmed_ms} ms",
         )
-    return Exit.VENUE if any(outcome.problem for outcome in outcomes) else Exit.OK
+    if any(outcome.problem for outcome in outcomes):
+        return Exit.VENUE
+    return Exit.OK if latched else Exit.STATE
+
+
+def _latch(settings: Settings, reason: str, begun: float, again: bool = False) -> bool:
+    """A latch that cannot be written stops nothing: what is open at the venue comes first."""
+    try:
+        latch.prepare(state_dir(settings))
+        latch.write(state_dir(settings), reason)
+    except StateError as problem:
+        _say(begun, f"NOT latched: {problem}. A restart would not know of it; going on")
+        return False
+    if not again:
+        _say(begun, f"latched: trading in {settings.engine.mode.value} stays halted until `barter-tui release`")
+    return True
 
 
 def _say(begun: float, text: str) -> None:
@@ -76,50 +95,66 @@ def release(settings: Settings) -> int:
 
 
 def _told(folder: Path, action: Action, begun: float) -> str:
-    """Why the engine has not confirmed it, "" when it has."""
+    """Why the engine has not confirmed it, "" when it has. Two connections, since one that is shown something is a console, and
+    its coming and going would mean something.
+    """
     path = find(folder)
     if not path.is_socket():
         return "no engine runs"
+    with contextlib.ExitStack() as stack:
+        try:
+            line = stack.enter_context(_connected(path, Hello(PROTOCOL, __version__, True, 0.0)))
+            ask = Ask(fresh_id(), action, source="another shell")
+            line.send(encode(ask))
+            problem = _answered(line, ask.id)
+            if problem or action is Action.RELEASE:
+                return problem
+            _say(begun, "the engine has taken it")
+            return _done(stack.enter_context(_connected(path, Hello(PROTOCOL, __version__, False, 10.0))), begun)
+        except (OSError, TimeoutError, WebSocketException, ValueError, EOFError):
+            return "the engine does not answer"
+
+
+@contextlib.contextmanager
+def _connected(path: Path, hello: Hello) -> "Iterator[ClientConnection]":
+    """A handshake with the engine, whose end waits for nobody."""
+    connection = unix_connect(
+        str(path), "ws://engine/", compression=None, open_timeout=ANSWER_WITHIN_S, close_timeout=0.5, ping_interval=None
+    )
     try:
-        connection = unix_connect(
-            str(path), "ws://engine/", compression=None, open_timeout=ANSWER_WITHIN_S, close_timeout=0.5, ping_interval=None
-        )
-    except (OSError, TimeoutError, WebSocketException):
-        return f"the engine does not answer ({ANSWER_WITHIN_S:.0f} s)" if time.monotonic() - begun > 1.0 else "no engine answers"
-    try:
-        connection.send(encode(Hello(PROTOCOL, __version__, True, 10.0)))
-        return _asked(connection, Ask(fresh_id(), action, source="another shell"), begun)
-    except (OSError, TimeoutError, WebSocketException, ValueError):
-        return "the engine stopped answering"
+        connection.send(encode(hello))
+        if not isinstance(decode_to_console(connection.recv(ANSWER_WITHIN_S, decode=False)), Welcome):
+            raise EOFError("the engine did not welcome it")
+        yield connection
     finally:
-        with contextlib.suppress(OSError, WebSocketException):
-            connection.send(encode(Leave(keep_running=True)))
         with contextlib.suppress(OSError):
             connection.socket.shutdown(socket.SHUT_RDWR)
 
 
-def _asked(connection: object, ask: Ask, begun: float) -> str:
-    deadline, answered, still = time.monotonic() + ANSWER_WITHIN_S, False, ""
+def _answered(line: "ClientConnection", name: str) -> str:
+    deadline = time.monotonic() + ANSWER_WITHIN_S
     while (left := deadline - time.monotonic()) > 0:
-        message = decode_to_console(connection.recv(left, decode=False))  # type: ignore[attr-defined]
-        if isinstance(message, Welcome):
-            connection.send(encode(ask))  # type: ignore[attr-defined]
-        elif isinstance(message, Goodbye):
+        message = decode_to_console(line.recv(left, decode=False))
+        if isinstance(message, Goodbye):
             return f"the engine said goodbye ({message.reason})"
-        elif isinstance(message, Answer) and message.id == ask.id:
-            if not message.accepted:
-                return f"the engine refused ({message.text})"
-            if ask.action is Action.RELEASE:
-                return ""
-            answered, deadline = True, time.monotonic() + DONE_WITHIN_S
-            _say(begun, "the engine has taken it")
-        elif isinstance(message, Frame) and answered:
-            status = next((one for one in message.pictures if isinstance(one, StatusView)), None)
-            if status is not None and not status.kill_open and status.kill_done:
-                _say(begun, status.kill_done)
-                return ""
-            still = status.kill_open if status is not None else still
-    return f"the engine is not done ({still or 'it says nothing'})" if answered else "the engine has not answered"
+        if isinstance(message, Answer) and message.id == name:
+            return "" if message.accepted else f"the engine refused ({message.text})"
+    return "the engine has not answered"
+
+
+def _done(seen: "ClientConnection", begun: float) -> str:
+    """Wait for the engine's own report."""
+    deadline, still = time.monotonic() + DONE_WITHIN_S, ""
+    while (left := deadline - time.monotonic()) > 0:
+        message = decode_to_console(seen.recv(left, decode=False))
+        status = (
+            next((one for one in message.pictures if isinstance(one, StatusView)), None) if isinstance(message, Frame) else None
+        )
+        if status is not None and not status.kill_open and status.kill_done:
+            _say(begun, status.kill_done)
+            return ""
+        still = status.kill_open if status is not None else still
+    return f"the engine is not done ({still or 'it says nothing'})"
 
 
 async def _outside(settings: Settings, folder: Path, flatten: bool, begun: float) -> "list[Outcome]":
@@ -134,6 +169,8 @@ async def _outside(settings: Settings, folder: Path, flatten: bool, begun: float
 
     if mode in (Mode.DEMO, Mode.PAPER):
         where = outside.remembered(folder)
+        if where is None and find(folder).is_socket():
+            raise ConfigError("state folder", str(folder), "the simulated venue's address is not known", "its engine to answer")
         if where is None:
             say("no simulated venue runs, so nothing can be open there")
             return []

@@ -9,6 +9,7 @@ from engine.core import account
 from engine.core.state import Kill, State
 from engine.core.trading import Out
 from engine.events import AccountSnapshot, Alert, KillReport, Level, OrderState, Purpose
+from engine.execution.orders import protects
 
 NS_PER_MS = 1_000_000
 VERIFY_AGAIN_NS = 1_000 * NS_PER_MS
@@ -56,8 +57,8 @@ def compared(state: State, event: AccountSnapshot, out: Out) -> None:
         return
     adding = [order for order in event.orders if not order.reduce_only]
     held = [position for position in event.positions if position.quantity]
-    stops = {order.market for order in event.orders if order.conditional and order.reduce_only}
-    if adding or any(kill.flatten or position.market not in stops for position in held):
+    bare = [one for one in held if not any(order.market == one.market and protects(order, one) for order in event.orders)]
+    if adding or (held if kill.flatten else bare):
         return
     _finish(state, kill, "", out)
 
@@ -78,8 +79,9 @@ def _open(state: State, kill: Kill) -> str:
 
 
 def _stopped(state: State, market: str) -> bool:
-    orders = state.open_orders(market)
-    return any(order.purpose is Purpose.STOP and order.state is OrderState.WORKING for order in orders)
+    whole = abs(state.portfolio.position(market).quantity)
+    stops = [order for order in state.open_orders(market) if order.purpose is Purpose.STOP and order.state is OrderState.WORKING]
+    return any(order.quantity >= whole for order in stops)
 
 
 def _finish(state: State, kill: Kill, note: str, out: Out) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.errors import InvariantError
-from engine.events import OrderKind, OrderReport, OrderState, Purpose, SendOrder, Side, TimeInForce
+from engine.events import OrderFact, OrderKind, OrderReport, OrderState, PositionFact, Purpose, SendOrder, Side, TimeInForce
 
 S = OrderState
 NS_PER_MS = 1_000_000
@@ -146,6 +146,14 @@ def move(order: Order, after: OrderState, at: int, reason: str) -> Change:
     elif after.final or after in (S.WORKING, S.PARTLY_FILLED):
         order.look_up_at = order.not_found = 0
     return before, after
+
+
+def protects(order: OrderFact, position: PositionFact) -> bool:
+    """Whether an order that a venue lists is the whole stop of a position that it lists."""
+    against = order.conditional and order.reduce_only and order.side * position.quantity < 0
+    whole = order.quantity == 0 or order.quantity >= abs(position.quantity)  # 0: the venue closes whatever there is
+    loses = order.trail_bps > 0 or (order.trigger - position.mark) * order.side > 0  # a target is on the other side
+    return against and whole and loses
 
 
 def accepted(order: Order, venue_id: str, at: int) -> Change:

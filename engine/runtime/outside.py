@@ -31,6 +31,7 @@ from engine.events import (
     TimeInForce,
 )
 from engine.execution.live import Credentials, VenueAccount, open_account
+from engine.execution.orders import protects
 from engine.places import Endpoints
 from engine.runtime.sources import Source
 
@@ -167,11 +168,10 @@ class _Kill:
         wanted: list[CancelOrder | SendOrder] = [
             CancelOrder(now, order.market, order.client_id, order.venue_id, order.conditional) for order in gone
         ]
-        stopped = {order.market for order in seen.orders if order.conditional and order.reduce_only}
         for position in held:
             if self.flatten:
                 wanted.append(self._close(position, now))
-            elif position.market not in stopped:
+            elif not any(order.market == position.market and protects(order, position) for order in seen.orders):
                 wanted.append(self._stop(position, now))
         return wanted
 
