@@ -11,6 +11,7 @@ import msgspec
 from engine.config import JudgmentSettings, StrategySettings
 from engine.events import Bias, Features, Side, Stance
 from engine.kernel import kernel
+from engine.risk import doubts
 
 FIXED, PERCENTAGE, KELLY, RISK_PARITY = 0, 1, 2, 3
 SIZING = {"fixed": FIXED, "percentage_of_capital": PERCENTAGE, "kelly": KELLY, "risk_parity": RISK_PARITY}
@@ -55,10 +56,8 @@ def decide(
         if position * side < 0 and stance.confidence >= judge.min_confidence:
             return Wish(side, True, f"the stance turned {stance.bias.value}")
         return _nothing("the position is held")
-    if stance.confidence < judge.min_confidence:
-        return _nothing(f"confidence {stance.confidence:.2f} is below {judge.min_confidence:g}")
-    if stance.risk_score > judge.max_risk_score:
-        return _nothing(f"risk {stance.risk_score:.2f} is above {judge.max_risk_score:g}")
+    if problem := doubts(stance.confidence, judge.min_confidence, stance.risk_score, judge.max_risk_score):
+        return _nothing(problem)
     if stance.target_price > 0.0:
         move = abs(stance.target_price / stance.price - 1.0) * 10_000
         if move < judge.cost_factor * cost_bps:

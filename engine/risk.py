@@ -239,10 +239,15 @@ def _judgment_problem(context: Context, limits: RiskSettings) -> str:
         return f"the judgment is {context.judgment_age_s:.0f} s old, above {limits.max_judgment_age_s:g}"
     if context.judgment_drift_bps > limits.max_judgment_drift_bps:
         return f"the price moved {context.judgment_drift_bps:.0f} bps since the judgment, above {limits.max_judgment_drift_bps:g}"
-    if context.confidence < context.min_confidence:
-        return f"confidence {context.confidence:.2f} is below {context.min_confidence:g}"
-    if context.risk_score > context.max_risk_score:
-        return f"risk {context.risk_score:.2f} is above {context.max_risk_score:g}"
+    return doubts(context.confidence, context.min_confidence, context.risk_score, context.max_risk_score)
+
+
+def doubts(confidence: float, min_confidence: float, risk_score: float, max_risk_score: float) -> str:
+    """Why a judgment may not be acted on, "" if it may. The gate decides by it; a strategy asks it first."""
+    if not confidence >= min_confidence:
+        return f"confidence {confidence:.2f} is below {min_confidence:g}"
+    if not risk_score <= max_risk_score:
+        return f"risk {risk_score:.2f} is above {max_risk_score:g}"
     return ""
 
 

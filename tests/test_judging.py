@@ -353,6 +353,8 @@ def test_no_answer_whatever_makes_an_order_that_breaks_a_limit(answers: list[str
     desk.core.settings = msgspec.structs.replace(
         desk.core.settings, strategy=msgspec.structs.replace(desk.core.settings.strategy, sizing=sizing, cooldown_bars=0)
     )
+    known = desk.judge().record
+    known.independent, known.lean, known.leans = 40, 1.0, 1.0  # on probation still, and kelly has outcomes to stake on
     risk = desk.core.settings.risk
     orders: list[SendOrder] = []
     for text in answers:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import risk, trial
@@ -185,6 +185,89 @@ def test_an_exit_is_never_refused_for_an_entrys_reason(context: Context, data: s
     over = Intent("m", Purpose.EXIT, side, abs(context.position) + 1, 6200)
     assert isinstance(risk.approve(over, context, ALL), Refused)
     assert isinstance(risk.approve(Intent("m", Purpose.EXIT, side.other, 1, 6200), context, ALL), Refused)
+
+
+# Around the limits, so that a good part of the entries passes.
+NEAR = st.builds(
+    Context,
+    trading=st.sampled_from([Trading.ARMED] * 9 + [Trading.OFF]),
+    trust=st.sampled_from([Trust.TRUSTED] * 9 + [Trust.STALE]),
+    trust_reason=st.just("x"),
+    ready=st.sampled_from([""] * 9 + ["no"]),
+    price=st.floats(0.61, 0.63),
+    step=st.just(1.0),
+    tick=st.just(0.0001),
+    spread_bps=st.floats(0.0, 22.0),
+    divergence_bps=st.one_of(st.just(float("nan")), st.floats(0.0, 32.0)),
+    equity=st.floats(9_500.0, 11_000.0),
+    day_equity=st.floats(9_500.0, 10_200.0),
+    position=st.one_of(st.integers(-500, 1_000), st.integers(6_500, 8_000)),
+    pending=st.integers(-500, 500),
+    other_notional=st.one_of(st.floats(0.0, 5_000.0), st.floats(24_000.0, 32_000.0)),
+    unknown_orders=st.sampled_from([0] * 9 + [1]),
+    entries_last_minute=st.integers(0, 31),
+    min_quantity=st.integers(1, 10),
+    max_quantity=st.integers(2_000, 100_000),
+    min_notional=st.floats(0.0, 10.0),
+    peak_equity=st.floats(9_000.0, 11_500.0),
+    since_loss_s=st.floats(4.0, 60.0),
+    recent_stops=st.integers(0, 4),
+    funding_in_s=st.floats(0.0, 200.0),
+    funding_bps=st.floats(-6.0, 6.0),
+    mark=st.floats(0.61, 0.63),
+    elsewhere=st.lists(st.floats(0.61, 0.63), max_size=2).map(tuple),
+    recent=st.sampled_from([()] * 9 + [((1, 1_000, 0),)]),
+    judgment_age_s=st.floats(0.0, 1_000.0),
+    judgment_drift_bps=st.floats(0.0, 160.0),
+    confidence=st.floats(0.5, 1.0),
+    min_confidence=st.just(0.55),
+    risk_score=st.floats(0.0, 0.9),
+    max_risk_score=st.just(0.85),
+)
+INTENTS = st.builds(
+    Intent,
+    market=st.just("m"),
+    purpose=st.just(Purpose.ENTRY),
+    side=st.just(Side.BUY),
+    quantity=st.one_of(st.just(1_000), st.integers(1, 3_500)),
+    price=st.integers(6_150, 6_250),
+    stop=st.integers(5_900, 6_200),
+    judged=st.booleans(),
+)
+SEEN = {"approved": 0, "refused": 0}
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(NEAR, INTENTS, st.sampled_from([20_000.0, 50_000.0]))
+def test_an_entry_that_is_approved_keeps_every_limit(context: Context, intent: Intent, most: float) -> None:
+    """The limits once more, in other words and without the gate's own arithmetic."""
+    limits = msgspec.structs.replace(ALL, max_gross_notional=most)
+    approved = isinstance(risk.approve(intent, context, limits), Approved)
+    SEEN["approved" if approved else "refused"] += 1
+    if not approved:
+        return
+    price, paid, stop = context.price, intent.price / 10_000, intent.stop / 10_000
+    order, after = intent.quantity * price, abs(context.position + context.pending + intent.quantity) * price
+    gross = after + context.other_notional
+    assert (context.trading, context.trust, context.ready, context.unknown_orders) == (Trading.ARMED, Trust.TRUSTED, "", 0)
+    assert context.min_quantity <= intent.quantity <= context.max_quantity and order >= context.min_notional
+    assert context.spread_bps <= 20.0 and not context.divergence_bps > 30.0 and context.entries_last_minute < 30
+    assert context.since_loss_s >= 5.0 and context.recent_stops < 4
+    assert context.funding_in_s > 60.0 or context.funding_bps <= 5.0
+    assert context.equity > 0.97 * context.day_equity and context.equity > 0.9 * context.peak_equity
+    assert order <= 2_000.0 and after <= 5_000.0 and gross <= most
+    assert gross <= 3.0 * context.equity * (1 + 1e-9) and context.equity >= 0.11 * gross * (1 - 1e-9)
+    assert stop < paid and intent.quantity * abs(price - stop) <= 0.01 * context.equity * (1 + 1e-6)
+    for worth in (context.mark, *context.elsewhere):
+        assert worth * (1 - 0.2 - 1e-9) <= paid <= worth * (1.01 + 1e-9)
+    assert (1, intent.quantity, 0) not in context.recent
+    if intent.judged:
+        assert context.judgment_age_s <= 900.0 and context.judgment_drift_bps <= 150.0
+        assert context.confidence >= 0.55 and context.risk_score <= 0.85
+
+
+def test_the_property_above_has_seen_both_answers() -> None:
+    assert not SEEN["refused"] or SEEN["approved"] > 20, SEEN
 
 
 def test_the_settings_of_aster_pass_their_own_trials() -> None:
