@@ -20,6 +20,7 @@ PRICE, TICK, STEP = 100.0, 0.01, 0.001
 # Settings that are no limit of an entry, by why: what else is in `[risk]` must be tried.
 NOT_TRIED = {
     "day_starts": "a window",
+    "margin_mode": "what is set",
     "on_daily_loss": "what follows",
     "on_drawdown": "what follows",
     "stop_guard_bars": "a window",

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -13,12 +14,27 @@ import pytest
 
 from console.hotline import Hotline
 from engine.door import find
-from engine.events import Action, OrderKind, Side, Ticket
+from engine.events import (
+    Action,
+    FetchAccount,
+    OrderAccepted,
+    OrderFact,
+    OrderKind,
+    PositionFact,
+    Purpose,
+    SendOrder,
+    Side,
+    Ticket,
+    TimeInForce,
+)
+from engine.execution.live import open_account
+from engine.execution.orders import protects
 from engine.runtime import latch, outside
+from engine.runtime.sources import Source
 from engine.views import Ask
 from tests.test_engine import until
 
-MARKET = "binance:ASTER/USDT:USDT"
+MARKET, BTC = "binance:ASTER/USDT:USDT", "binance:BTC/USDT:USDT"
 PATIENCE_S = 60.0
 
 
@@ -85,6 +101,7 @@ async def test_a_running_engine_confirms_a_kill_and_a_release(tmp_path: Path) ->
     async with trading(tmp_path) as (_, lines):
         code, said = await command(tmp_path, "kill")
         assert code == 0 and "the engine has taken it" in said and "confirmed by the venue" in said
+        assert "binance: 0 orders cancelled" in said and "okx: 0 orders cancelled" in said
         await until(lambda: lines[-1]["trading"] == "halted")
         assert _orders(lines) == {"stop"} and _position(lines) == 300
         assert latch.read(tmp_path / "demo")
@@ -94,6 +111,61 @@ async def test_a_running_engine_confirms_a_kill_and_a_release(tmp_path: Path) ->
         code, said = await command(tmp_path, "release")
         assert code == 0 and "may be armed again" in said and not latch.read(tmp_path / "demo")
         await until(lambda: lines[-1]["trading"] == "off")
+
+
+async def test_a_kill_reaches_what_the_engine_does_not_collect(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, _):
+        where = outside.remembered(tmp_path / "demo")
+        assert where is not None
+        source = Source("binance", where.endpoints.rest, where.endpoints.ws, where.clock, True, 10.0, lambda *_: False)
+        await source.read_list()
+        account = open_account("binance", where.credentials, where.endpoints.rest, where.clock, 5000)
+        await account.start(list(source.listed.values()))
+        wish = SendOrder(0, BTC, "stranger1", OrderKind.MARKET, Purpose.ENTRY, Side.BUY, 20, 0, 0, TimeInForce.GTC, False)
+        assert isinstance((await account.send(wish))[0], OrderAccepted)
+        code, said = await command(tmp_path, "kill", "--flatten")
+        assert code == 0 and "confirmed by the venue" in said and "binance: 0 orders cancelled" in said
+        seen = await account.snapshot(FetchAccount(0, "binance", "the test"))
+        assert not [one for one in seen.positions if one.quantity] and not seen.orders
+        await account.close()
+        await source.rest.close()
+
+
+async def test_a_latch_that_cannot_be_written_stops_no_kill(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (_, lines):
+        (tmp_path / "demo" / "halt.new").mkdir()
+        code, said = await command(tmp_path, "kill", "--flatten")
+        assert code == 4 and "NOT latched" in said and "read back in" in said
+        await until(lambda: lines[-1]["trading"] == "halted" and not _position(lines))
+
+
+async def test_a_hung_engine_whose_venue_is_not_known_is_no_success(tmp_path: Path) -> None:
+    async with trading(tmp_path) as (pid, _):
+        (tmp_path / "demo" / outside.FILE).unlink()
+        os.kill(pid, signal.SIGSTOP)
+        code, said = await command(tmp_path, "kill")
+        assert code == 3 and "address is not known" in said
+
+
+POSITION = PositionFact(MARKET, 300, Decimal("0.62"), Decimal("0.62"), Decimal(0), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "whole"),
+    [
+        ({}, True),
+        ({"quantity": 0}, True),
+        ({"trigger": Decimal(0), "trail_bps": 50}, True),
+        ({"quantity": 299}, False),
+        ({"trigger": Decimal("0.63")}, False),
+        ({"side": Side.BUY}, False),
+        ({"reduce_only": False}, False),
+        ({"conditional": False}, False),
+    ],
+)
+def test_a_stop_is_what_closes_the_whole_position_at_a_loss(changed: dict[str, object], whole: bool) -> None:
+    stop = OrderFact(MARKET, "stop", "1", Side.SELL, 300, 0, True, True, Decimal("0.61"))
+    assert protects(msgspec.structs.replace(stop, **changed), POSITION) is whole
 
 
 async def test_an_engine_that_stands_still_is_not_waited_for_and_finds_itself_halted(tmp_path: Path) -> None:
