@@ -158,10 +158,12 @@ class Console(App[Parting], inherit_bindings=False):
             for name in SIGNALS:
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().add_signal_handler(name, self.exit, Parting.SIGNAL)
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # meant for the engine: it gets there
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.call_later, self.action_halt)
 
     def on_unmount(self) -> None:
         if not self.is_headless:
-            for name in SIGNALS:
+            for name in (*SIGNALS, signal.SIGUSR1):
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().remove_signal_handler(name)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "kill": "halt every engine of the mode and cancel what could add exposure; --flatten: close its positions too",
-    "drill": "try the kill switch for real, in demo or testnet, and time it until the venue confirms it; --tries N",
+    "drill": "try the kill switch for real, in demo, paper or testnet, and time it until the venue confirms it; --tries N",
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine; it only watches without --control",
     "sessions": "what was recorded",

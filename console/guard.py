@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 # Leave the alternate screen, show the cursor, stop mouse, focus and paste reports, drop keyboard protocols, plain colours.
 RESTORE = "\x1b[?1049l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1004l\x1b[?2004l\x1b[<u\x1b[0m\r"
-FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 LOOK_EVERY_S = 0.5
 
 

@@ -42,12 +42,16 @@ class Banner(LinePane, can_focus=False):
         if status is None:
             return "Connecting to the engine ...", False
         if status.flattening and desk.flat:
-            return f"FLAT. Trading stays halted until released ({_key('release')}). {status.trading_reason}".rstrip(), True
+            why = status.kill_done or status.trading_reason
+            return f"FLAT. Trading stays halted until released ({_key('release')}). {why}".rstrip(), True
         if status.flattening:
-            return f"FLATTENING: closing every position, reduce-only. {status.trading_reason}", True
+            waits = f" Open still: {status.kill_open}." if status.kill_open else ""
+            return f"FLATTENING: closing every position, reduce-only. {status.trading_reason}{waits}", True
         if status.trading is Trading.HALTED:
             keys = f"{_key('halt')} again flattens, {_key('release')} releases."
-            return f"HALTED: {status.trading_reason or 'no reason given'}. No entries are made. {keys}".replace("..", "."), True
+            text = f"HALTED: {status.trading_reason or 'no reason given'}. No entries are made. {keys}".replace("..", ".")
+            more = f"Open still: {status.kill_open}." if status.kill_open else status.kill_done
+            return f"{text} {more}".rstrip(), True
         if status.waits_for:
             word = "Starting" if status.data_age_ms < 0 else "Waiting"
             return f"{word}: {'; '.join(sentence.rstrip('.') for sentence in status.waits_for)}", False

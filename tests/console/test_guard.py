@@ -10,6 +10,8 @@ import termios
 import time
 from pathlib import Path
 
+import pytest
+
 PATIENCE_S = 20.0
 # A screen as far as the terminal can tell: raw mode, alternate screen, and it says who it is.
 SCREEN = """
@@ -73,12 +75,13 @@ def test_an_ordinary_end_passes_its_exit_code() -> None:
     assert terminal.end() == 5
 
 
-def test_a_signal_to_the_guard_reaches_the_screen() -> None:
-    keeping = 'import signal; signal.signal(signal.SIGTERM, lambda *_: (print("told"), os._exit(7))); time.sleep(60)'
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_to_the_guard_reaches_the_screen(name: str) -> None:
+    keeping = f'import signal; signal.signal(signal.{name}, lambda *_: (print("told"), os._exit(7))); time.sleep(60)'
     terminal = Terminal(keeping)
     terminal.screen_pid()
     time.sleep(0.3)
-    terminal.program.send_signal(signal.SIGTERM)
+    terminal.program.send_signal(signal.Signals[name])
     terminal.until("told")
     assert terminal.end() == 7
 
