@@ -117,7 +117,8 @@ class Clocks:
         jumped = self._jumped.setdefault(venue, asyncio.Event())
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(jumped.wait(), ASK_EVERY_S)
+                async with asyncio.timeout(ASK_EVERY_S):
+                    await jumped.wait()
             await persist(partial(self.ask, venue))
             jumped.clear()
 

@@ -238,7 +238,8 @@ class _Asked:
             self._wake.clear()
             if not self._waiting and not self._warm:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), HEALTH_S)
+                    async with asyncio.timeout(HEALTH_S):
+                        await self._wake.wait()
                 except TimeoutError:
                     if server is not None and await self._moved(server):
                         return

@@ -164,7 +164,8 @@ class Feeding:
             await socket.send(msgspec.json.encode({"method": "SUBSCRIBE", "params": names, "id": 1}).decode())
             self.connects += 1
             while True:
-                raw = await asyncio.wait_for(socket.recv(decode=False), SILENCE_S)
+                async with asyncio.timeout(SILENCE_S):
+                    raw = await socket.recv(decode=False)
                 self.up[route] = True
                 self._take(raw)
 

@@ -228,7 +228,9 @@ class OkxHub(Outlet):
     async def _read(self, listener: Listener) -> None:
         while True:
             try:
-                message = await asyncio.wait_for(listener.socket.receive(), IDLE_SECONDS)
+                # Not `wait_for`: before Python 3.12 it may swallow a cancellation that meets a message.
+                async with asyncio.timeout(IDLE_SECONDS):
+                    message = await listener.socket.receive()
             except TimeoutError:
                 if listener.channels:
                     continue  # it is being pushed to
