@@ -13,7 +13,7 @@ from engine.venue.markets import build_markets
 from engine.venue.server import VenueSpec, running
 
 KEY, SECRET, PASSPHRASE = "canary-key-2f6b", "canary-secret-9d1e7c", "canary-phrase-51ab"
-PATIENCE_S = 10.0  # how long a test waits for what must come
+PATIENCE_S = 30.0  # how long a test waits for what must come
 
 
 class Simulated:
