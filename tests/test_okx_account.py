@@ -92,6 +92,18 @@ class Trader:
         wish = {"kind": kind, "trigger": trigger, "reduce_only": True, "purpose": Purpose.STOP, **fields}
         return await self.send(client_id, 100, Side.SELL, **wish)
 
+    async def triggered(self) -> str:
+        """A stop that the mark, which wanders by itself, has reached: one that it leaves is placed anew nearer to it."""
+        for number in range(60):
+            name = f"stop{number}"
+            if not isinstance(await self.protect(name, OrderKind.STOP, 0, trigger=await self.ticks(0) - 5), OrderAccepted):
+                continue  # it was reached already
+            await asyncio.sleep(0.5)
+            if await self.account.cancel(CancelOrder(0, BTC, name, "", True)) is not None:  # it is not there any more
+                break
+        await until(lambda: self.seen(ConditionalReport, client_id=name, status="TRIGGERED"))
+        return name
+
     async def ticks(self, percent: int, market: str = BTC) -> int:
         """A price so many percent from the mark."""
         instrument = self.listed[market]
@@ -278,15 +290,12 @@ async def test_stop_target_and_trailing_stop_rest_apart_and_are_found_by_snapsho
 async def test_a_stop_that_triggers_tells_its_order_under_the_stops_own_id(trader: Trader) -> None:
     await trader.listen()
     await trader.send("in")
-    await trader.protect("stop", OrderKind.STOP, 0, trigger=await trader.ticks(0) - 300)
-    while not trader.seen(ConditionalReport, client_id="stop", status="TRIGGERED"):
-        await trader.venue.fault("shock", venue="okx", symbol="BTC-USDT-SWAP", side="SELL", quantity=200_000)
-        await asyncio.sleep(0.2)
-    await until(lambda: trader.seen(OrderReport, client_id="stop", status="FILLED"))
-    (triggered,) = trader.seen(ConditionalReport, client_id="stop", status="TRIGGERED")
-    assert {report.venue_id for report in trader.seen(OrderReport, client_id="stop")} == {triggered.order_id}
+    stop = await trader.triggered()
+    await until(lambda: trader.seen(OrderReport, client_id=stop, status="FILLED"))
+    (triggered,) = trader.seen(ConditionalReport, client_id=stop, status="TRIGGERED")
+    assert {report.venue_id for report in trader.seen(OrderReport, client_id=stop)} == {triggered.order_id}
     assert await trader.position() == 0
-    found = await trader.look_up("stop", conditional=True)
+    found = await trader.look_up(stop, conditional=True)
     assert isinstance(found, ConditionalReport) and (found.status, found.order_id) == ("FINISHED", triggered.order_id)
 
 
@@ -659,9 +668,7 @@ async def test_no_frame_of_the_private_stream_can_break_it(trader: Trader) -> No
         assert all(failure.route == "private" and len(failure.problem) <= 200 for failure in failures)
 
 
-async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(
-    trader: Trader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancellation that met a frame was swallowed, and the engine never came to its end."""
     monkeypatch.setattr(okx_private, "CLOSE_S", 0.1)
 
