@@ -710,7 +710,7 @@ async def test_the_secret_is_never_said_aloud(venue: Simulated, caplog: pytest.L
     with caplog.at_level(logging.DEBUG):
         async with trading(venue) as trader:
             await trader.listen()
-            credentials = trader.account._credentials
+            credentials = trader.account.credentials
             said += [
                 repr(credentials),
                 str(credentials),

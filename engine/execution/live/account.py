@@ -5,21 +5,14 @@ number (`outcome`). Its own throttler is off: it would add 200 ms to an order.
 """
 
 import asyncio
-import importlib
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
 
-import aiohttp
-
-from engine.clock import Clock
 from engine.errors import DecodeError, KeyRefused, VenueError
 from engine.events import (
     AccountSnapshot,
     AmendOrder,
-    AmendRefused,
     CancelOrder,
-    CancelRefused,
     ConditionalReport,
     Event,
     Fees,
@@ -32,8 +25,6 @@ from engine.events import (
     OrderFact,
     OrderFateUnknown,
     OrderKind,
-    OrderNotFound,
-    OrderRefused,
     OrderReport,
     PositionFact,
     SendOrder,
@@ -41,9 +32,8 @@ from engine.events import (
     Side,
 )
 from engine.execution.live import base, shapes
-from engine.execution.live.base import Credentials, Wire, status_of
-from engine.execution.live.budget import Budget
-from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
+from engine.execution.live.base import Wire, status_of
+from engine.execution.live.outcome import code_of, words_of
 
 VENUE, TITLE = "binance", "Binance"
 PUBLIC_HOST = "https://fapi.binance.com"
@@ -52,65 +42,23 @@ NO_CHANGE = -4046  # of the margin mode: it is what was asked for
 T = TypeVar("T")
 
 
-class BinanceAccount:
+class BinanceAccount(base.VenueAccount):
     """One account at Binance (or at the simulated venue, which differs in its address only)."""
 
-    venue = VENUE
+    venue, title = VENUE, TITLE
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        rest_base: str,
-        clock: Clock,
-        recv_window_ms: int,
-        *,
-        margin_mode: str = "cross",
-        ahead_ms: Callable[[], int] = lambda: 0,
-    ) -> None:
-        """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
-        self._credentials, self.rest_base, self.clock = credentials, rest_base, clock
-        self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
-        self.budget = Budget(clock)
-        self._instruments: dict[str, Instrument] = {}
-        self._by_symbol: dict[str, Instrument] = {}
-        self._exchange: Any = None
-        self._session: aiohttp.ClientSession | None = None
-        self._loaded = False
-
-    async def start(self, instruments: list[Instrument]) -> None:
-        """Import ccxt beside the running market (it takes seconds), load its markets, check the position mode."""
-        for instrument in instruments:
-            self._instruments[instrument.market] = instrument
-            self._by_symbol[instrument.venue_symbol] = instrument
-        await self.close()  # of an earlier try
-        # Not `import` in the loop: prices must not wait for 2-4 s of imports.
-        ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
-        self._session = base.session(self.budget)
-        exchange = ccxt.binanceusdm(
-            {
-                "apiKey": self._credentials.api_key,
-                "secret": self._credentials.secret,
-                "session": self._session,
-                "enableRateLimit": False,
-                "timeout": base.TIMEOUT_MS,
-                "logger": base.QUIET,
-                "options": {"fetchCurrencies": False, "fetchMargins": False, "recvWindow": self.recv_window_ms},
-            }
-        )
+    def _client(self, ccxt: Any, shared: dict[str, Any]) -> Any:
+        options = {"fetchCurrencies": False, "fetchMargins": False, "recvWindow": self.recv_window_ms}
+        exchange = ccxt.binanceusdm({**shared, "options": options})
         base.redirect(exchange, self.rest_base, PUBLIC_HOST)
         exchange.urls["api"]["sapi"] = f"{KEYS_HOST if self.rest_base == PUBLIC_HOST else self.rest_base}/sapi/v1"
-        exchange.milliseconds = lambda: self.clock.now_ms() + self._ahead_ms()  # what signed requests carry
-        exchange.timeout_on_exit = 0
-        self._exchange = exchange
-        listed = await self._call("the list of markets", self._exchange.load_markets())
-        for instrument in instruments:
-            if _symbol(instrument.market) not in listed:  # an empty reply reads as an empty list
-                raise VenueError(TITLE, f"{_symbol(instrument.market)} is not in the list of markets")
+        return exchange
+
+    async def _check(self) -> None:
         reply = await self._call("the position mode", self._exchange.fapiPrivateGetPositionSideDual())
         if _convert(reply, shapes.PositionMode, "positionSide/dual").dualSidePosition:
             raise VenueError(TITLE, "the account is in hedge mode; switch it to one-way mode (Preferences, Position Mode)")
         await self._check_key()
-        self._loaded = True
 
     async def _check_key(self) -> None:
         """A key that may withdraw, or may not trade, is refused; a venue without that question (the test network) tells
@@ -121,30 +69,12 @@ class BinanceAccount:
         except Exception as problem:
             if status_of(problem) == 404:
                 return
-            raise VenueError("Binance", f"what the key may do could not be read: {words_of(problem)}", code_of(problem)) from None
+            raise VenueError(TITLE, f"what the key may do could not be read: {words_of(problem)}", code_of(problem)) from None
         allowed = _convert(reply, shapes.Restrictions, "apiRestrictions")
         if allowed.enableWithdrawals:
-            text = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
-            raise KeyRefused("Binance", text)
+            raise KeyRefused(TITLE, base.MAY_WITHDRAW)
         if not allowed.enableFutures:
-            raise KeyRefused("Binance", "this key may not trade futures; give it that permission, and start again")
-
-    @property
-    def ready(self) -> bool:
-        """Whether `start` has succeeded."""
-        return self._loaded
-
-    def trades(self, market: str) -> bool:
-        """False of a market that came to be watched while the engine ran: nothing is set for it at the venue."""
-        return market in self._instruments
-
-    async def close(self) -> None:
-        if self._exchange is not None:
-            await self._exchange.close()
-            self._exchange = None
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+            raise KeyRefused(TITLE, "this key may not trade futures; give it that permission, and start again")
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -154,8 +84,8 @@ class BinanceAccount:
         `wire` is told when the bytes leave, while this still waits for the reply.
         """
         wire = base.marked(wire)
-        if not order.reduce_only and (problem := self.budget.entering()):
-            return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, problem), wire
+        if (held := self._held_back(order)) is not None:
+            return held, wire
         instrument = self._instruments[order.market]
         params: dict[str, object] = {"clientOrderId": order.client_id}
         if order.reduce_only:
@@ -175,19 +105,13 @@ class BinanceAccount:
         side = "buy" if order.side is Side.BUY else "sell"
         amount = str(order.quantity * instrument.step)
         try:
-            reply = await self._exchange.create_order(_symbol(order.market), kind, side, amount, price, params)
+            reply = await self._exchange.create_order(base.unified(order.market), kind, side, amount, price, params)
         except Exception as problem:
             return self._failed(order, problem), wire
         now = self.clock.now_ns()
         if not isinstance(reply, dict) or reply.get("id") is None:  # an empty or unreadable body
             return OrderFateUnknown(now, order.market, order.client_id, "the venue's reply was empty"), wire
         return OrderAccepted(now, order.market, order.client_id, str(reply["id"])), wire
-
-    def _failed(self, order: SendOrder, problem: Exception) -> Event:
-        now = self.clock.now_ns()
-        if fate_of(problem, status_of(problem)) is Fate.REFUSED:
-            return OrderRefused(now, order.market, order.client_id, code_of(problem), words_of(problem))
-        return OrderFateUnknown(now, order.market, order.client_id, f"no usable reply ({words_of(problem)})")
 
     async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
         """None when the venue took it: the private stream tells when the order is gone."""
@@ -199,7 +123,7 @@ class BinanceAccount:
             else:
                 await self._exchange.fapiPrivateDeleteOrder({"symbol": symbol, "origClientOrderId": order.client_id})
         except Exception as problem:
-            return CancelRefused(self.clock.now_ns(), order.market, order.client_id, code_of(problem), words_of(problem))
+            return self._not_cancelled(order, problem)
         return None
 
     async def amend(self, order: AmendOrder) -> Event | None:
@@ -215,9 +139,7 @@ class BinanceAccount:
         try:
             await self._exchange.fapiPrivatePutOrder(request)
         except Exception as problem:
-            known = fate_of(problem, status_of(problem)) is not Fate.UNKNOWN
-            code = code_of(problem) if known else 0
-            return AmendRefused(self.clock.now_ns(), order.market, order.client_id, code, words_of(problem))
+            return self._not_amended(order, problem)
         return None
 
     async def look_up(self, order: LookUpOrder) -> Event | None:
@@ -229,9 +151,7 @@ class BinanceAccount:
             else:
                 reply = await self._exchange.fapiPrivateGetOrder({"symbol": symbol, "origClientOrderId": order.client_id})
         except Exception as problem:
-            if fate_of(problem, status_of(problem)) is Fate.GONE:
-                return OrderNotFound(self.clock.now_ns(), order.market, order.client_id)
-            return None
+            return self._not_found(order, problem)
         now = self.clock.now_ns()
         if order.conditional:
             algo = _convert(reply, shapes.AlgoOrder, "algoOrder")
@@ -272,7 +192,7 @@ class BinanceAccount:
         except Exception as problem:
             if (code := code_of(problem)) != NO_CHANGE:
                 text = f"the margin mode of {symbol} could not be set to {self.margin_mode}: {words_of(problem)}"
-                raise VenueError("Binance", text, code) from None
+                raise VenueError(TITLE, text, code) from None
 
     async def fees(self, market: str) -> Fees:
         symbol = self._instruments[market].venue_symbol
@@ -374,15 +294,6 @@ class BinanceAccount:
     async def keep_listen_key(self) -> None:
         await self._call("the private stream's key", self._exchange.fapiPrivatePutListenKey())
 
-    async def _call(self, what: str, call: Any) -> Any:
-        if wait := self.budget.reading():
-            call.close()
-            raise VenueError(TITLE, f"{what} could not be read: {wait}")
-        try:
-            return await call
-        except Exception as problem:
-            raise VenueError(TITLE, f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
-
 
 def _usdt(account: shapes.Account) -> shapes.Asset:
     """The account's USDT: other assets are no margin of USDT contracts in single-asset mode."""
@@ -406,7 +317,3 @@ def _steps(quantity: Decimal, instrument: Instrument) -> int:
 
 def _side(word: str) -> Side:
     return Side.BUY if word == "BUY" else Side.SELL
-
-
-def _symbol(market: str) -> str:
-    return market.partition(":")[2]

@@ -1,34 +1,46 @@
 """What every venue's account is and shares: keys, the timing of a request, quiet logging, redirected addresses."""
 
+import asyncio
 import contextvars
 import hashlib
+import importlib
 import logging
 import time
-from collections.abc import Awaitable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import aiohttp
 import msgspec
 
-from engine.errors import DecodeError
+from engine.clock import Clock
+from engine.errors import DecodeError, VenueError
 from engine.events import (
     AccountSnapshot,
     AmendOrder,
+    AmendRefused,
     CancelOrder,
+    CancelRefused,
     Event,
     Fees,
     FetchAccount,
     Instrument,
     LeverageSet,
     LookUpOrder,
+    OrderFateUnknown,
+    OrderNotFound,
+    OrderRefused,
     SendOrder,
     SetLeverage,
 )
 from engine.execution.live.budget import Budget
+from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
 TIMEOUT_MS = 10_000
 KEEP_CONNECTION_S = 70
+# Why a key is not used, at every venue that tells.
+MAY_WITHDRAW = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
 NOWHERE = "http://127.0.0.1:9/unused"
 # ccxt and websockets log whole requests at DEBUG, with the API key, signatures and the listen key: theirs go nowhere.
 QUIET = logging.Logger("barter.quiet", logging.CRITICAL + 1)
@@ -62,51 +74,163 @@ class Wire(msgspec.Struct):
     written_ns: int = 0
 
 
-class VenueAccount(Protocol):
-    """One account at one venue. Failures that are not an order's own are a VenueError or a DecodeError."""
-
-    venue: str
-
-    async def start(self, instruments: list[Instrument]) -> None:
-        """Import ccxt beside the running market, load its markets, check the position mode; may be tried again."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether `start` has succeeded."""
-
-    def trades(self, market: str) -> bool:
-        """False of a market that came to be watched while the engine ran: nothing is set for it at the venue."""
-
-    async def close(self) -> None: ...
-
-    async def send(self, order: SendOrder, wire: Wire | None = None) -> tuple[Event, Wire]:
-        """Place one order, once: OrderAccepted, OrderRefused or OrderFateUnknown. `wire` is told when the bytes leave."""
-
-    async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
-        """None when the venue took it, else CancelRefused."""
-
-    async def amend(self, order: AmendOrder) -> Event | None:
-        """None when the venue took it, else AmendRefused."""
-
-    async def look_up(self, order: LookUpOrder) -> Event | None:
-        """What became of an order, by our id; None when the question itself failed."""
-
-    async def set_leverage(self, wish: SetLeverage) -> LeverageSet: ...
-
-    async def fees(self, market: str) -> Fees: ...
-
-    async def snapshot(self, wish: FetchAccount) -> AccountSnapshot:
-        """Wallet, positions, open orders of both kinds and, where asked for, our fills since a time."""
-
-    async def hold(self, markets: list[str], seconds: int) -> None:
-        """Arm the venue's dead man's switch for so many seconds; 0 turns it off. Conditional orders survive it."""
-
-
 class Feed(Protocol):
     """An account's private stream."""
 
     def run(self) -> Awaitable[None]:
         """Ends only by cancellation, or with a VenueError."""
+
+
+class VenueAccount(ABC):
+    """One account at one venue. Failures that are not an order's own are a VenueError or a DecodeError.
+
+    Here is what all have in common; each makes its own ccxt client, asks in its own words and reads the answers.
+    """
+
+    venue: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        rest_base: str,
+        clock: Clock,
+        recv_window_ms: int,
+        *,
+        margin_mode: str = "cross",
+        ahead_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
+        self.credentials, self.rest_base, self.clock = credentials, rest_base, clock
+        self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
+        self.budget = Budget(clock)
+        self._instruments: dict[str, Instrument] = {}
+        self._by_symbol: dict[str, Instrument] = {}
+        self._exchange: Any = None
+        self._session: aiohttp.ClientSession | None = None
+        self._loaded = False
+
+    async def start(self, instruments: list[Instrument]) -> None:
+        """Import ccxt beside the running market (it takes seconds), load its markets, check the account; may be tried again."""
+        for instrument in instruments:
+            self._instruments[instrument.market] = instrument
+            self._by_symbol[instrument.venue_symbol] = instrument
+        await self.close()  # of an earlier try
+        # Not `import` in the loop: prices must not wait for 2-4 s of imports.
+        ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
+        self._session = session(self.budget)
+        shared = {
+            "apiKey": self.credentials.api_key,
+            "secret": self.credentials.secret,
+            "session": self._session,
+            "enableRateLimit": False,
+            "timeout": TIMEOUT_MS,
+            "logger": QUIET,
+        }
+        self._exchange = self._client(ccxt, shared)
+        self._exchange.milliseconds = lambda: self.clock.now_ms() + self._ahead_ms()  # what signed requests carry
+        self._exchange.timeout_on_exit = 0
+        listed = await self._call("the list of markets", self._exchange.load_markets())
+        for instrument in instruments:
+            if unified(instrument.market) not in listed:  # an empty reply reads as an empty list
+                raise VenueError(self.title, f"{unified(instrument.market)} is not in the list of markets")
+        await self._check()
+        self._loaded = True
+
+    @abstractmethod
+    def _client(self, ccxt: Any, shared: dict[str, Any]) -> Any:
+        """The venue's class of ccxt, at our address."""
+
+    @abstractmethod
+    async def _check(self) -> None:
+        """Raises VenueError, or KeyRefused, where the account cannot be traded on."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `start` has succeeded."""
+        return self._loaded
+
+    def trades(self, market: str) -> bool:
+        """False of a market that came to be watched while the engine ran: nothing is set for it at the venue."""
+        return market in self._instruments
+
+    async def close(self) -> None:
+        if self._exchange is not None:
+            await self._exchange.close()
+            self._exchange = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @abstractmethod
+    async def send(self, order: SendOrder, wire: Wire | None = None) -> tuple[Event, Wire]:
+        """Place one order, once: OrderAccepted, OrderRefused or OrderFateUnknown. `wire` is told when the bytes leave."""
+
+    @abstractmethod
+    async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
+        """None when the venue took it, else CancelRefused."""
+
+    @abstractmethod
+    async def amend(self, order: AmendOrder) -> Event | None:
+        """None when the venue took it, else AmendRefused."""
+
+    @abstractmethod
+    async def look_up(self, order: LookUpOrder) -> Event | None:
+        """What became of an order, by our id; None when the question itself failed."""
+
+    @abstractmethod
+    async def set_leverage(self, wish: SetLeverage) -> LeverageSet: ...
+
+    @abstractmethod
+    async def fees(self, market: str) -> Fees: ...
+
+    @abstractmethod
+    async def snapshot(self, wish: FetchAccount) -> AccountSnapshot:
+        """Wallet, positions, open orders of both kinds and, where asked for, our fills since a time."""
+
+    @abstractmethod
+    async def hold(self, markets: list[str], seconds: int) -> None:
+        """Arm the venue's dead man's switch for so many seconds; 0 turns it off. Conditional orders survive it."""
+
+    async def _call(self, what: str, call: Any) -> Any:
+        """The answer to a question. Raises VenueError."""
+        if wait := self.budget.reading():
+            call.close()
+            raise VenueError(self.title, f"{what} could not be read: {wait}")
+        try:
+            return await call
+        except Exception as problem:
+            raise VenueError(self.title, f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
+
+    def _held_back(self, order: SendOrder) -> OrderRefused | None:
+        """An entry that the budget has no room for: it is not sent."""
+        if order.reduce_only or not (problem := self.budget.entering()):
+            return None
+        return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, problem)
+
+    def _failed(self, order: SendOrder, problem: Exception) -> Event:
+        now = self.clock.now_ns()
+        if fate_of(problem, status_of(problem)) is Fate.REFUSED:
+            return OrderRefused(now, order.market, order.client_id, code_of(problem), words_of(problem))
+        return OrderFateUnknown(now, order.market, order.client_id, f"no usable reply ({words_of(problem)})")
+
+    def _not_cancelled(self, order: CancelOrder, problem: Exception) -> CancelRefused:
+        return CancelRefused(self.clock.now_ns(), order.market, order.client_id, code_of(problem), words_of(problem))
+
+    def _not_amended(self, order: AmendOrder, problem: Exception) -> AmendRefused:
+        known = fate_of(problem, status_of(problem)) is not Fate.UNKNOWN
+        code = code_of(problem) if known else 0
+        return AmendRefused(self.clock.now_ns(), order.market, order.client_id, code, words_of(problem))
+
+    def _not_found(self, order: LookUpOrder, problem: Exception) -> OrderNotFound | None:
+        """None where the question itself failed."""
+        gone = fate_of(problem, status_of(problem)) is Fate.GONE
+        return OrderNotFound(self.clock.now_ns(), order.market, order.client_id) if gone else None
+
+
+def unified(market: str) -> str:
+    """`binance:ASTER/USDT:USDT` as ccxt writes it."""
+    return market.partition(":")[2]
 
 
 _wire: contextvars.ContextVar[Wire | None] = contextvars.ContextVar("wire", default=None)

@@ -5,21 +5,15 @@ difference between a refused order and a request without an answer. Sizes on the
 """
 
 import asyncio
-import importlib
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, TypeVar
-
-import aiohttp
 
 from engine.clock import Clock
 from engine.errors import BarterError, KeyRefused, VenueError
 from engine.events import (
     AccountSnapshot,
     AmendOrder,
-    AmendRefused,
     CancelOrder,
-    CancelRefused,
     ConditionalReport,
     Event,
     Fees,
@@ -32,7 +26,6 @@ from engine.events import (
     OrderFact,
     OrderFateUnknown,
     OrderKind,
-    OrderNotFound,
     OrderRefused,
     SendOrder,
     SetLeverage,
@@ -40,9 +33,7 @@ from engine.events import (
 )
 from engine.execution.live import base
 from engine.execution.live import okx_shapes as shapes
-from engine.execution.live.base import Credentials, Wire, status_of
-from engine.execution.live.budget import Budget
-from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
+from engine.execution.live.base import Wire
 
 VENUE, TITLE = "okx", "OKX"
 PUBLIC_HOST = "https://www.okx.com"
@@ -55,95 +46,36 @@ EXPIRING = ("trade/order", "trade/amend-order")  # requests that the venue drops
 T = TypeVar("T")
 
 
-class OkxAccount:
+class OkxAccount(base.VenueAccount):
     """One account at OKX (or at the simulated venue, which differs in its address only)."""
 
-    venue = VENUE
+    venue, title = VENUE, TITLE
 
-    def __init__(
-        self,
-        credentials: Credentials,
-        rest_base: str,
-        clock: Clock,
-        recv_window_ms: int,
-        *,
-        margin_mode: str = "cross",
-        ahead_ms: Callable[[], int] = lambda: 0,
-    ) -> None:
-        """`ahead_ms` is the venue's clock minus ours: requests carry the venue's time."""
-        self.credentials, self.rest_base, self.clock = credentials, rest_base, clock
-        self.recv_window_ms, self.margin_mode, self._ahead_ms = recv_window_ms, margin_mode, ahead_ms
-        self.budget = Budget(clock)
-        self._instruments: dict[str, Instrument] = {}
-        self._by_symbol: dict[str, Instrument] = {}
-        self._exchange: Any = None
-        self._session: aiohttp.ClientSession | None = None
-        self._loaded = False
-
-    async def start(self, instruments: list[Instrument]) -> None:
-        """Import ccxt beside the running market (it takes seconds), load its markets, check account and position mode."""
-        for instrument in instruments:
-            self._instruments[instrument.market] = instrument
-            self._by_symbol[instrument.venue_symbol] = instrument
-        await self.close()  # of an earlier try
-        ccxt = await asyncio.to_thread(importlib.import_module, "ccxt.async_support")
-        self._session = base.session(self.budget)
-        exchange = ccxt.okx(
-            {
-                "apiKey": self.credentials.api_key,
-                "secret": self.credentials.secret,
-                "password": self.credentials.passphrase,
-                "session": self._session,
-                "enableRateLimit": False,
-                "timeout": base.TIMEOUT_MS,
-                "logger": base.QUIET,
-                "options": {
-                    "defaultType": "swap",
-                    "fetchMarkets": {"types": ["swap"]},
-                    "createOrder": "privatePostTradeOrder",
-                    "brokerId": "",
-                },
-            }
-        )
+    def _client(self, ccxt: Any, shared: dict[str, Any]) -> Any:
+        options = {
+            "defaultType": "swap",
+            "fetchMarkets": {"types": ["swap"]},
+            "createOrder": "privatePostTradeOrder",
+            "brokerId": "",
+        }
+        exchange = ccxt.okx({**shared, "password": self.credentials.passphrase, "options": options})
         exchange.has["fetchCurrencies"] = False  # else a signed question about assets that nobody trades
         _redirect(exchange, self.rest_base)
-        exchange.milliseconds = lambda: self.clock.now_ms() + self._ahead_ms()  # what signed requests carry
-        exchange.timeout_on_exit = 0
         _expire(exchange, self.clock, self.recv_window_ms)
-        self._exchange = exchange
-        listed = await self._call("the list of markets", exchange.load_markets())
-        for instrument in instruments:
-            symbol = instrument.market.partition(":")[2]
-            if symbol not in listed:  # an empty reply reads as an empty list
-                raise VenueError(TITLE, f"{symbol} is not in the list of markets")
-        (config,) = await self._rows("the account's settings", exchange.privateGetAccountConfig(), shapes.Config, "config", 1)
+        return exchange
+
+    async def _check(self) -> None:
+        asked = self._exchange.privateGetAccountConfig()
+        (config,) = await self._rows("the account's settings", asked, shapes.Config, "config", 1)
         if config.posMode != "net_mode":
             raise VenueError(TITLE, "the account is in hedge mode; switch it to net mode (Trade settings, Position mode)")
         if config.acctLv == "1":
             raise VenueError(TITLE, "the account is in spot mode; switch it to futures mode (Trade settings, Account mode)")
         allowed = config.perm.split(",")
         if "withdraw" in allowed:
-            text = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
-            raise KeyRefused(TITLE, text)
+            raise KeyRefused(TITLE, base.MAY_WITHDRAW)
         if "trade" not in allowed:
             raise KeyRefused(TITLE, f"this key may not trade (it has {config.perm or 'no permission'}); make one that may")
-        self._loaded = True
-
-    @property
-    def ready(self) -> bool:
-        """Whether `start` has succeeded."""
-        return self._loaded
-
-    def trades(self, market: str) -> bool:
-        return market in self._instruments
-
-    async def close(self) -> None:
-        if self._exchange is not None:
-            await self._exchange.close()
-            self._exchange = None
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -155,8 +87,8 @@ class OkxAccount:
         wire = base.marked(wire)
         if order.quantity <= 0:
             return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, "an order of nothing"), wire
-        if not order.reduce_only and (problem := self.budget.entering()):
-            return OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, problem), wire
+        if (held := self._held_back(order)) is not None:
+            return held, wire
         request = self._request(order)
         ask = self._exchange.privatePostTradeOrderAlgo if order.kind.conditional else self._exchange.privatePostTradeOrder
         try:
@@ -199,12 +131,6 @@ class OkxAccount:
             request["algoClOrdId"] = order.client_id
         return request
 
-    def _failed(self, order: SendOrder, problem: Exception) -> Event:
-        now = self.clock.now_ns()
-        if fate_of(problem, status_of(problem)) is Fate.REFUSED:
-            return OrderRefused(now, order.market, order.client_id, code_of(problem), words_of(problem))
-        return OrderFateUnknown(now, order.market, order.client_id, f"no usable reply ({words_of(problem)})")
-
     async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
         """None when the venue took it: the private stream tells when the order is gone."""
         base.marked(wire)
@@ -216,7 +142,7 @@ class OkxAccount:
                 reply = await self._exchange.privatePostTradeCancelOrder({"instId": symbol, "clOrdId": order.client_id})
             _check(reply)
         except Exception as problem:
-            return CancelRefused(self.clock.now_ns(), order.market, order.client_id, code_of(problem), words_of(problem))
+            return self._not_cancelled(order, problem)
         return None
 
     async def amend(self, order: AmendOrder) -> Event | None:
@@ -231,9 +157,7 @@ class OkxAccount:
         try:
             _check(await self._exchange.privatePostTradeAmendOrder(request))
         except Exception as problem:
-            known = fate_of(problem, status_of(problem)) is not Fate.UNKNOWN
-            code = code_of(problem) if known else 0
-            return AmendRefused(self.clock.now_ns(), order.market, order.client_id, code, words_of(problem))
+            return self._not_amended(order, problem)
         return None
 
     async def look_up(self, order: LookUpOrder) -> Event | None:
@@ -246,9 +170,7 @@ class OkxAccount:
         except Exception as problem:
             if isinstance(problem, BarterError):
                 raise
-            if fate_of(problem, status_of(problem)) is Fate.GONE:
-                return OrderNotFound(self.clock.now_ns(), order.market, order.client_id)
-            return None
+            return self._not_found(order, problem)
         (found,) = _rows(reply, shapes.Order, "order", 1)
         return shapes.order_report(found, instrument, self.clock.now_ns())
 
@@ -346,15 +268,6 @@ class OkxAccount:
 
     async def _rows(self, what: str, call: Any, shape: type[T], path: str, least: int = 0) -> list[T]:
         return _rows(await self._call(what, call), shape, path, least)
-
-    async def _call(self, what: str, call: Any) -> Any:
-        if wait := self.budget.reading():
-            call.close()
-            raise VenueError(TITLE, f"{what} could not be read: {wait}")
-        try:
-            return await call
-        except Exception as problem:
-            raise VenueError(TITLE, f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
 
 
 class _Refused(Exception):
