@@ -379,3 +379,12 @@ def test_an_old_report_does_not_bring_the_old_terms_back(world: World) -> None:
     world.wait(300)
     world.repeat(1)  # the report of the order when it was new
     assert (entry.quantity, entry.price) == (260, 6155)
+
+
+def test_an_amendment_with_a_stop_on_the_wrong_side_is_refused_and_no_fault(world: World) -> None:
+    """Of an order that has no bracket of its own: somebody else's."""
+    world.stranger(B, 200, 6150)
+    world.wait(500)
+    (name,) = world.open_entries()
+    assert "wrong side" in order(world, Ticket(B, L, 250, 6150, stop=6160), name, Action.AMEND)
+    assert world.state.orders[name].quantity == 200

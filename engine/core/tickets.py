@@ -5,7 +5,6 @@ filled of it. A stop, target or trailing stop by hand replaces the one that the 
 """
 
 import math
-from dataclasses import dataclass
 
 import msgspec
 
@@ -23,9 +22,8 @@ K = OrderKind
 MIN_TRAIL_BPS, MAX_TRAIL_BPS, TRAIL_STEP_BPS = 10, 1_000, 10  # what both venues take
 
 
-@dataclass(frozen=True)
 class _Wrong(Exception):
-    reason: str
+    """Its text is the reason."""
 
 
 def place(state: State, settings: Settings, market: str, ticket: Ticket | None, who: str, out: Out) -> str:
@@ -43,7 +41,7 @@ def place(state: State, settings: Settings, market: str, ticket: Ticket | None, 
             return _exit(state, settings, held, ticket, who, out)
         return _entry(state, settings, held, ticket, who, out)
     except _Wrong as wrong:
-        return wrong.reason
+        return str(wrong)
 
 
 def _check(ticket: Ticket) -> None:
@@ -77,7 +75,7 @@ def _entry(state: State, settings: Settings, held: MarketState, ticket: Ticket, 
     look = trading.context(state, settings, held, side)
     price = ticket.price or (held.book.best_ask if side is Side.BUY else held.book.best_bid)
     planned = _bracket(settings, held, ticket, price)
-    stop = planned.stop or price - side * max(math.ceil(_stop_distance(held, planned, price) / look.tick), 1)
+    stop = _first_stop(held, planned, side, price)
     reason = f"ordered by {who}"
     intent = risk.Intent(market, Purpose.ENTRY, side, ticket.quantity, price, stop, planned.target, reason, ticket.price)
     approved = trading.gate(state, settings, held, intent, look, out)
@@ -101,9 +99,13 @@ def _bracket(settings: Settings, held: MarketState, ticket: Ticket, price: int) 
     return Plan(usual.stop_distance, 0.0, ticket.stop, ticket.target, ticket.trail_bps)
 
 
-def _stop_distance(held: MarketState, planned: Plan, price: int) -> float:
-    """Quote units from the entry to where its stop stands at first."""
-    return price * float(held.instrument.tick) * planned.trail_bps / 10_000 if planned.trail_bps else planned.stop_distance
+def _first_stop(held: MarketState, planned: Plan, side: Side, price: int) -> int:
+    """The tick at which the stop of an entry at `price` ticks stands at first."""
+    if planned.stop:
+        return planned.stop
+    tick = float(held.instrument.tick)
+    distance = price * tick * planned.trail_bps / 10_000 if planned.trail_bps else planned.stop_distance
+    return price - side * max(math.ceil(distance / tick), 1)
 
 
 def _exit(state: State, settings: Settings, held: MarketState, ticket: Ticket, who: str, out: Out) -> str:
@@ -159,7 +161,10 @@ def amend(state: State, settings: Settings, client_id: str, ticket: Ticket | Non
     if (ticket.quantity, ticket.price) == (order.quantity, order.price):
         return "the order is so already"
     if order.adds_exposure:
-        problem = _amended_entry(state, settings, order, ticket, who, out)
+        try:
+            problem = _amended_entry(state, settings, order, ticket, who, out)
+        except _Wrong as wrong:
+            problem = str(wrong)
         if problem:
             return problem
     elif ticket.quantity - order.filled > abs(state.portfolio.position(order.market).quantity):
@@ -175,7 +180,7 @@ def _amended_entry(state: State, settings: Settings, order: Order, ticket: Ticke
     look = trading.context(state, settings, held, order.side)
     look = msgspec.structs.replace(look, pending=look.pending - order.side * order.outstanding)
     planned = state.brackets.get(order.client_id) or _bracket(settings, held, ticket, ticket.price)
-    stop = planned.stop or ticket.price - order.side * max(math.ceil(_stop_distance(held, planned, ticket.price) / look.tick), 1)
+    stop = _first_stop(held, planned, order.side, ticket.price)
     quantity = ticket.quantity - order.filled
     reason = f"amended by {who}"
     intent = risk.Intent(
