@@ -3,32 +3,27 @@
 import asyncio
 import contextlib
 import os
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import unix_connect
 
 from console.commands import fresh_id
 from console.exits import Exit
-from engine import __version__
+from console.hotline import Hotline
 from engine.config import Settings, state_dir
 from engine.door import find
 from engine.errors import ConfigError, StateError
 from engine.events import Action, Mode
 from engine.runtime import latch
-from engine.views import PROTOCOL, Answer, Ask, Frame, Goodbye, Hello, StatusView, Welcome, decode_to_console, encode
+from engine.views import Answer, Ask, Frame, Goodbye, StatusView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from websockets.sync.client import ClientConnection
-
     from engine.runtime.outside import Outcome
 
 ANSWER_WITHIN_S = 2.0
+FRAMES_PER_S = 10.0
 DONE_WITHIN_S = 10.0  # after the engine has answered: then this acts too
 
 
@@ -103,38 +98,21 @@ def _told(folder: Path, action: Action, begun: float) -> str:
         return "no engine runs"
     with contextlib.ExitStack() as stack:
         try:
-            line = stack.enter_context(_connected(path, Hello(PROTOCOL, __version__, True, 0.0)))
+            line = stack.enter_context(contextlib.closing(Hotline(path)))
             ask = Ask(fresh_id(), action, source="another shell")
-            line.send(encode(ask))
-            problem = _answered(line, ask.id)
+            problem = _answered(line, ask.id) if line.send(ask) else "the engine does not answer"
             if problem or action is Action.RELEASE:
                 return problem
             _say(begun, "the engine has taken it")
-            return _done(stack.enter_context(_connected(path, Hello(PROTOCOL, __version__, False, 10.0))), begun)
-        except (OSError, TimeoutError, WebSocketException, ValueError, EOFError):
+            return _done(stack.enter_context(contextlib.closing(Hotline(path, FRAMES_PER_S))), begun)
+        except (OSError, TimeoutError, WebSocketException, ValueError):
             return "the engine does not answer"
 
 
-@contextlib.contextmanager
-def _connected(path: Path, hello: Hello) -> "Iterator[ClientConnection]":
-    """A handshake with the engine, whose end waits for nobody."""
-    connection = unix_connect(
-        str(path), "ws://engine/", compression=None, open_timeout=ANSWER_WITHIN_S, close_timeout=0.5, ping_interval=None
-    )
-    try:
-        connection.send(encode(hello))
-        if not isinstance(decode_to_console(connection.recv(ANSWER_WITHIN_S, decode=False)), Welcome):
-            raise EOFError("the engine did not welcome it")
-        yield connection
-    finally:
-        with contextlib.suppress(OSError):
-            connection.socket.shutdown(socket.SHUT_RDWR)
-
-
-def _answered(line: "ClientConnection", name: str) -> str:
+def _answered(line: Hotline, name: str) -> str:
     deadline = time.monotonic() + ANSWER_WITHIN_S
     while (left := deadline - time.monotonic()) > 0:
-        message = decode_to_console(line.recv(left, decode=False))
+        message = line.receive(left)
         if isinstance(message, Goodbye):
             return f"the engine said goodbye ({message.reason})"
         if isinstance(message, Answer) and message.id == name:
@@ -142,11 +120,11 @@ def _answered(line: "ClientConnection", name: str) -> str:
     return "the engine has not answered"
 
 
-def _done(seen: "ClientConnection", begun: float) -> str:
+def _done(seen: Hotline, begun: float) -> str:
     """Wait for the engine's own report."""
     deadline, still = time.monotonic() + DONE_WITHIN_S, ""
     while (left := deadline - time.monotonic()) > 0:
-        message = decode_to_console(seen.recv(left, decode=False))
+        message = seen.receive(left)
         status = (
             next((one for one in message.pictures if isinstance(one, StatusView)), None) if isinstance(message, Frame) else None
         )
@@ -188,7 +166,7 @@ async def _outside(settings: Settings, folder: Path, flatten: bool, begun: float
             continue
         ends = places.endpoints(settings)
         place = ends.market(venue)
-        ends = places.Endpoints(place.rest, place.ws, ends.simulated, False, ends.markets)
+        ends = places.Endpoints(place.rest, place.ws, ends.simulated, False)
         where = outside.Whereabouts(ends, Clock.start(), keys)
         work.append(outside.kill(settings, where, venue, flatten, say))
     return list(await asyncio.gather(*work))

@@ -96,8 +96,7 @@ async def kill(settings: Settings, where: Whereabouts, venue: str, flatten: bool
     try:
         async with asyncio.timeout(WITHIN_S):
             ends = where.endpoints
-            place = ends.market(venue)
-            source = Source(venue, place.rest, place.ws, where.clock, ends.simulated, 10.0, lambda *_: False)
+            source = Source(venue, ends.rest, ends.ws, where.clock, ends.simulated, 10.0, lambda *_: False)
             await source.read_list(attempts=3)
             window = settings.venue.recv_window_ms
             account = open_account(venue, where.credentials, ends.rest, where.clock, window, settings.risk.margin_mode)
