@@ -21,7 +21,7 @@ from engine.clock import Clock
 from engine.config import Settings, load, state_dir
 from engine.errors import BarterError, ConfigError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
-from engine.views import arm_phrase
+from engine.views import arm_phrase, arms
 
 if TYPE_CHECKING:
     from console.launch import Real
@@ -387,11 +387,11 @@ def _order(arguments: argparse.Namespace, settings: Settings) -> "Order | Real":
         keychain.forget(os.environ)
         return _venue_order(arguments, settings)
     traded = settings.engine.venues[0]
-    wanted = arm_phrase(traded)
-    if mode is Mode.LIVE and settings.engine.arm_at_start == "yes" and phrase.strip().lower() != wanted:
+    if mode is Mode.LIVE and settings.engine.arm_at_start == "yes" and not arms(phrase, traded):
         problem = "live is armed by a phrase, and this is not it" if phrase else "live is armed by a phrase"
         keychain.forget(os.environ)
-        raise ConfigError("environment variable", ARM_PHRASE, f"{problem}; nothing was started", f'"{wanted}", or no --arm')
+        wanted = f'"{arm_phrase(traded)}", or no --arm'
+        raise ConfigError("environment variable", ARM_PHRASE, f"{problem}; nothing was started", wanted)
     keys = keychain.find_keys(traded, mode, os.environ, state_dir(settings))
     return Real(Clock.start(), places.endpoints(settings), keys, phrase)
 

@@ -42,6 +42,11 @@ def arm_phrase(venue: str) -> str:
     return ARM_LIVE.format(venue)
 
 
+def arms(typed: str, venue: str) -> bool:
+    """Whether that was typed."""
+    return typed.strip().lower() == arm_phrase(venue)
+
+
 class Picture(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A part of the screen. `market` is "" where it is about the whole account."""
 

@@ -87,8 +87,7 @@ def fate_unknown(state: State, event: OrderFateUnknown, out: Out) -> None:
 def not_found(state: State, settings: Settings, event: OrderNotFound, out: Out) -> None:
     order = state.orders.get(event.client_id)
     if order is not None:
-        believe_after = (settings.venue.recv_window_ms + 1000) * NS_PER_MS
-        trading.tell(state, order, orders.not_found(order, event.at, believe_after), out)
+        trading.tell(state, order, orders.not_found(order, event.at, _window_ns(settings)), out)
 
 
 def change_refused(state: State, event: CancelRefused | AmendRefused, out: Out) -> None:
@@ -149,10 +148,14 @@ def reported(state: State, settings: Settings, event: OrderReport, out: Out) -> 
         _amended(settings, order, event)
 
 
+def _window_ns(settings: Settings) -> int:
+    """After so long a request can no longer execute."""
+    return (settings.venue.recv_window_ms + 1000) * NS_PER_MS
+
+
 def _amended(settings: Settings, order: Order, event: OrderReport) -> None:
     """What a report says of an amendment: done, or, once it can no longer execute, not done. Then nothing is asked any more."""
-    window = (settings.venue.recv_window_ms + 1000) * NS_PER_MS
-    if order.amend_quantity and event.at - order.amend_asked_at > window:
+    if order.amend_quantity and event.at - order.amend_asked_at > _window_ns(settings):
         order.amend_quantity = order.amend_price = 0
     if not order.amend_quantity:
         order.look_up_at = 0

@@ -271,8 +271,7 @@ class State(msgspec.Struct):
     account_changed_at: int = 0
     account_asked_at: int = 0
     private_lost_ms: int = 0
-    entry_times: list[int] = []  # of the last minute
-    entries: list[tuple[int, str, int, int, int]] = []  # the newest: when, market, side, steps, limit
+    entries: list[tuple[int, str, int, int, int]] = []  # of the last minute: when, market, side, steps, limit
     command_ids: list[str] = []
     own_account: str = ""  # see `Started.account`
     recovering: bool = False  # the session before this one is being read

@@ -34,7 +34,6 @@ NS_PER_S = 1_000_000_000
 MINUTE_NS = 60_000_000_000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 CANCEL_AGAIN_NS = 1_000_000_000
-ENTRIES_KEPT = 100
 LEVELS_AT_HAND = 200
 EXIT_AGAIN_NS = 500_000_000  # a refused exit is not repeated at the speed of the network
 
@@ -81,7 +80,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         pending,
         others,
         state.unknown_orders(instrument.market),
-        sum(1 for at in state.entry_times if state.now - at < MINUTE_NS),
+        sum(1 for at, *_ in state.entries if state.now - at < MINUTE_NS),
         instrument.min_quantity,
         instrument.max_market_quantity,
         float(instrument.min_notional),
@@ -298,11 +297,8 @@ def send(
     _explain(state, order.client_id, intent)
     state.counters.orders += 1
     if intent.purpose is Purpose.ENTRY:
-        state.entry_times = [at for at in state.entry_times if state.now - at < MINUTE_NS] + [state.now]
-        state.entries = [
-            *state.entries[-ENTRIES_KEPT + 1 :],
-            (state.now, intent.market, int(intent.side), intent.quantity, intent.limit),
-        ]
+        recent = [one for one in state.entries if state.now - one[0] < MINUTE_NS]
+        state.entries = [*recent, (state.now, intent.market, int(intent.side), intent.quantity, intent.limit)]
     tell(state, order, orders.move(order, OrderState.SENT, state.now, intent.reason), out)
     out.append(order.request(state.now))
     return order

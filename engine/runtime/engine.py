@@ -69,7 +69,7 @@ from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
 from engine.runtime.tidying import tidy
-from engine.views import Answer, AnyPicture, Ask, ModelView, OpeningView, StatusView, Watch, arm_phrase
+from engine.views import Answer, AnyPicture, Ask, ModelView, OpeningView, StatusView, Watch, arm_phrase, arms
 
 log = logging.getLogger("barter.runtime")
 ALERTS_KEPT = 200
@@ -332,7 +332,7 @@ class Engine:
         return Answer(ask.id, done[0].accepted, done[0].text)
 
     def _typed(self, phrase: str) -> bool:
-        return phrase.strip().lower() == arm_phrase(self.settings.engine.venues[0])
+        return arms(phrase, self.settings.engine.venues[0])
 
     def _status(self, watch: Watch) -> StatusView:
         state = self.state

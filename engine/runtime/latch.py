@@ -26,10 +26,9 @@ def sentinel(folder: Path) -> str:
     for name in reversed(SENTINELS):
         path = folder / name
         if path.exists():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # one that cannot be moved goes on acting until somebody removes it
                 path.replace(path.with_suffix(".taken"))
-                return name
-            return name  # it cannot be moved: it goes on acting until somebody removes it
+            return name
     return ""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -74,9 +74,9 @@ class Requests:
                 work = self._timed(partial(self._cancel, account, output, core_ns))
                 self.tasks.once(f"cancel of {output.client_id}", work, money_path=True)
             case AmendOrder() if account is not None:
-                self.tasks.once(f"amendment of {output.client_id}", self._amend(account, output), money_path=True)
+                self.tasks.once(f"amendment of {output.client_id}", self._tell_answer(account.amend(output)), money_path=True)
             case LookUpOrder() if account is not None:
-                self.tasks.once(f"look-up of {output.client_id}", self._look_up(account, output))
+                self.tasks.once(f"look-up of {output.client_id}", self._tell_answer(account.look_up(output)))
             case FetchAccount() if account is not None:
                 self.tasks.once("the comparison with the venue", self._fetch_account(account, output))
             case ArmDeadMan() if account is not None:
@@ -121,9 +121,7 @@ class Requests:
 
         return run()
 
-    async def _send(
-        self, account: VenueAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int, wire: Wire
-    ) -> None:
+    async def _send(self, account: VenueAccount, order: SendOrder, read_ns: int, core_ns: int, done_ns: int, wire: Wire) -> None:
         try:
             event, _ = await account.send(order, wire)
         except BaseException:
@@ -149,13 +147,8 @@ class Requests:
         if event is not None:
             self._tell(event)
 
-    async def _amend(self, account: VenueAccount, order: AmendOrder) -> None:
-        event = await account.amend(order)
-        if event is not None:
-            self._tell(event)
-
-    async def _look_up(self, account: VenueAccount, order: LookUpOrder) -> None:
-        event = await account.look_up(order)
+    async def _tell_answer(self, answer: Awaitable[Event | None]) -> None:
+        event = await answer
         if event is not None:
             self._tell(event)
 
