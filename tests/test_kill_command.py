@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from console.hotline import Hotline
+from engine.config import create_aster_config
 from engine.door import find
 from engine.events import (
     Action,
@@ -27,11 +28,13 @@ from engine.events import (
     Ticket,
     TimeInForce,
 )
-from engine.execution.live import open_account
+from engine.execution.live import Credentials, open_account
 from engine.execution.orders import protects
+from engine.places import Address, Endpoints
 from engine.runtime import latch, outside
 from engine.runtime.sources import Source
 from engine.views import Ask
+from tests.simulated import KEY, SECRET, simulated
 from tests.test_engine import until
 
 MARKET, BTC = "binance:ASTER/USDT:USDT", "binance:BTC/USDT:USDT"
@@ -192,3 +195,12 @@ async def test_without_an_engine_the_latch_is_written_and_what_could_be_asked_is
 @pytest.mark.parametrize(("words", "code"), [(("--mode", "live", "kill"), 3), (("kill", "now"), 2), (("--flatten",), 2)])
 async def test_a_kill_that_cannot_be_done_says_so(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
     assert (await command(tmp_path, *words))[0] == code
+
+
+async def test_in_paper_the_kill_asks_the_venue_that_orders_go_to(tmp_path: Path) -> None:
+    """Which lists fewer markets than the one that prices come from."""
+    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"]) as exchange, simulated() as ours:
+        markets = {"binance": Address(exchange.rest, exchange.ws)}
+        where = outside.Whereabouts(Endpoints(ours.rest, ours.ws, False, True, markets), ours.clock, Credentials(KEY, SECRET))
+        outcome = await outside.kill(create_aster_config(), where, "binance", True, lambda text: None)
+        assert outcome.problem == "" and outcome.confirmed_ms >= 0
