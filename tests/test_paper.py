@@ -253,7 +253,8 @@ async def test_the_paper_book_is_the_exchanges_level_by_level() -> None:
                 equal += 1
             await asyncio.sleep(0.02)
         mark = f"/fapi/v1/premiumIndex?symbol={SYMBOL}"
-        await reached(venue.said.rest + mark, lambda found: "markPrice" in found)  # streamed once a second, on a socket of its own
+        # The mark is streamed once a second, on a socket of its own.
+        await reached(venue.said.rest + mark, lambda found: "markPrice" in found)
         there, here = await asyncio.gather(get(exchange.rest + mark), get(venue.said.rest + mark))
         assert here["nextFundingTime"] == there["nextFundingTime"]
         assert abs(Decimal(here["markPrice"]) / Decimal(there["markPrice"]) - 1) < Decimal("0.01")
