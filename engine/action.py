@@ -1,19 +1,20 @@
 """A closed bar, a stance and a position in; what to do and how much of it out.
 
-The strategy enters in the direction of a valid, confident stance when the bar agrees, and leaves when a valid stance
-turns against the position; stops and targets do the rest. Sizes come from the distance to the stop.
+The strategy of the settings says when to enter and to leave; stops and targets do the rest. Sizes come from the distance to the
+stop.
 """
 
 import math
 
 import msgspec
 
-from engine.config import JudgmentSettings, StrategySettings
-from engine.events import Bias, Features, Side, Stance
+from engine.config import Settings, StrategySettings
+from engine.events import Bar, Bias, Features, Side, Stance
 from engine.kernel import kernel
-from engine.risk import doubts
+from engine.strategy import LEAVE, NOTHING, Memory, Now, chosen
 
 FIXED, PERCENTAGE, KELLY, RISK_PARITY = 0, 1, 2, 3
+BIAS = {Bias.LONG: 1, Bias.SHORT: -1, Bias.HOLD: 0}
 SIZING = {"fixed": FIXED, "percentage_of_capital": PERCENTAGE, "kelly": KELLY, "risk_parity": RISK_PARITY}
 
 
@@ -35,52 +36,120 @@ class Wish(msgspec.Struct, frozen=True):
     reason: str
 
 
-def decide(
+def look(
     features: Features,
+    bar: Bar,
+    tick: float,
+    step: float,
     stance: Stance | None,
     position: int,
     at: int,
-    judge: JudgmentSettings,
+    settings: Settings,
     cooling: bool,
-    cost_bps: float = 0.0,
-) -> Wish:
-    """What to do at a bar's close with `position` (signed steps). `cost_bps` is what going in and out costs: a stance that says
-    how far the price will go must say more than `cost_factor` times that.
+    cost_bps: float,
+) -> Now:
+    """What the strategy sees at the close of `bar`, with `position` (signed) at `at` ns."""
+    judge = settings.judgment
+    judged = stance is not None and stance.valid(at)
+    side, confidence, risk_score, move_bps = 0, 0.0, 0.0, 0.0
+    if stance is not None and judged:
+        side = BIAS[stance.bias]
+        confidence, risk_score = stance.confidence, stance.risk_score
+        if stance.target_price > 0.0:
+            move_bps = abs(stance.target_price / stance.price - 1.0) * 10_000
+    return Now(
+        bar.open * tick,
+        bar.high * tick,
+        bar.low * tick,
+        features.close,
+        bar.volume * step,
+        features.sma_20,
+        features.sma_50,
+        features.ema_12,
+        features.ema_26,
+        features.rsi_14,
+        features.macd,
+        features.macd_signal,
+        features.macd_histogram,
+        features.bollinger_middle,
+        features.bollinger_upper,
+        features.bollinger_lower,
+        features.atr_14,
+        (position > 0) - (position < 0),
+        cooling,
+        cost_bps,
+        judged,
+        side,
+        confidence,
+        risk_score,
+        move_bps,
+        judge.min_confidence,
+        judge.max_risk_score,
+        judge.cost_factor,
+    )
+
+
+def decide(now: Now, memory: Memory, settings: StrategySettings) -> Wish:
+    """What the strategy of the settings does at a bar's close."""
+    strategy, parameters = chosen(settings)
+    what, word = strategy.decide(parameters, memory, now)
+    reason = strategy.sentence(word, parameters, now)
+    if what == LEAVE and now.position:
+        return Wish(Side.SELL if now.position > 0 else Side.BUY, True, reason)
+    if what in (NOTHING, LEAVE) or now.position:
+        return Wish(None, False, reason)
+    return Wish(Side.BUY if what > 0 else Side.SELL, False, reason)
+
+
+def observe(memory: Memory, bar: Bar, tick: float, step: float, settings: StrategySettings) -> None:
+    """Let the strategy see a closed bar; an empty `memory` is made as large as it wants."""
+    strategy, parameters = chosen(settings)
+    if not memory:
+        memory.extend([0.0] * strategy.size(parameters))
+    if strategy.observe is not None:
+        prices = (bar.open * tick, bar.high * tick, bar.low * tick, bar.close * tick)
+        strategy.observe(parameters, memory, *prices, bar.volume * step)
+
+
+@kernel
+def distances(price: float, atr: float, stop_atr: float, target_atr: float, min_stop_bps: float) -> tuple[float, float]:
+    """Of the stop and the target, quote units; the least distance holds where the ATR is small or not known."""
+    stop = price * min_stop_bps / 10_000
+    if atr > 0.0:
+        stop = max(stop_atr * atr, stop)
+    return stop, stop * target_atr / stop_atr
+
+
+@kernel
+def stop_tick(expected: int, side: int, stop_distance: float, tick: float) -> int:
+    """Where the stop of an entry is reckoned before its fill: a whole number of ticks within the distance."""
+    return expected - side * max(math.floor(stop_distance / tick), 1)
+
+
+@kernel
+def sooner(up: bool, ticks: float) -> int:
+    """A trigger's price as a whole tick, to the side (`up`) that triggers sooner."""
+    return max(math.ceil(ticks - 1e-9) if up else math.floor(ticks + 1e-9), 1)
+
+
+@kernel
+def exit_steps(quantity: int, share: float, most: int, least: int, cap: int) -> int:
+    """Steps of an exit of that share of `quantity`, no more than `most` (0: any) and than `cap`, the venue's largest order. A
+    part below its smallest order is all of it.
     """
-    if stance is None or not stance.valid(at):
-        return _nothing("there is no valid judgment")
-    if stance.bias is Bias.HOLD:
-        return _nothing("the judgment is to hold")
-    side = Side.BUY if stance.bias is Bias.LONG else Side.SELL
-    if position:
-        if position * side < 0 and stance.confidence >= judge.min_confidence:
-            return Wish(side, True, f"the stance turned {stance.bias.value}")
-        return _nothing("the position is held")
-    if problem := doubts(stance.confidence, judge.min_confidence, stance.risk_score, judge.max_risk_score):
-        return _nothing(problem)
-    if stance.target_price > 0.0:
-        move = abs(stance.target_price / stance.price - 1.0) * 10_000
-        if move < judge.cost_factor * cost_bps:
-            wanted = f"{judge.cost_factor:g} times the cost of {cost_bps:.1f}"
-            return _nothing(f"an expected move of {move:.1f} bps does not pay {wanted}")
-    if cooling:
-        return _nothing("a position was closed a moment ago")
-    if math.isnan(features.ema_12) or math.isnan(features.atr_14):
-        return _nothing("the indicators are still warming up")
-    if (features.close - features.ema_12) * side < 0:
-        return _nothing("the bar does not agree yet")
-    return Wish(side, False, f"the stance is {stance.bias.value} with confidence {stance.confidence:.2f} and the bar agrees")
-
-
-def _nothing(reason: str) -> Wish:
-    return Wish(None, False, reason)
+    part = math.ceil(quantity * share)
+    if most:
+        part = min(part, max(most, least))
+    part = min(part, cap)
+    rest = quantity - part
+    if part < least or 0 < rest < least:  # too little to be sent, now or as what would be left
+        part = quantity if quantity <= cap else part - least
+    return min(part, quantity)
 
 
 def plan(price: float, atr: float, settings: StrategySettings) -> Plan:
-    """Stop and target distances; the least distance holds where the ATR is small or not known."""
-    least = price * settings.min_stop_bps / 10_000
-    stop = max(settings.stop_atr * atr if atr > 0 else 0.0, least)
-    return Plan(stop, stop * settings.target_atr / settings.stop_atr)
+    """Stop and target distances."""
+    return Plan(*distances(price, atr, settings.stop_atr, settings.target_atr, settings.min_stop_bps))
 
 
 class Evidence(msgspec.Struct, frozen=True):

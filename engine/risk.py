@@ -5,6 +5,7 @@ only reduces is never refused for an entry's reason.
 """
 
 import math
+from enum import IntEnum
 
 import msgspec
 
@@ -167,6 +168,81 @@ def room(
     return max(most, 0.0)
 
 
+class Exposure(IntEnum):
+    """Which limit of `exposure_limit` is in the way; NONE where all let an entry pass."""
+
+    NONE = 0
+    DAILY_LOSS = 1
+    DRAWDOWN = 2
+    LEAST_NOTIONAL = 3
+    ORDER = 4
+    POSITION = 5
+    GROSS = 6
+    LEVERAGE = 7
+    LIQUIDATION = 8
+    NO_STOP = 9
+    LOSS = 10
+
+
+@kernel
+def exposure_limit(
+    side: int,
+    quantity: float,
+    held: float,
+    price: float,
+    paid: float,
+    stop: float,
+    equity: float,
+    day_equity: float,
+    peak_equity: float,
+    other_notional: float,
+    min_notional: float,
+    max_daily_loss: float,
+    max_drawdown: float,
+    max_order: float,
+    max_position: float,
+    max_gross: float,
+    max_leverage: float,
+    min_liquidation_distance: float,
+    max_loss: float,
+) -> int:
+    """The first limit of loss and exposure in the way of an entry, as in `Exposure`. `quantity` and `held` (signed) are base
+    units, `paid` is the price that the order is reckoned at and `stop` that of its stop, 0 for none.
+    """
+    if daily_loss(day_equity, equity) >= max_daily_loss:
+        return 1
+    if drawdown(peak_equity, equity) >= max_drawdown:
+        return 2
+    order = notional(quantity, paid)
+    if order < min_notional:
+        return 3
+    if order > max_order:
+        return 4
+    after = notional(held + side * quantity, price)
+    if after > max_position:
+        return 5
+    gross = after + other_notional
+    if gross > max_gross:
+        return 6
+    if leverage(gross, equity) > max_leverage:
+        return 7
+    if liquidation_distance(equity, gross) < min_liquidation_distance:
+        return 8
+    if stop <= 0.0:
+        return 9
+    if loss_at_stop(quantity, paid, stop, equity) > max_loss * (1.0 + 1e-9):
+        return 10
+    return 0
+
+
+@kernel
+def breach(now: float, limit: float, breached: bool) -> tuple[bool, bool]:
+    """Whether a limit of loss counts as reached, and whether it was only now: it is not again at each flicker around it."""
+    if now < limit:
+        return breached and now >= limit * 0.9, False
+    return True, not breached
+
+
 def entry_room(context: Context, limits: RiskSettings, stop_distance: float) -> int:
     """Steps that an entry may have at most: what sizing is clipped to (a limit is still checked by `approve`)."""
     most = room(
@@ -268,33 +344,57 @@ def _collar_problem(intent: Intent, context: Context, limits: RiskSettings) -> s
 
 
 def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
-    lost = daily_loss(context.day_equity, context.equity)
-    if lost >= limits.max_daily_loss:
-        return f"today's loss of {lost:.2%} has reached the daily limit of {limits.max_daily_loss:.2%}"
-    fallen = drawdown(context.peak_equity, context.equity)
-    if fallen >= limits.max_drawdown:
-        return f"the equity is {fallen:.2%} below its height, and the limit is {limits.max_drawdown:.2%}"
     paid = intent.limit * context.tick if intent.limit else context.price
-    order = notional(intent.quantity * context.step, paid)
-    if order < context.min_notional:
-        return f"an order of {order:.2f} is below the venue's least notional of {context.min_notional:g}"
-    if order > limits.max_order_notional:
-        return f"an order of {order:.2f} is above the limit of {limits.max_order_notional:g}"
-    after = notional((context.position + context.pending + intent.side * intent.quantity) * context.step, context.price)
-    if after > limits.max_position_notional:
-        return f"a position of {after:.2f} would be above the limit of {limits.max_position_notional:g}"
-    gross = after + context.other_notional
-    if gross > limits.max_gross_notional:
-        return f"a gross exposure of {gross:.2f} would be above the limit of {limits.max_gross_notional:g}"
-    levered = leverage(after + context.other_notional, context.equity)
-    if levered > limits.max_leverage:
-        return f"leverage would be {levered:.2f}, above {limits.max_leverage:g}"
-    distance = liquidation_distance(context.equity, after + context.other_notional)
-    if distance < limits.min_liquidation_distance:
-        return f"liquidation would be {max(distance, 0.0):.1%} away, nearer than {limits.min_liquidation_distance:.1%}"
-    if (intent.price - intent.stop) * intent.side <= 0 or intent.stop <= 0:
-        return "an entry needs a protective stop on the losing side of its price"
-    loss = loss_at_stop(intent.quantity * context.step, paid, intent.stop * context.tick, context.equity)
-    if loss > limits.max_loss_per_trade * (1.0 + 1e-9):
-        return f"the loss at the stop would be {loss:.2%} of equity, above {limits.max_loss_per_trade:.2%}"
-    return _collar_problem(intent, context, limits)
+    quantity, held = intent.quantity * context.step, (context.position + context.pending) * context.step
+    stop = intent.stop * context.tick
+    if (intent.price - intent.stop) * intent.side <= 0:
+        stop = 0.0  # on the wrong side: none
+    found = exposure_limit(
+        int(intent.side),
+        quantity,
+        held,
+        context.price,
+        paid,
+        stop,
+        context.equity,
+        context.day_equity,
+        context.peak_equity,
+        context.other_notional,
+        context.min_notional,
+        limits.max_daily_loss,
+        limits.max_drawdown,
+        limits.max_order_notional,
+        limits.max_position_notional,
+        limits.max_gross_notional,
+        limits.max_leverage,
+        limits.min_liquidation_distance,
+        limits.max_loss_per_trade,
+    )
+    after = notional(held + intent.side * quantity, context.price)
+    gross, order = after + context.other_notional, notional(quantity, paid)
+    match Exposure(found):
+        case Exposure.NONE:
+            return _collar_problem(intent, context, limits)
+        case Exposure.DAILY_LOSS:
+            lost = daily_loss(context.day_equity, context.equity)
+            return f"today's loss of {lost:.2%} has reached the daily limit of {limits.max_daily_loss:.2%}"
+        case Exposure.DRAWDOWN:
+            fallen = drawdown(context.peak_equity, context.equity)
+            return f"the equity is {fallen:.2%} below its height, and the limit is {limits.max_drawdown:.2%}"
+        case Exposure.LEAST_NOTIONAL:
+            return f"an order of {order:.2f} is below the venue's least notional of {context.min_notional:g}"
+        case Exposure.ORDER:
+            return f"an order of {order:.2f} is above the limit of {limits.max_order_notional:g}"
+        case Exposure.POSITION:
+            return f"a position of {after:.2f} would be above the limit of {limits.max_position_notional:g}"
+        case Exposure.GROSS:
+            return f"a gross exposure of {gross:.2f} would be above the limit of {limits.max_gross_notional:g}"
+        case Exposure.LEVERAGE:
+            return f"leverage would be {leverage(gross, context.equity):.2f}, above {limits.max_leverage:g}"
+        case Exposure.LIQUIDATION:
+            distance = max(liquidation_distance(context.equity, gross), 0.0)
+            return f"liquidation would be {distance:.1%} away, nearer than {limits.min_liquidation_distance:.1%}"
+        case Exposure.NO_STOP:
+            return "an entry needs a protective stop on the losing side of its price"
+    loss = loss_at_stop(quantity, paid, stop, context.equity)
+    return f"the loss at the stop would be {loss:.2%} of equity, above {limits.max_loss_per_trade:.2%}"

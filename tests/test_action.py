@@ -8,22 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.action import Evidence, decide, kelly_stake, no_stake, plan, position_size, size, win_chance
-from engine.config import JudgmentSettings, StrategySettings
-from engine.events import Bias, Features, Side, Stance
+from engine.action import Evidence, Wish, decide, kelly_stake, look, no_stake, plan, position_size, size, win_chance
+from engine.config import Settings, StrategySettings
+from engine.events import Bar, Bias, Features, Side, Stance
 
 NAN = math.nan
 RISING = Features(1.01, 1.0, 0.99, 1.005, 1.0, 60.0, 0.005, 0.004, 0.001, 1.0, 1.02, 0.98, 0.002, 1.0, 0.2, 1.01, 5.0, 4.0, 20.0)
 LONG = Stance("m", 0, 1_000, Bias.LONG, 0.8, 0.2, "why", "rules", 1.0)
-JUDGE = JudgmentSettings()
 
 
 def but(stance: Stance = LONG, **changes: object) -> Stance:
     return msgspec.structs.replace(stance, **changes)
 
 
-def wish(stance: Stance | None = LONG, position: int = 0, at: int = 10, features: Features = RISING, cooling: bool = False):  # type: ignore[no-untyped-def]
-    return decide(features, stance, position, at, JUDGE, cooling)
+def wish(
+    stance: Stance | None = LONG,
+    position: int = 0,
+    at: int = 10,
+    features: Features = RISING,
+    cooling: bool = False,
+    cost_bps: float = 0.0,
+) -> Wish:
+    bar = Bar("m", 60_000, 0, 101, 102, 100, round(features.close * 100), 5, 1)
+    settings = Settings()
+    return decide(look(features, bar, 0.01, 1.0, stance, position, at, settings, cooling, cost_bps), [0.0], settings.strategy)
 
 
 def test_a_valid_confident_stance_that_the_bar_agrees_with_opens_in_its_direction() -> None:

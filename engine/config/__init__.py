@@ -19,7 +19,7 @@ from engine.config.declare import (
     timeframe_ms,
 )
 from engine.config.layers import RESERVED, changed, config_folder, create_aster_config, load, save, settings_path, state_dir
-from engine.config.render import render_config, render_table
+from engine.config.render import declaration, render_config, render_table
 
 __all__ = [
     "RESERVED",
@@ -37,6 +37,7 @@ __all__ = [
     "config_folder",
     "create_aster_config",
     "day_starts_s",
+    "declaration",
     "load",
     "render_config",
     "render_table",

@@ -141,6 +141,14 @@ class JudgmentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class StrategySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to enter and leave, and how large."""
 
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$",
+            description="Who decides: `stance`, `reversion`, `breakout`, one that a package offers, or your own, `module:name`",
+        ),
+    ] = "stance"
+    parameters: Annotated[tuple[str, ...], Meta(description="Its parameters that are not the defaults, each as name=value")] = ()
     timeframe: Annotated[str, Meta(pattern="^(auto|1s|1m)$", description="Bars that decide; auto: 1s in demo, else 1m")] = "auto"
     sizing: Annotated[
         str,

@@ -80,26 +80,31 @@ def literal(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _key(section: str, field: msgspec.structs.FieldInfo) -> Key:
-    declared = inspect.type_info(field.type)
+def declaration(kind: Any) -> tuple[inspect.Type, str, str]:
+    """A type as it is declared: without its annotation, what it means, and what a value may be, as it reads after "Expected"."""
+    declared = inspect.type_info(kind)
     described = ""
     if isinstance(declared, inspect.Metadata):
         described = str((declared.extra_json_schema or {}).get("description", ""))
         declared = declared.type
+    return declared, described, _expected(declared)
+
+
+def _key(section: str, field: msgspec.structs.FieldInfo) -> Key:
+    declared, described, expected = declaration(field.type)
     return Key(
         section=section,
         name=field.name,
         type=field.type,
         default=field.default,
         description=described,
-        expected=_expected(declared),
+        expected=expected,
         text=isinstance(declared, inspect.StrType | inspect.EnumType),
         listed=isinstance(declared, inspect.VarTupleType),
     )
 
 
 def _expected(declared: inspect.Type) -> str:
-    """What a value may be, as it reads after "Expected"."""
     match declared:
         case inspect.BoolType():
             return "true or false"

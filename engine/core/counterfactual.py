@@ -9,13 +9,14 @@ from engine import action
 from engine.action import Plan
 from engine.config import Settings
 from engine.core.state import MarketState, Paper, State
-from engine.core.trading import cost_bps, evidence
-from engine.events import Bias, Features, Stance
+from engine.core.trading import evidence, seen
+from engine.events import Bar, Features, Stance
+from engine.strategy import chosen
 
 NAMES = ("model raw", "rules alone", "no risk gate")
 
 
-def bar_closed(state: State, settings: Settings, held: MarketState, features: Features) -> None:
+def bar_closed(state: State, settings: Settings, held: MarketState, features: Features, bar: Bar) -> None:
     """The moment at which strategies decide."""
     if not held.book.trusted or not state.portfolio.known:
         return
@@ -25,7 +26,7 @@ def bar_closed(state: State, settings: Settings, held: MarketState, features: Fe
         if name == "model raw":
             _follow(state, settings, held, features, paper)
         else:
-            _strategy(state, settings, held, features, paper, held.rules if name == "rules alone" else held.stance)
+            _strategy(state, settings, held, features, bar, paper, held.rules if name == "rules alone" else held.stance)
         paper.profit = round(profit(held, paper), 2)
 
 
@@ -63,11 +64,11 @@ def _follow(state: State, settings: Settings, held: MarketState, features: Featu
 
 
 def _strategy(
-    state: State, settings: Settings, held: MarketState, features: Features, paper: Paper, stance: Stance | None
+    state: State, settings: Settings, held: MarketState, features: Features, bar: Bar, paper: Paper, stance: Stance | None
 ) -> None:
     cooling = paper.bars_since_close < settings.strategy.cooldown_bars
-    wish = action.decide(features, stance, paper.side, state.now, settings.judgment, cooling, cost_bps(state, held))
-    if wish.side is None or stance is None or stance.bias is Bias.HOLD:
+    wish = action.decide(seen(state, settings, held, features, bar, stance, paper.side, cooling), held.memory, settings.strategy)
+    if wish.side is None:
         return
     if wish.leave:
         _close(state, held, paper)
@@ -82,14 +83,14 @@ def _open(
     features: Features,
     paper: Paper,
     side: int,
-    stance: Stance,
+    stance: Stance | None,
     *,
     guarded: bool,
 ) -> None:
     price = _exit(held, -side)
     planned = action.plan(price, features.atr_14, settings.strategy)
     size = _size(state, settings, held, price, planned, stance)
-    if guarded:
+    if guarded and stance is not None and chosen(settings.strategy)[0].follows:
         size *= min(stance.size_cap, 1.0)
     if size <= 0.0:
         return
@@ -99,7 +100,7 @@ def _open(
     paper.fees += size * price * _rate(state, held)
 
 
-def _size(state: State, settings: Settings, held: MarketState, price: float, planned: Plan, stance: Stance) -> float:
+def _size(state: State, settings: Settings, held: MarketState, price: float, planned: Plan, stance: Stance | None) -> float:
     """As the account would take it. Under kelly a paper takes the most that kelly may: what the rules are worth is seen on paper,
     and a paper that waited for it would never begin.
     """

@@ -24,11 +24,10 @@ def watch(state: State, settings: Settings, equity: Decimal, out: Out) -> None:
 
 
 def _reached(state: State, settings: Settings, name: str, now: float, limit: float, then: str, out: Out) -> None:
-    if now < limit:
-        if name in state.breached and now < limit * 0.9:  # not again at each flicker around it
+    stays, fresh = risk.breach(now, limit, name in state.breached)
+    if not fresh:
+        if not stays and name in state.breached:
             state.breached.remove(name)
-        return
-    if name in state.breached:
         return
     state.breached.append(name)
     did = {"block": "No entry is made", "reduce": "Half of each position is closed", "flatten": "All positions are closed"}[then]

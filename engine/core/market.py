@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from engine import action
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
 from engine.core import across, counterfactual, judging, trading
 from engine.core.state import OVERLAYS_KEPT, MarketState, State
@@ -129,18 +130,18 @@ def _made(
     for one in made:
         if isinstance(one, Missing):
             holes -= 1
-            _missing(state, held, bars, one, out)
+            _missing(state, settings, held, bars, one, out)
         elif judge is not None and not holes:
             _closed(state, settings, held, one, judge, out)
         else:
-            _update(held, one)
+            _update(settings, held, one)
             held.features[one.timeframe_ms] = _features(settings, held, one)
 
 
-def _missing(state: State, held: MarketState, bars: Bars, hole: Missing, out: Out) -> None:
+def _missing(state: State, settings: Settings, held: MarketState, bars: Bars, hole: Missing, out: Out) -> None:
     """Bars that cannot be had: what is reckoned from neighbours begins anew behind them."""
     timeframe, market = bars.timeframe_ms, held.instrument.market
-    held.indicators[timeframe] = Indicators()
+    _forget(settings, held, timeframe)
     held.features.pop(timeframe, None)
     state.counters.bars_missing += (hole.to_ms - hole.from_ms) // timeframe
     out.append(BarsMissing(state.now, market, timeframe, hole.from_ms, hole.to_ms))
@@ -162,10 +163,10 @@ def _compared(state: State, settings: Settings, held: MarketState, bars: Bars, d
     state.counters.bars_mended += bars.counters.mended - mended
     # A recursion cannot take one bar back: it runs again over all that are known.
     run, timeframe = bars.run(), bars.timeframe_ms
-    held.indicators[timeframe] = Indicators()
+    _forget(settings, held, timeframe)
     held.overlays[timeframe] = [row for row in held.overlays.get(timeframe, []) if run and row[0] < run[0].open_ms]
     for bar in run:
-        _update(held, bar)
+        _update(settings, held, bar)
     if run:
         held.features[timeframe] = _features(settings, held, run[-1])
 
@@ -174,7 +175,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
     """A bar closed: indicators, features, and in the strategy's timeframe the judgment and the decision."""
     state.counters.bars += 1
     out.append(BarClosed(state.now, bar, derived=bar.volume == 0))
-    _update(held, bar)
+    _update(settings, held, bar)
     known = across.completed(_features(settings, held, bar), across.beside(state, settings, held))
     if (more := held.catalog.get(bar.timeframe_ms)) is not None:
         known = msgspec.structs.replace(known, extra=more.values)
@@ -191,14 +192,22 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         out.append(Judged(state.now, held.rules))
     judging.choose(settings, held, state.now)
     if held is state.traded:
-        trading.consider(state, settings, held, out)
-        counterfactual.bar_closed(state, settings, held, known)
+        trading.consider(state, settings, held, known, bar, out)
+        counterfactual.bar_closed(state, settings, held, known, bar)
 
 
-def _update(held: MarketState, bar: Bar) -> None:
+def _forget(settings: Settings, held: MarketState, timeframe: int) -> None:
+    held.indicators[timeframe] = Indicators()
+    if timeframe == timeframe_ms(settings):
+        held.memory = []
+
+
+def _update(settings: Settings, held: MarketState, bar: Bar) -> None:
     tick = float(held.instrument.tick)
     known = held.indicators[bar.timeframe_ms]
     known.update(bar.high * tick, bar.low * tick, bar.close * tick)
+    if bar.timeframe_ms == timeframe_ms(settings):
+        action.observe(held.memory, bar, tick, float(held.instrument.step), settings.strategy)
     rows = held.overlays.setdefault(bar.timeframe_ms, [])
     rows.append((bar.open_ms, known.sma_20, known.sma_50, known.bollinger_upper, known.bollinger_lower))
     if len(rows) > 2 * OVERLAYS_KEPT:

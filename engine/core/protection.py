@@ -129,9 +129,8 @@ def _default_plan(settings: Settings, held: MarketState) -> action.Plan | None:
 
 def _sooner(held: MarketState, kind: OrderKind, side: Side, price: float) -> int:
     """`price` quote units as the tick that triggers sooner."""
-    ticks = price / float(held.instrument.tick)
     up = side is Side.SELL if kind is OrderKind.STOP else side is Side.BUY
-    return max(math.ceil(ticks - 1e-9) if up else math.floor(ticks + 1e-9), 1)
+    return action.sooner(up, price / float(held.instrument.tick))
 
 
 def _send(

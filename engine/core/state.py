@@ -93,6 +93,7 @@ class MarketState(msgspec.Struct):
     bars_since_close: int = 1_000_000
     lost_at: int = 0  # when a position was last closed at a loss
     stops_at: list[int] = []  # when stops were hit, the newest
+    memory: list[float] = []  # of the strategy, see `engine.strategy`
     plan: Plan | None = None
     entry_order: str = ""  # the newest that was sent
     leverage: int = 0

@@ -8,10 +8,12 @@ from engine.core import across
 from engine.core.state import CAUSES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
 from engine.events import (
     Alert,
+    Bar,
     Bias,
     CancelOrder,
     Decided,
     Event,
+    Features,
     LatchHalt,
     Level,
     OrderChanged,
@@ -28,6 +30,7 @@ from engine.execution import orders
 from engine.execution.orders import Order
 from engine.judgment import record
 from engine.processor.features import spread_bps
+from engine.strategy import Now, chosen
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
@@ -144,12 +147,9 @@ def not_ready(state: State, held: MarketState) -> str:
     return ""
 
 
-def consider(state: State, settings: Settings, held: MarketState, out: Out) -> None:
+def consider(state: State, settings: Settings, held: MarketState, features: Features, bar: Bar, out: Out) -> None:
     """A bar of the strategy's timeframe closed: let the strategy decide and act on it."""
     market = held.instrument.market
-    features = held.features.get(timeframe_ms(settings))
-    if features is None:
-        return
     if state.trading is not Trading.ARMED:
         held.outcome = f"nothing: trading is {state.trading.value}"
         return
@@ -158,7 +158,9 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
         return
     position = state.portfolio.position(market).quantity
     cooling = held.bars_since_close < settings.strategy.cooldown_bars
-    wish = action.decide(features, held.stance, position, state.now, settings.judgment, cooling, cost_bps(state, held))
+    wish = action.decide(
+        seen(state, settings, held, features, bar, held.stance, position, cooling), held.memory, settings.strategy
+    )
     if wish.side is None:
         held.outcome = f"nothing: {wish.reason}"
     elif wish.leave:
@@ -169,6 +171,22 @@ def consider(state: State, settings: Settings, held: MarketState, out: Out) -> N
         enter(state, settings, held, wish.side, wish.reason, features.atr_14, out)
 
 
+def seen(
+    state: State,
+    settings: Settings,
+    held: MarketState,
+    features: Features,
+    bar: Bar,
+    stance: Stance | None,
+    position: int,
+    cooling: bool,
+) -> Now:
+    """The market as the strategy sees it."""
+    tick, step = float(held.instrument.tick), float(held.instrument.step)
+    cost = cost_bps(state, held)
+    return action.look(features, bar, tick, step, stance, position, state.now, settings, cooling, cost)
+
+
 def enter(state: State, settings: Settings, held: MarketState, side: Side, reason: str, atr: float, out: Out) -> None:
     """Size an entry, take it through the gate, send it."""
     instrument, book = held.instrument, held.book
@@ -176,18 +194,19 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
     expected = book.best_ask if side is Side.BUY else book.best_bid
     planned = action.plan(look.price, atr, settings.strategy)
     stance = held.stance
-    cap = stance.size_cap if stance is not None else 1.0
+    follows = chosen(settings.strategy)[0].follows
+    cap = stance.size_cap if stance is not None and follows else 1.0
     known = evidence(state, held, stance, planned)
     if problem := action.no_stake(settings.strategy, known):
         held.outcome = f"nothing: {problem}"
         return
     wanted = action.size(settings.strategy, look.equity, look.price, planned, known) * min(cap, 1.0)
     # The gate measures the loss from the price to the stop's tick, so room is asked for that distance.
-    stop = expected - side * max(math.floor(planned.stop_distance / look.tick), 1)
+    stop = action.stop_tick(expected, side, planned.stop_distance, look.tick)
     distance = max(abs(look.price - stop * look.tick), look.tick)
     quantity = min(int(wanted / look.step), risk.entry_room(look, settings.risk, distance))
     target = expected + side * max(round(planned.target_distance / look.tick), 1)
-    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, expected, stop, target, reason, judged=True)
+    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, expected, stop, target, reason, judged=follows)
     approved = gate(state, settings, held, intent, look, out)
     if approved is not None:
         held.plan = planned
@@ -229,13 +248,8 @@ def leave(state: State, settings: Settings, held: MarketState, reason: str, out:
         return  # whoever wants it asks at each tick
     side = Side.SELL if quantity > 0 else Side.BUY
     price = held.book.best_bid if side is Side.SELL else held.book.best_ask
-    part = math.ceil(abs(quantity) * share)
-    least, cap = held.instrument.min_quantity, held.instrument.max_market_quantity
-    part = min(part, max(most, least) if most else part, cap)
-    rest = abs(quantity) - part
-    if part < least or 0 < rest < least:  # too little to be sent, now or as what would be left
-        part = abs(quantity) if abs(quantity) <= cap else part - least
-    intent = risk.Intent(market, Purpose.EXIT, side, min(part, abs(quantity)), price, reason=reason)
+    part = action.exit_steps(abs(quantity), share, most, held.instrument.min_quantity, held.instrument.max_market_quantity)
+    intent = risk.Intent(market, Purpose.EXIT, side, part, price, reason=reason)
     approved = gate(state, settings, held, intent, context(state, settings, held), out)
     if approved is not None:
         send(state, approved, OrderKind.MARKET, 0, out)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from engine.config import JudgmentSettings
 from engine.events import Bias, Features, Stance
+from engine.kernel import kernel
 
 NS_PER_MS = 1_000_000
 HOLD_BELOW = 0.15  # scores nearer to 0 than this are no opinion
@@ -27,67 +28,141 @@ class RuleJudge:
 
     def judge(self, market: str, features: Features, at: int, timeframe_ms: int) -> Stance:
         """A stance that is valid for `lifetime_bars`; HOLD while indicators warm up or the voices disagree."""
-        voices = _voices(features)
-        # fsum: the built-in sum of floats rounds otherwise from Python 3.12 on, and a session must replay on any version.
-        score = math.fsum(weight * value for weight, value, _ in voices) / (math.fsum(weight for weight, _, _ in voices) or 1.0)
+        f = features
+        voices = spoken(
+            f.close,
+            f.sma_20,
+            f.sma_50,
+            f.ema_12,
+            f.ema_26,
+            f.rsi_14,
+            f.macd_histogram,
+            f.bollinger_middle,
+            f.bollinger_upper,
+            f.bollinger_lower,
+            f.atr_14,
+            f.volatility_bps,
+            f.momentum_bps,
+            f.imbalance,
+        )
+        ready = is_ready(f.ema_26, f.rsi_14, f.atr_14)
+        side, confidence = verdict(voices, ready)
+        bias = {1: Bias.LONG, -1: Bias.SHORT, 0: Bias.HOLD}[side]
         risk, risk_words = _risk(features)
-        ready = not math.isnan(features.ema_26) and not math.isnan(features.rsi_14) and not math.isnan(features.atr_14)
-        bias = Bias.HOLD
-        if ready and abs(score) >= HOLD_BELOW:
-            bias = Bias.LONG if score > 0 else Bias.SHORT
-        confidence = min(0.5 + 0.5 * abs(score), 1.0) if ready else 0.0
         return Stance(
             market,
             at,
             at + self.settings.lifetime_bars * timeframe_ms * NS_PER_MS,
             bias,
-            round(confidence, 4),
-            round(risk, 4),
-            _sentence(bias, confidence, voices, risk, risk_words, ready),
+            confidence,
+            rounded(risk),
+            _sentence(bias, confidence, _words(features, voices), risk, risk_words, ready),
             "rules",
             features.close,
         )
 
 
+# --- the voices as kernels: the backtest compiles the same source ----------------------------------------------------------
+
+Voices = tuple[float, float, float, float, float, float, float]
+WEIGHTS = (3.0, 1.5, 2.0, 1.5, 1.0, 1.0, 1.0)  # averages, slow averages, MACD, momentum, RSI, bands, book
+
+
+@kernel
+def spoken(
+    close: float,
+    sma_20: float,
+    sma_50: float,
+    ema_12: float,
+    ema_26: float,
+    rsi_14: float,
+    macd_histogram: float,
+    bollinger_middle: float,
+    bollinger_upper: float,
+    bollinger_lower: float,
+    atr: float,
+    volatility_bps: float,
+    momentum_bps: float,
+    imbalance: float,
+) -> Voices:
+    """What each voice says, -1 (short) to 1; NaN where it is silent: a figure that is still warming up says nothing."""
+    fast = slow = push = thrust = lean = stretch = math.nan
+    if atr > 0.0:
+        fast = math.tanh((ema_12 - ema_26) / atr)
+        slow = math.tanh((sma_20 - sma_50) / atr / 2.0)
+        push = math.tanh(macd_histogram / atr * 4.0)
+    if volatility_bps > 0.0:
+        thrust = math.tanh(momentum_bps / (volatility_bps * 3.0))
+    if not math.isnan(rsi_14):  # momentum below the extremes, exhaustion beyond them
+        lean = (rsi_14 - 50.0) / 50.0
+        if rsi_14 > 75.0 or rsi_14 < 25.0:
+            lean = -lean
+    if bollinger_upper > bollinger_lower:
+        place = (close - bollinger_middle) / (bollinger_upper - bollinger_lower) * 2.0
+        if abs(place) > 1.0:
+            stretch = -math.copysign(min(abs(place) - 1.0, 1.0), place)
+    return fast, slow, push, thrust, lean, stretch, imbalance
+
+
+@kernel
+def is_ready(ema_26: float, rsi_14: float, atr_14: float) -> bool:
+    return not math.isnan(ema_26) and not math.isnan(rsi_14) and not math.isnan(atr_14)
+
+
+@kernel
+def verdict(voices: Voices, ready: bool) -> tuple[int, float]:
+    """The side (1, -1, 0 to hold) and the confidence of all voices together."""
+    total = weights = 0.0
+    for i in range(len(voices)):
+        if not math.isnan(voices[i]):
+            total += WEIGHTS[i] * voices[i]
+            weights += WEIGHTS[i]
+    score = total / weights if weights > 0.0 else 0.0
+    if not ready:
+        return 0, 0.0
+    confidence = rounded(min(0.5 + 0.5 * abs(score), 1.0))
+    if abs(score) < HOLD_BELOW:
+        return 0, confidence
+    return (1 if score > 0.0 else -1), confidence
+
+
+@kernel
+def rounded(value: float) -> float:
+    """To four decimals, in one way for the interpreter and the compiler."""
+    return math.floor(value * 1e4 + 0.5) / 1e4
+
+
+@kernel
+def danger(volatility_bps: float, spread_bps: float) -> float:
+    """0 calm .. 1 dangerous."""
+    return 1.0 - math.exp(-(volatility_bps / 40.0 + spread_bps / 30.0))
+
+
+# --- words -------------------------------------------------------------------------------------------------------------------
+
 Voice = tuple[float, float, str]  # weight, -1..1, what it says
 
 
-def _voices(f: Features) -> list[Voice]:
-    """Only what is known speaks: a figure that is still warming up is NaN and says nothing."""
+def _words(f: Features, voices: Voices) -> list[Voice]:
     atr = f.atr_14
-    voices: list[Voice] = []
-
-    def say(weight: float, value: float, words: str) -> None:
-        if not math.isnan(value):
-            voices.append((weight, value, words))
-
-    if atr > 0:
-        gap = (f.ema_12 - f.ema_26) / atr
-        say(3.0, math.tanh(gap), f"EMA 12 is {abs(gap):.2f} ATR {_above(gap)} EMA 26")
-        slow = (f.sma_20 - f.sma_50) / atr
-        say(1.5, math.tanh(slow / 2), f"SMA 20 is {abs(slow):.2f} ATR {_above(slow)} SMA 50")
-        push = f.macd_histogram / atr
-        say(2.0, math.tanh(push * 4), f"the MACD histogram is {push:+.2f} ATR")
-    if f.volatility_bps > 0:
-        thrust = f.momentum_bps / (f.volatility_bps * 3)
-        say(1.5, math.tanh(thrust), f"momentum is {f.momentum_bps:+.1f} bps")
-    if not math.isnan(f.rsi_14):
-        # Momentum below the extremes, exhaustion beyond them.
-        lean = (f.rsi_14 - 50) / 50
-        stretched = f.rsi_14 > 75 or f.rsi_14 < 25
-        say(1.0, -lean if stretched else lean, f"RSI {f.rsi_14:.0f} {'is stretched' if stretched else 'leaves room'}")
-    if f.bollinger_upper > f.bollinger_lower:
-        place = (f.close - f.bollinger_middle) / (f.bollinger_upper - f.bollinger_lower) * 2
-        if abs(place) > 1:
-            say(1.0, -math.copysign(min(abs(place) - 1, 1), place), f"price is outside its {_band(place)} Bollinger band")
-    say(1.0, f.imbalance, f"{'bids' if f.imbalance > 0 else 'asks'} outweigh by {abs(f.imbalance):.0%}")
-    return voices
+    fast, slow = (f.ema_12 - f.ema_26) / atr if atr > 0 else 0.0, (f.sma_20 - f.sma_50) / atr if atr > 0 else 0.0
+    push = f.macd_histogram / atr if atr > 0 else 0.0
+    stretched = f.rsi_14 > 75 or f.rsi_14 < 25
+    words = (
+        f"EMA 12 is {abs(fast):.2f} ATR {_above(fast)} EMA 26",
+        f"SMA 20 is {abs(slow):.2f} ATR {_above(slow)} SMA 50",
+        f"the MACD histogram is {push:+.2f} ATR",
+        f"momentum is {f.momentum_bps:+.1f} bps",
+        f"RSI {f.rsi_14:.0f} {'is stretched' if stretched else 'leaves room'}",
+        f"price is outside its {_band(f.close - f.bollinger_middle)} Bollinger band",
+        f"{'bids' if f.imbalance > 0 else 'asks'} outweigh by {abs(f.imbalance):.0%}",
+    )
+    return [(weight, value, said) for weight, value, said in zip(WEIGHTS, voices, words, strict=True) if not math.isnan(value)]
 
 
 def risk_score(f: Features) -> float:
     """0 calm .. 1 dangerous, from volatility and spread; a figure that is not known counts as a usual one."""
-    swing, width = _swing(f)
-    return 1 - math.exp(-(swing / 40 + width / 30))
+    return danger(*_swing(f))
 
 
 def _swing(f: Features) -> tuple[float, float]:

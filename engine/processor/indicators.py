@@ -33,9 +33,12 @@ def window_mean(state: list[float], bars: int, n: int, close: float) -> float:
     """
     if bars < n:
         return NAN
+    first = (bars - n) % RING_SIZE
     total = 0.0
-    for i in range(bars - n, bars):
-        total += state[RING + i % RING_SIZE] - close
+    for i in range(first, min(first + n, RING_SIZE)):
+        total += state[RING + i] - close
+    for i in range(first + n - RING_SIZE):
+        total += state[RING + i] - close
     return close + total / n
 
 
@@ -44,9 +47,13 @@ def window_deviation(state: list[float], bars: int, n: int, mean: float) -> floa
     """Standard deviation (divided by n) of the last `n` closes around their `mean`."""
     if bars < n:
         return NAN
+    first = (bars - n) % RING_SIZE
     total = 0.0
-    for i in range(bars - n, bars):
-        difference = state[RING + i % RING_SIZE] - mean
+    for i in range(first, min(first + n, RING_SIZE)):
+        difference = state[RING + i] - mean
+        total += difference * difference
+    for i in range(first + n - RING_SIZE):
+        difference = state[RING + i] - mean
         total += difference * difference
     return math.sqrt(total / n)
 
@@ -60,37 +67,17 @@ def rsi(gain: float, loss: float) -> float:
 
 
 @kernel
-def update(state: list[float], high: float, low: float, close: float) -> None:
-    """One closed bar; afterwards `state[SMA_20]` to `state[ATR_14]` hold the figures of this bar, in the unit of the prices."""
-    before = int(state[BARS])
-    bars = before + 1
-    previous = state[CLOSE]
-    true_range = high - low
-    if before == 0:
+def update_averages(state: list[float], close: float) -> None:
+    """EMA 12 and 26, and MACD."""
+    bars = int(state[BARS]) + 1
+    if bars == 1:
         state[FAST] = close
         state[SLOW] = close
     else:
-        true_range = max(true_range, abs(high - previous), abs(low - previous))
         state[FAST] += (close - state[FAST]) * (2.0 / 13.0)
         state[SLOW] += (close - state[SLOW]) * (2.0 / 27.0)
-        change = close - previous
-        state[GAIN] += (max(change, 0.0) - state[GAIN]) / 14.0
-        state[LOSS] += (max(-change, 0.0) - state[LOSS]) / 14.0
-    state[RING + before % RING_SIZE] = close
-    state[BARS] = float(bars)
-    state[CLOSE] = close
-
-    state[SMA_20] = window_mean(state, bars, 20, close)
-    state[SMA_50] = window_mean(state, bars, 50, close)
-    deviation = window_deviation(state, bars, 20, state[SMA_20])
-    state[BOLLINGER_MIDDLE] = state[SMA_20]
-    state[BOLLINGER_UPPER] = state[SMA_20] + 2.0 * deviation
-    state[BOLLINGER_LOWER] = state[SMA_20] - 2.0 * deviation
-
     if bars >= 12:
         state[EMA_12] = state[FAST]
-    if bars >= 14:
-        state[RSI_14] = rsi(state[GAIN], state[LOSS])
     if bars >= 26:
         macd = state[FAST] - state[SLOW]
         if bars == 26:
@@ -103,12 +90,64 @@ def update(state: list[float], high: float, low: float, close: float) -> None:
             state[MACD_SIGNAL] = state[SIGNAL]
             state[MACD_HISTOGRAM] = macd - state[SIGNAL]
 
+
+@kernel
+def update_strength(state: list[float], close: float) -> None:
+    """RSI 14."""
+    bars = int(state[BARS]) + 1
+    if bars > 1:
+        change = close - state[CLOSE]
+        state[GAIN] += (max(change, 0.0) - state[GAIN]) / 14.0
+        state[LOSS] += (max(-change, 0.0) - state[LOSS]) / 14.0
+    if bars >= 14:
+        state[RSI_14] = rsi(state[GAIN], state[LOSS])
+
+
+@kernel
+def update_range(state: list[float], high: float, low: float) -> None:
+    """ATR 14."""
+    bars = int(state[BARS]) + 1
+    true_range = high - low
+    if bars > 1:
+        previous = state[CLOSE]
+        true_range = max(true_range, abs(high - previous), abs(low - previous))
     if bars <= 14:
         state[RANGE] += true_range / 14.0
     else:
         state[RANGE] += (true_range - state[RANGE]) / 14.0
     if bars >= 14:
         state[ATR_14] = state[RANGE]
+
+
+@kernel
+def update_windows(state: list[float], close: float) -> None:
+    """SMA 20 and 50, and the Bollinger bands."""
+    before = int(state[BARS])
+    bars = before + 1
+    state[RING + before % RING_SIZE] = close
+    state[SMA_20] = window_mean(state, bars, 20, close)
+    state[SMA_50] = window_mean(state, bars, 50, close)
+    deviation = window_deviation(state, bars, 20, state[SMA_20])
+    state[BOLLINGER_MIDDLE] = state[SMA_20]
+    state[BOLLINGER_UPPER] = state[SMA_20] + 2.0 * deviation
+    state[BOLLINGER_LOWER] = state[SMA_20] - 2.0 * deviation
+
+
+@kernel
+def advance(state: list[float], close: float) -> None:
+    """The bar is over: the next one is told against its close."""
+    state[BARS] += 1.0
+    state[CLOSE] = close
+
+
+@kernel
+def update(state: list[float], high: float, low: float, close: float) -> None:
+    """One closed bar; afterwards `state[SMA_20]` to `state[ATR_14]` hold the figures of this bar, in the unit of the prices."""
+    update_averages(state, close)
+    update_strength(state, close)
+    update_range(state, high, low)
+    update_windows(state, close)
+    advance(state, close)
 
 
 def empty() -> list[float]:
