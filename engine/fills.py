@@ -1,10 +1,11 @@
-"""Takes a recorded book, recorded trades and our orders; gives the fills that those orders would have had.
+"""Takes a recorded book, recorded trades and our orders, or a bar; gives the fills that those orders would have had.
 
 The recording does not know of us, so three rules stand in for what it cannot show: what we took stays taken until the
 recording speaks of that level again; a resting order waits behind everything displayed when it arrived; and it is filled
 when the market trades or quotes through it. Prices are integer ticks, quantities integer steps.
 """
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 
@@ -65,6 +66,62 @@ def queue_fill(queue_ahead: int, quantity: int, traded: int) -> tuple[int, int]:
 def queue_shrinks(queue_ahead: int, displayed: int) -> int:
     """A level that displays less than what was ahead of us has lost some of it: we move up."""
     return min(queue_ahead, displayed)
+
+
+# --- bars: what a market order, a stop or a target would have had of one ------------------------------------------------
+
+
+@kernel
+def half_spread(price: int, spread_bps: float) -> int:
+    """Ticks from the middle to a touch, rounded away from it."""
+    return math.ceil(price * spread_bps / 20_000.0 - 1e-9)
+
+
+@kernel
+def slippage_bps(base_bps: float, impact: float, range_bps: float, quantity: int, volume: int) -> float:
+    """Beyond the touch: a part that is always paid, and one that grows with the range of a bar (ATR) and with the square root of
+    the share of its volume that is taken (the square-root law of impact).
+    """
+    return base_bps + impact * range_bps * math.sqrt(min(quantity / max(volume, 1), 100.0))
+
+
+@kernel
+def bar_price(reference: int, side: int, spread_bps: float, slip_bps: float) -> int:
+    """Ticks at which an aggressor of `side` is filled where the bar's price is `reference`; never better, at least one tick."""
+    slip = math.ceil(reference * slip_bps / 10_000.0 - 1e-9)
+    return max(reference + side * (half_spread(reference, spread_bps) + slip), 1)
+
+
+@kernel
+def stop_reference(side: int, stop: int, opening: int, high: int, low: int) -> int:
+    """The price at which the stop of a position of `side` triggers within a bar, 0 where it does not: a gap through it is paid."""
+    if stop <= 0:
+        return 0
+    if side * (opening - stop) <= 0:
+        return opening
+    worst = low if side > 0 else high
+    return stop if side * (worst - stop) <= 0 else 0
+
+
+@kernel
+def target_reference(side: int, target: int, opening: int, high: int, low: int) -> int:
+    """The same of a target; a gap beyond it is earned."""
+    if target <= 0:
+        return 0
+    if side * (opening - target) >= 0:
+        return opening
+    best = high if side > 0 else low
+    return target if side * (best - target) >= 0 else 0
+
+
+@kernel
+def liquidation_price(side: int, quantity: float, cost: float, wallet: float, maintenance: float) -> float:
+    """Quote units at which the equity is down to the maintenance margin, 0 where no price does that. `quantity` (base units) and
+    `cost` (quote units) are those of the position, alone on the account: wallet + side * (quantity * p - cost) = maintenance *
+    quantity * p.
+    """
+    price = (side * cost - wallet) / (quantity * (side - maintenance))
+    return max(price, 0.0)
 
 
 class Ladder:
