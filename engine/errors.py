@@ -8,6 +8,7 @@ BarterError
 │   └── KeyRefused         an API key may do more, or less, than trade
 ├── CaptureError       a recording cannot be played
 ├── StateError         the state folder cannot be used
+├── DataError          bars for a backtest are missing, damaged or not what was asked for
 ├── SessionError       a recorded session cannot be written, read or replayed
 ├── QueueError         a Fluvio cluster cannot be reached, refused something or went silent
 ├── LinkError          a console and an engine do not come together
@@ -78,6 +79,18 @@ class LimitError(BarterError):
     def __init__(self, limit: str, problem: str) -> None:
         self.limit, self.problem = limit, problem
         super().__init__(f"The limit {limit} does not hold ({problem}). Nothing was started; this is a fault of the program.")
+
+
+class DataError(BarterError):
+    """Bars cannot be used. `where` names the file or series, `line` and `column` the place in it (0 and "": as a whole).
+
+    `line` counts as a person does, the first is 1; in a file without lines it is the row.
+    """
+
+    def __init__(self, where: str, problem: str, expected: str = "", line: int = 0, column: str = "") -> None:
+        self.where, self.problem, self.expected, self.line, self.column = where, problem, expected, line, column
+        place = where + (f", line {line}" if line else "") + (f", column {column}" if column else "")
+        super().__init__(f"{place}: {problem}." + (f" Expected {expected}." if expected else ""))
 
 
 class SessionError(BarterError):
