@@ -94,7 +94,7 @@ def bar_price(reference: int, side: int, spread_bps: float, slip_bps: float) -> 
 
 @kernel
 def stop_reference(side: int, stop: int, opening: int, high: int, low: int) -> int:
-    """The price at which the stop of a position of `side` triggers within a bar, 0 where it does not: a gap through it is paid."""
+    """Where the stop of a position of `side` triggers within a bar, 0 where it does not: a gap through it is paid."""
     if stop <= 0:
         return 0
     if side * (opening - stop) <= 0:

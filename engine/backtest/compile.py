@@ -130,7 +130,7 @@ def _jit(function: Callable[..., Any], strategy: Strategy | None) -> Callable[..
         cache = True
     except OSError:
         cache = False  # compiled anew in each process
-    numba.config.CACHE_DIR = str(folder)
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     return numba.njit(cache=cache, **OPTIONS)(function)  # type: ignore[no-any-return]
 
 

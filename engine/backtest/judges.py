@@ -1,11 +1,19 @@
-"""Bars in, the opinions that a judge would have had of them out, as columns for the loop."""
+"""Bars in, the opinions that a judge would have had of them out, as columns for the loop.
+
+They are made before the loop, and each takes effect at the time of the bar that it is about, plus what the judge took.
+"""
 
 import math
 from typing import Any
 
+import numpy as np
+
+from engine.backtest.loop import Judgments
+from engine.backtest.series import Series
+from engine.config import Settings
+from engine.fills import half_spread
 from engine.judgment.rules import danger, is_ready, rounded, spoken, verdict
 from engine.kernel import kernel
-from engine.fills import half_spread
 from engine.processor.features import momentum_bps, spread_bps, volatility_bps
 from engine.processor.indicators import (
     ATR_14,
@@ -18,8 +26,33 @@ from engine.processor.indicators import (
     RSI_14,
     SMA_20,
     SMA_50,
+    empty,
     update,
 )
+
+
+def nobody() -> Judgments:
+    """No opinion at all."""
+    none = np.empty(0, np.int64)
+    return Judgments(none, none, none, none, *(np.empty(0) for _ in range(6)))
+
+
+def by_rules(series: Series, settings: Settings, spread: float, latency_ms: int = 0) -> Judgments:
+    """What the rule judge says at every `[judgment] every_bars`th bar."""
+    from engine.backtest.compile import compiled_judge
+
+    every, tick = settings.judgment.every_bars, float(series.contract.tick)
+    rows = -(-len(series) // every)
+    side, confidence, risk_score = np.zeros(rows, np.int64), np.zeros(rows), np.zeros(rows)
+    closes, hot, windows = series.close.astype(np.float64), np.array(empty()), settings.features
+    about = (series.high, series.low, series.close, tick, spread, every, windows.volatility_bars, windows.momentum_bars)
+    compiled_judge()(*about, closes, hot, side, confidence, risk_score)
+    made_ms = series.open_ms[::every] + series.timeframe_ms
+    until_ms = made_ms + settings.judgment.lifetime_bars * series.timeframe_ms
+    none = np.zeros(rows)
+    return Judgments(
+        made_ms + latency_ms, until_ms, made_ms, side, confidence, risk_score, none, closes[::every] * tick, none + 1.0, none
+    )
 
 
 @kernel

@@ -168,6 +168,12 @@ def day_number(at_ms: int, starts_ms: int) -> int:
 
 
 @kernel
+def guarded(stops_ms: Any, stops: int, guard: int, since_ms: int) -> bool:
+    """Whether `guard` stops were hit since then; 0: any number may be."""
+    return guard > 0 and stops >= guard and stops_ms[(stops - guard) % GUARDS] >= since_ms
+
+
+@kernel
 def kelly_figures(closed: int, wins: int, won: float, lost: float, needed: int) -> tuple[float, float]:
     """The chance to win and a mean win for each unit of a loss, from trades on paper; 0 while they prove nothing."""
     losses = closed - wins
@@ -220,7 +226,9 @@ def record(out: Out, row: int, whole: Any, money: Any) -> None:
         out.money[row, column] = money[column]
 
 
-def loop(decide: Callable[..., tuple[int, int]], observe: Callable[..., None], reads: tuple[bool, bool, bool]) -> Callable[..., int]:
+def loop(
+    decide: Callable[..., tuple[int, int]], observe: Callable[..., None], reads: tuple[bool, bool, bool]
+) -> Callable[..., int]:
     """The function for a strategy. `reads` says whether it looks at averages, at RSI, and at windows (SMA, Bollinger)."""
     averages, strength, windows = reads
 
@@ -291,6 +299,7 @@ def loop(decide: Callable[..., tuple[int, int]], observe: Callable[..., None], r
                             reference, reason = target_reference(side, target, opening, high, low), TARGET
                     if not reference:
                         break
+                    exit_ms = bars.open_ms[i] + (0 if reference == opening else s.timeframe_ms - 1)
                     slip = slippage_bps(s.slippage_bps, s.impact, range_bps, quantity, volume)
                     price = bar_price(reference, -side, s.spread_bps, slip)
                     value = price * tick * (quantity * step)
@@ -313,11 +322,11 @@ def loop(decide: Callable[..., tuple[int, int]], observe: Callable[..., None], r
                     cost -= released
                     position -= side * quantity
                     if gross < 0.0:
-                        loss_ms = bars.open_ms[i] + s.timeframe_ms
+                        loss_ms = exit_ms
                     if position == 0:
                         since_close = 0
                         if reason == STOP:
-                            stops_ms[stops % GUARDS] = bars.open_ms[i] + s.timeframe_ms
+                            stops_ms[stops % GUARDS] = exit_ms
                             stops += 1
                         break
                     reference = 0
@@ -455,9 +464,8 @@ def loop(decide: Callable[..., tuple[int, int]], observe: Callable[..., None], r
                 refusal = TOO_SMALL
             elif s.loss_cooldown_s > 0.0 and (at_ms - loss_ms) / 1000.0 < s.loss_cooldown_s:
                 refusal = COOLDOWN
-            elif s.stop_guard and stops >= s.stop_guard:
-                if at_ms - stops_ms[(stops - s.stop_guard) % GUARDS] <= s.stop_guard_bars * s.timeframe_ms:
-                    refusal = GUARD
+            elif guarded(stops_ms, stops, s.stop_guard, at_ms - s.stop_guard_bars * s.timeframe_ms):
+                refusal = GUARD
             if refusal == 0 and s.follows:
                 drift = abs(last / judged.price[opinion] - 1.0) * 1e4 if judged.price[opinion] > 0.0 else 0.0
                 if (at_ms - judged.made_ms[opinion]) / 1000.0 > s.max_judgment_age_s:

@@ -75,4 +75,5 @@ TRADE = np.dtype(
         ("profit", np.float64),  # quote units after fees and funding
     ]
 )
+FIELDS: tuple[str, ...] = TRADE.names or ()
 Trades = npt.NDArray[Any]  # of TRADE, by exit
