@@ -103,7 +103,6 @@ def test_constant_prices_give_exact_figures(price: float) -> None:
 
 @pytest.mark.parametrize("name", ["futures_XRP_USDT_USDT-5m-futures.feather", "ETH_BTC-5m.feather"])
 def test_every_indicator_equals_ta_on_real_klines(shared_data: Path, name: str) -> None:
-    pytest.importorskip("pyarrow", reason="reading recorded klines needs pyarrow")
     assert_equal_to_ta(pd.read_feather(shared_data / "market" / "freqtrade" / name)[["high", "low", "close"]].iloc[:5000])
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from console.cli import main
 from console.exits import Exit
@@ -15,8 +16,6 @@ from engine.queue import tables
 from engine.queue.local import Session
 from engine.queue.retention import condense
 from engine.queue.tables import export_tables
-
-arrow = pytest.importorskip("pyarrow.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_fills_and_trades_are_those_of_the_session_in_exact_units(small: Path, f
 
 def test_parquet_holds_the_same_as_csv_with_types(folder: Path) -> None:
     for path in sorted((folder / "csv").iterdir()):
-        table = arrow.read_table(folder / "parquet" / f"{path.stem}.parquet")
+        table = parquet.read_table(folder / "parquet" / f"{path.stem}.parquet")
         lines = rows(folder, path.stem)
         assert table.num_rows == len(lines)
         assert not lines or table.column_names == [*lines[0], "at_utc"]
@@ -70,7 +69,7 @@ def test_tables_are_written_in_pieces(small: Path, folder: Path, tmp_path: Path,
     monkeypatch.setattr(tables, "ROWS", 7)
     with Session(small) as session:
         export_tables(session, tmp_path / "p", "parquet")
-    whole, pieces = (arrow.read_table(place / "quotes.parquet") for place in (folder / "parquet", tmp_path / "p"))
+    whole, pieces = (parquet.read_table(place / "quotes.parquet") for place in (folder / "parquet", tmp_path / "p"))
     assert whole.equals(pieces) and whole.num_rows > 7
 
 
@@ -121,10 +120,3 @@ def test_the_command_writes_a_folder_and_says_what_is_in_it(
     assert main(["sessions", "export", str(small), "--to", str(tmp_path / "t"), "--as", "csv"]) == Exit.OK
     assert " fills" in capsys.readouterr().out and (tmp_path / "t" / "orders.csv").is_file()
     assert main(["sessions", "show", str(small), "--as", "csv"]) == Exit.USAGE
-
-
-def test_without_the_library_it_says_how_to_get_it(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with Session(small) as session, pytest.raises(SessionError, match=r"pip install 'barter-tui\[parquet\]'"):
-        export_tables(session, tmp_path / "t", "parquet")
-    assert not list(tmp_path.iterdir())

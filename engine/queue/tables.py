@@ -23,7 +23,6 @@ from engine.queue.local import Session
 
 ROWS = 20_000  # that are written at once, and in memory
 DIGITS, PLACES = 38, 18  # of a decimal in Parquet
-NEEDS = "pip install 'barter-tui[parquet]'"
 Value = int | float | str | bool | Decimal
 
 Row = tuple[Value, ...]
@@ -223,12 +222,9 @@ def _csv(folder: Path, kind: Kind) -> Writer:
 
 
 def _parquet() -> Callable[[Path, Kind], Writer]:
-    """Raises SessionError where the library is not there."""
-    try:
-        import pyarrow as arrow
-        from pyarrow import parquet
-    except ImportError:
-        raise SessionError("parquet", f"the library that writes it is not installed: {NEEDS}") from None
+    import pyarrow as arrow  # late: it takes a tenth of a second, and CSV does without
+    from pyarrow import parquet
+
     timestamp = arrow.timestamp("ns", "UTC")
     types = {
         "time": arrow.int64(),
