@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import logging
 import os
 import re
@@ -19,7 +20,7 @@ from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
 from engine.config import Settings, load, state_dir
-from engine.errors import BarterError, ConfigError, EngineStartError, LimitError, SessionError, StateError
+from engine.errors import BarterError, ConfigError, DataError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
 from engine.views import arm_phrase, arms
 
@@ -35,7 +36,9 @@ COMMANDS = {
     "sessions": "what was recorded",
     "model": "fetch a language model into Ollama: model pull [NAME]",
     "doctor": "what this machine has and lacks, and the commands that mend it",
+    "backtest": "run a strategy over bars: see backtest --help",
 }
+OWN_FLAGS = {"backtest": "console.backtest"}  # commands with a parser of their own, `make_parser`, and a `run`
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 # Flags of sessions: where the parser puts each, and what uses it.
@@ -56,8 +59,16 @@ ARM_PHRASE = "BARTER_ARM_PHRASE"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are sentences on stderr."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in OWN_FLAGS:
+        module = importlib.import_module(OWN_FLAGS[argv[0]])
+        given = module.make_parser().parse_args(argv[1:])
+        _log_to_stderr(given.verbose)
+        return _told(lambda: module.run(given))
     parser = make_parser()
     arguments = parser.parse_args(argv)
+    if arguments.command in OWN_FLAGS:
+        parser.error(f"{arguments.command} comes first: barter-tui {arguments.command} --help")
     _log_to_stderr(arguments.verbose)
 
     def work() -> int:
@@ -118,6 +129,8 @@ def _told(work: Callable[[], int]) -> int:
         return _sentence(problem, Exit.FAULT)
     except StateError as problem:
         return _sentence(problem, Exit.STATE)
+    except DataError as problem:
+        return _sentence(problem, Exit.USAGE)
     except SessionError as problem:
         return _sentence(problem, Exit.DAMAGED)
     except EngineStartError as problem:

@@ -1,5 +1,6 @@
 """What is written about the program is what the program does: generated parts equal their source."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -8,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console import orderline
-from console.cli import make_parser
+from console import orderline, research
+from console.cli import OWN_FLAGS, make_parser
 from console.exits import Exit
 from console.exits import render_table as render_exits
 from engine.config import Settings, load, render_config, render_table
@@ -101,6 +102,13 @@ def test_every_flag_is_in_the_readme(readme: str) -> None:
         for name in action.option_strings:
             if name.startswith("--") and name != "--help":
                 assert f"`{name}" in readme or f" {name}" in readme, f"{name} is not in the README"
+
+
+@pytest.mark.parametrize("name", OWN_FLAGS)
+def test_the_flags_of_a_command_with_its_own_are_in_the_readme(readme: str, name: str) -> None:
+    parser = importlib.import_module(OWN_FLAGS[name]).make_parser()
+    assert between(readme, name).strip() == research.render_table(parser).strip()
+    assert parser.prog == f"barter-tui {name}"
 
 
 def test_the_readmes_table_of_the_summary_is_the_generated_one(readme: str) -> None:

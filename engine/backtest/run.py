@@ -20,22 +20,20 @@ from engine.processor import indicators
 from engine.strategy import Strategy
 
 FUNDING_EVERY_MS = 28_800_000
-NOT_NEGATIVE = Meta(ge=0)
+Cost = Annotated[float, Meta(ge=0)]
 
 
 class Costs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a venue and a market take, beyond what bars show."""
 
-    taker: Annotated[float | None, NOT_NEGATIVE, Meta(description="Commission, of notional; none: the contract's")] = None
-    spread_bps: Annotated[float, NOT_NEGATIVE, Meta(description="Between bid and ask, basis points")] = 1.0
-    slippage_bps: Annotated[float, NOT_NEGATIVE, Meta(description="Beyond the touch, always, basis points")] = 0.5
-    impact: Annotated[
-        float, NOT_NEGATIVE, Meta(description="Beyond that: times ATR and the root of the share of the bar's volume")
-    ] = 0.1
+    taker: Annotated[Cost | None, Meta(description="Commission, of notional; none: the contract's")] = None
+    spread_bps: Annotated[Cost, Meta(description="Between bid and ask, basis points")] = 1.0
+    slippage_bps: Annotated[Cost, Meta(description="Beyond the touch, always, basis points")] = 0.5
+    impact: Annotated[Cost, Meta(description="Beyond that: times ATR and the root of the share of the bar's volume")] = 0.1
     funding_rate: Annotated[
         float | None, Meta(description="At each 00, 08 and 16 h UTC where the data have none, fraction; none: no funding")
     ] = None
-    liquidation_fee: Annotated[float, NOT_NEGATIVE, Meta(description="Of notional, on top of the commission")] = 0.005
+    liquidation_fee: Annotated[Cost, Meta(description="Of notional, on top of the commission")] = 0.005
 
 
 @dataclass(frozen=True)

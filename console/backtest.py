@@ -1,0 +1,132 @@
+"""`barter-tui backtest`: a strategy over bars; its figures as tables or JSON, and files of them."""
+
+import argparse
+import asyncio
+import signal
+import sys
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from console.exits import Exit
+from console.research import add_run, add_settings, costs_of, settings_of
+from engine.backtest import BacktestConfig, Backtester, Result
+from engine.backtest.metrics import FIGURES, shown
+from engine.config import Settings
+from engine.strategy import BUILT_IN, chosen, find, parameters_of
+
+SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"
+WIDE = 110  # columns from which each figure is explained
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("barter-tui backtest", description=f"{SUMMARY[:1].upper()}{SUMMARY[1:]}.")
+    add_run(parser)
+    parser.add_argument(
+        "--parameters", action="store_true", help="say what the strategies, or the one named, can be told, and end"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
+    add_settings(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises ConfigError and DataError."""
+    settings, own = settings_of(arguments)
+    if arguments.parameters:
+        return _parameters((arguments.strategy,) if arguments.strategy else BUILT_IN)
+    config = config_of(arguments, settings, own)
+    result = asyncio.run(_run(config))
+    if result is None:
+        print("barter-tui: the backtest was interrupted; nothing of it was kept.", file=sys.stderr)
+        return Exit.INTERRUPTED
+    if arguments.json:
+        sys.stdout.write(msgspec.json.encode(document(result)).decode() + "\n")
+    else:
+        _print(result)
+    return Exit.OK
+
+
+def config_of(arguments: argparse.Namespace, settings: Settings, own: dict[str, str]) -> BacktestConfig:
+    return BacktestConfig(
+        initial_capital=arguments.capital,
+        start_date=arguments.start,
+        end_date=arguments.end,
+        symbol=arguments.symbol,
+        data=arguments.data,
+        venue=arguments.venue,
+        timeframe=arguments.timeframe,
+        strategy=arguments.strategy,
+        parameters=own,
+        settings=settings,
+        costs=costs_of(arguments),
+        judge=arguments.judge,
+        latency_ms=round(arguments.latency * 1000),
+        seed=arguments.seed,
+    )
+
+
+async def _run(config: BacktestConfig) -> Result | None:
+    """With progress on stderr, where that is a terminal; Ctrl-C ends it."""
+    from engine.backtest import compile
+
+    tester = Backtester(config)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, tester.progress.cancel)
+    strategy, _ = chosen(config.chosen().strategy)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    stderr = Console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        what = "backtest"
+        if not compile.compiles(strategy):
+            what = f"{strategy.name} is plain Python: uncompiled"
+            print(f"barter-tui: {strategy.name} is no kernel, so it runs uncompiled, many times slower.", file=sys.stderr)
+        elif not compile.is_cached(strategy):
+            what = "compiling the strategy, once"
+        task = progress.add_task(what, total=1.0)
+        return await tester.run(lambda done: progress.update(task, completed=done, description="backtest" if done else what))
+
+
+def document(result: Result) -> dict[str, object]:
+    """Everything but the curve, as JSON takes it."""
+    trades = [dict(zip(result.trades.dtype.names or (), row.tolist(), strict=True)) for row in result.trades]
+    return {
+        **result.labels,
+        "synthetic": result.series.synthetic,
+        "statistics": msgspec.to_builtins(result.statistics),
+        "refused": result.run.refused,
+        "notes": result.notes,
+        "trades": trades,
+    }
+
+
+def _print(result: Result) -> None:
+    console = Console()
+    wide = console.width >= WIDE
+    head = Table.grid(padding=(0, 2))
+    for name, text in result.labels.items():
+        head.add_row(name, text)
+    console.print(head)
+    for section in dict.fromkeys(figure.section for figure in FIGURES):
+        table = Table(title=section, title_justify="left", title_style="bold", box=None, show_header=False, padding=(0, 2))
+        for figure in FIGURES:
+            if figure.section == section:
+                value = shown(figure, getattr(result.statistics, figure.name))
+                table.add_row(figure.title, value, *([f"[dim]{figure.description}[/dim]"] if wide else []))
+        console.print(table)
+    for note in (*result.notes, *result.statistics.remarks):
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def _parameters(names: tuple[str, ...]) -> int:
+    console = Console()
+    for name in names:
+        strategy = find(name)
+        table = Table(title=f"{strategy.name}: {strategy.about}", title_justify="left", box=None)
+        for heading in ("parameter", "default", "may be", "what it is"):
+            table.add_column(heading)
+        for one in parameters_of(strategy):
+            table.add_row(one.name, f"{one.default:g}", one.expected, one.description)
+        console.print(table)
+    return Exit.OK
