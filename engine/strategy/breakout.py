@@ -27,34 +27,44 @@ WORDS = (
     "the close is below the lowest of {p.bars} bars",
 )
 
-# Memory: the ranges of the bars before the newest, how many bars were seen, then rings of highs and of lows.
+# Memory: the ranges of the bars before the newest, how many bars were seen, then rings of highs and of negative lows.
 TOP, BOTTOM, EXIT_TOP, EXIT_BOTTOM, SEEN, RINGS = 0, 1, 2, 3, 4, 5
+NOTHING_YET = -1e300
 
 
 def memory(p: Parameters) -> int:
-    return RINGS + 2 * max(p.bars, p.exit_bars)
+    return RINGS + 2 * (max(p.bars, p.exit_bars) + 1)
+
+
+@kernel
+def highest(memory: Memory, ring: int, size: int, seen: int, bars: int, before: float) -> float:
+    """Of the `bars` values before value number `seen`, where `before` was that of the ones before the newest of them."""
+    if seen == 0:
+        return NOTHING_YET
+    newest = memory[ring + (seen - 1) % size]
+    if newest >= before:
+        return newest
+    gone = seen - 1 - bars
+    if gone < 0 or memory[ring + gone % size] < before:
+        return before
+    top = newest  # the highest has left: look again
+    for at in range(gone + 1, seen):
+        top = max(top, memory[ring + at % size])
+    return top
 
 
 @kernel
 def observe(p: Parameters, memory: Memory, open: float, high: float, low: float, close: float, volume: float) -> None:
-    size = max(p.bars, p.exit_bars)
+    size = max(p.bars, p.exit_bars) + 1
     seen = int(memory[SEEN])
-    top = exit_top = -1e300
-    bottom = exit_bottom = 1e300
-    for back in range(1, min(size, seen) + 1):
-        at = RINGS + (seen - back) % size
-        if back <= p.bars:
-            top = max(top, memory[at])
-            bottom = min(bottom, memory[at + size])
-        if back <= p.exit_bars:
-            exit_top = max(exit_top, memory[at])
-            exit_bottom = min(exit_bottom, memory[at + size])
-    memory[TOP] = top
-    memory[BOTTOM] = bottom
-    memory[EXIT_TOP] = exit_top
-    memory[EXIT_BOTTOM] = exit_bottom
+    lows = RINGS + size
+    first = seen == 0
+    memory[TOP] = highest(memory, RINGS, size, seen, p.bars, NOTHING_YET if first else memory[TOP])
+    memory[EXIT_TOP] = highest(memory, RINGS, size, seen, p.exit_bars, NOTHING_YET if first else memory[EXIT_TOP])
+    memory[BOTTOM] = -highest(memory, lows, size, seen, p.bars, NOTHING_YET if first else -memory[BOTTOM])
+    memory[EXIT_BOTTOM] = -highest(memory, lows, size, seen, p.exit_bars, NOTHING_YET if first else -memory[EXIT_BOTTOM])
     memory[RINGS + seen % size] = high
-    memory[RINGS + size + seen % size] = low
+    memory[lows + seen % size] = -low
     memory[SEEN] = seen + 1.0
 
 
