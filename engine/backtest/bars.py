@@ -5,7 +5,7 @@ error, with line and column: numbers that are none, prices that cannot be, two d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import numpy as np
@@ -173,9 +173,9 @@ def in_order(rows: Rows, columns: Integers, contract: Contract, timeframe_ms: in
     if offset := (int(open_ms[0]) - (MONDAY_MS if length_ms % WEEK_MS == 0 else 0)) % length_ms:
         told = f"Bars begin {length(offset)} after whole {length(length_ms)} of UTC: are its times those of another zone?"
         remarks.append(told)
-    open_ms, columns = _filled(rows, open_ms, columns, length_ms, remarks)
     opened, high, low, close, volume = columns
-    return Series(contract, length_ms, open_ms, opened, high, low, close, volume, source=rows.where, remarks=tuple(remarks))
+    series = Series(contract, length_ms, open_ms, opened, high, low, close, volume, source=rows.where, remarks=tuple(remarks))
+    return filled(series)
 
 
 def _once(
@@ -216,13 +216,17 @@ def _length(rows: Rows, lines: Integers, open_ms: Integers, wanted_ms: int | Non
     return length_ms
 
 
-def _filled(rows: Rows, open_ms: Integers, columns: Integers, length_ms: int, remarks: list[str]) -> tuple[Integers, Integers]:
-    """What is missing as flat bars at the last close, without volume."""
-    distances = np.diff(open_ms) // length_ms
+def filled(series: Series) -> Series:
+    """What is missing as flat bars at the last close, without volume, and a remark. Raises DataError for too much of it."""
+    open_ms, length_ms = series.open_ms, series.timeframe_ms
+    distances, rests = np.divmod(np.diff(open_ms), length_ms)
+    if rests.any():
+        at = date(int(open_ms[int(np.argmax(rests != 0)) + 1]))
+        raise DataError(series.source, f"the bar of {at} is no whole number of {length(length_ms)} after the one before")
     whole = int(distances.sum()) + 1
     missing = whole - len(open_ms)
     if not missing:
-        return open_ms, columns
+        return series
     gaps = np.flatnonzero(distances > 1)
     longest = int(gaps[np.argmax(distances[gaps])])
     first, after = (date(int(open_ms[at]) + length_ms) for at in (int(gaps[0]), longest))
@@ -231,16 +235,24 @@ def _filled(rows: Rows, open_ms: Integers, columns: Integers, length_ms: int, re
         f" the longest at {after} ({int(distances[longest]) - 1:,} bars)"
     )
     if missing > MOST_MISSING * whole or whole > MOST_BARS:
-        raise DataError(rows.where, told, f"at most {MOST_MISSING:.0%} missing, and {MOST_BARS:,} bars")
-    remarks.append(f"{told}: filled with flat bars at the last close, without volume.")
-    at = np.concatenate([[0], np.cumsum(distances)])
+        raise DataError(series.source, told, f"at most {MOST_MISSING:.0%} missing, and {MOST_BARS:,} bars")
     real = np.zeros(whole, bool)
-    real[at] = True
+    real[np.concatenate([[0], np.cumsum(distances)])] = True
     source = np.cumsum(real) - 1
-    made = columns[:, source]
-    made[:4, ~real] = columns[3, source[~real]]
-    made[4, ~real] = 0
-    return open_ms[0] + length_ms * np.arange(whole, dtype=np.int64), made
+
+    def flat(values: Integers) -> Integers:
+        return np.where(real, values[source], series.close[source])
+
+    return replace(
+        series,
+        open_ms=open_ms[0] + length_ms * np.arange(whole, dtype=np.int64),
+        open=flat(series.open),
+        high=flat(series.high),
+        low=flat(series.low),
+        close=flat(series.close),
+        volume=np.where(real, series.volume[source], 0),
+        remarks=(*series.remarks, f"{told}: filled with flat bars at the last close, without volume."),
+    )
 
 
 def sentences(series: Series) -> Sequence[str]:

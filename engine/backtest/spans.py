@@ -62,6 +62,11 @@ def slice_between(series: Series, start: str = "", end: str = "") -> Series:
     A date alone is satisfied by bars that begin, or end, within its day. Raises DataError where the series does not reach
     that far, which says from when to when it goes, and since when there has been such a contract where that is known.
     """
+    return between(series, *bounds(series, start, end))
+
+
+def bounds(series: Series, start: str = "", end: str = "") -> tuple[int, int]:
+    """The moments from and before which the bars of `slice_between` begin. Raises DataError as that does."""
     first, last = int(series.open_ms[0]), int(series.open_ms[-1]) + series.timeframe_ms
     from_ms, to_ms = start_of(start) if start else first, end_of(end) if end else last
     if from_ms >= to_ms:
@@ -71,7 +76,7 @@ def slice_between(series: Series, start: str = "", end: str = "") -> Series:
     late = to_ms > last and not (_DATE.fullmatch(end.strip()) and last > to_ms - DAY_MS)
     if early or late:
         raise DataError(series.contract.symbol, _lacking(series, start, end, early), f"dates from {date(first)} to {date(last)}")
-    return between(series, from_ms, to_ms)
+    return from_ms, to_ms
 
 
 def _lacking(series: Series, start: str, end: str, early: bool) -> str:
@@ -88,7 +93,7 @@ def between(series: Series, from_ms: int, to_ms: int) -> Series:
         raise DataError(series.contract.symbol, f"there are no bars from {date(from_ms)} to {date(to_ms)}")
     if first == 0 and last == len(series):
         return series
-    return _cut(series, int(first), int(last))
+    return cut(series, int(first), int(last))
 
 
 def resample(series: Series, timeframe_ms: int) -> Series:
@@ -112,7 +117,7 @@ def resample(series: Series, timeframe_ms: int) -> Series:
     count = (len(series) - skipped) // each
     if count < 1:
         raise DataError(where, f"{len(series):,} bars of {length(own)} hold no whole bar of {name}", f"at least {each:,} bars")
-    kept = _cut(series, skipped, skipped + count * each)
+    kept = cut(series, skipped, skipped + count * each)
     remarks = series.remarks
     if dropped := len(series) - len(kept):
         remarks += (f"{dropped:,} bars of {length(own)} at the ends fill no bar of {name}: left out.",)
@@ -133,7 +138,8 @@ def resample(series: Series, timeframe_ms: int) -> Series:
     )
 
 
-def _cut(series: Series, first: int, last: int) -> Series:
+def cut(series: Series, first: int, last: int) -> Series:
+    """The bars of these places, with the funding within."""
     kept = slice(first, last)
     from_ms, to_ms = series.open_ms[first], series.open_ms[last - 1] + series.timeframe_ms
     paid = slice(*np.searchsorted(series.funding_ms, (from_ms, to_ms)))
