@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,29 @@ def coming(to: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(OSError):
             made.unlink()
+
+
+@contextmanager
+def coming_folder(to: Path) -> Iterator[Path]:
+    """The same of a folder: write files into what this gives. Raises SessionError."""
+    made = unfinished(to)
+    try:
+        made.mkdir()
+    except FileExistsError:
+        raise SessionError(str(made), OTHERS) from None
+    except OSError as problem:
+        raise SessionError(str(to), f"it cannot be written ({problem.strerror})") from None
+    try:
+        yield made
+        for path in made.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        unfinished(to)  # a rename puts a folder over an empty one
+        made.rename(to)
+    except OSError as problem:
+        raise SessionError(str(to), f"it cannot be written ({problem.strerror or problem})") from None
+    finally:  # an interrupt too leaves nothing half
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def unfinished(to: Path) -> Path:

@@ -6,8 +6,6 @@ time of `at` as a timestamp), and `number` is that of the input that the fact is
 
 import contextlib
 import csv
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +16,7 @@ import msgspec
 from engine import events as e
 from engine.errors import SessionError
 from engine.events import Event
-from engine.queue.export import OTHERS, Progress, unfinished, whole
+from engine.queue.export import Progress, coming_folder, whole
 from engine.queue.local import Session
 
 ROWS = 20_000  # that are written at once, and in memory
@@ -146,24 +144,8 @@ def export_tables(session: Session, to: Path, form: str, progress: Progress = la
     The folder stands there only when all of it is written. Raises SessionError.
     """
     make = _csv if form == "csv" else _parquet()
-    made = unfinished(to)
-    try:
-        made.mkdir()
-    except FileExistsError:
-        raise SessionError(str(made), OTHERS) from None
-    except OSError as problem:
-        raise SessionError(str(to), f"it cannot be written ({problem.strerror})") from None
-    try:
+    with coming_folder(to) as made:
         counts = _write(session, made, make, progress)
-        for path in made.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        unfinished(to)  # a rename puts a folder over an empty one
-        made.rename(to)
-    except OSError as problem:
-        raise SessionError(str(to), f"it cannot be written ({problem.strerror or problem})") from None
-    finally:  # an interrupt too leaves nothing half
-        shutil.rmtree(made, ignore_errors=True)
     return counts
 
 
