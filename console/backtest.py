@@ -63,7 +63,8 @@ def config_of(arguments: argparse.Namespace, settings: Settings, own: dict[str, 
         settings=settings,
         costs=costs_of(arguments),
         judge=arguments.judge,
-        latency_ms=round(arguments.latency * 1000),
+        session=arguments.session,
+        latency_ms=None if arguments.latency is None else arguments.latency * 1000,
         seed=arguments.seed,
     )
 

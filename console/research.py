@@ -31,6 +31,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """The flags that say what a backtest runs over, and with what."""
     add = parser.add_argument
     add("--data", default="", metavar="FILE", help="bars: a file, `synthetic` (made up), or left out: what `data` has kept")
+    add("--session", default="", metavar="SESSION", help="in place of bars: a recorded session's books and trades; `latest`")
     add("--symbol", default="ASTER/USDT:USDT", metavar="SYMBOL", help="market of the bars (default: ASTER/USDT:USDT)")
     add("--venue", default="binance", metavar="NAME", help="venue of what was kept (default: binance)")
     add("--timeframe", default="", metavar="TIME", help="bars that decide: 1m, 15m, 1h (default: the data's own)")
@@ -38,7 +39,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     add("--to", dest="end", default="", metavar="DATE", help="last day, included")
     add("--strategy", default="", metavar="NAME", help="stance, reversion, breakout, or your own as module:name")
     add("--judge", default="rules", metavar="WHO", help="who judges: rules (the default), nobody, or a recorded session")
-    add("--latency", type=float, default=0.0, metavar="SECONDS", help="from a bar's close until its judgment takes effect")
+    add("--latency", type=float, metavar="SECONDS", help="of judgments after their bars, and with --session of orders")
     add("--capital", type=float, default=10_000.0, metavar="USDT", help="at the start (default: 10000)")
     add("--seed", type=int, default=1, metavar="N", help="of made-up bars (default: 1)")
     for field in msgspec.structs.fields(Costs):

@@ -68,14 +68,14 @@ def told(small: Path) -> dict[str, list[Event]]:
     """What each side said, inputs of the market among it, with the spread's limit at a level that refuses some."""
     heard: dict[str, list[Event]] = {}
 
-    class Heard(whatif._Run):
+    class Heard(whatif.Rerun):
         def _process(self, event: Event) -> list[Event]:
             out = super()._process(event)
             heard.setdefault(self.side.name, []).extend((event, *out))
             return out
 
     with pytest.MonkeyPatch.context() as patch, Session(small) as session:
-        patch.setattr(whatif, "_Run", Heard)
+        patch.setattr(whatif, "Rerun", Heard)
         run(session, {"risk.max_leverage": "3"})
     return heard
 
@@ -151,12 +151,12 @@ def test_a_session_of_other_code_says_so(small: Path, tmp_path: Path) -> None:
 def test_a_cancel_means_the_same_order_although_its_number_is_another() -> None:
     desk, entry, _ = entered()
     order = desk.core.state.orders[entry.client_id]
-    other = whatif._Run("changed", Core.restore(desk.core.settings, desk.core.snapshot()), None)
+    other = whatif.Rerun("changed", Core.restore(desk.core.settings, desk.core.snapshot()), None)
     stop = next(iter(other.core.state.open_orders(MARKET)))
     del other.core.state.orders[stop.client_id], other.core.state.alive[stop.client_id]
     stop.client_id = "another"
     other.core.state.add(stop)
-    truth = whatif._Run("recorded", desk.core, None)
+    truth = whatif.Rerun("recorded", desk.core, None)
     meant = Command(desk.at, "c", Action.CANCEL, "", next(iter(desk.core.state.open_orders(MARKET))).client_id)
     found = whatif._meant(meant, truth, other)
     assert isinstance(found, Command) and found.target == "another" and not order.open

@@ -15,9 +15,9 @@ from engine.backtest.metrics import Statistics, measure
 from engine.backtest.run import Costs, Progress, Run, execute
 from engine.backtest.series import Floats, Series, Trades
 from engine.backtest.spans import date, end_of, length, length_of, resample, slice_between, start_of
-from engine.config import Settings, create_aster_config
+from engine.config import Settings, create_aster_config, state_dir
 from engine.errors import ConfigError, DataError
-from engine.strategy import Strategy, chosen, parameters_of
+from engine.strategy import Strategy, chosen
 
 SYNTHETIC = "synthetic"
 SYNTHETIC_DAYS = 30
@@ -42,8 +42,9 @@ class BacktestConfig:
     parameters: Mapping[str, object] = field(default_factory=dict)  # over the settings'
     settings: Settings = field(default_factory=create_aster_config)
     costs: Costs = field(default_factory=Costs)
-    judge: str = "rules"  # who judges: `rules`, `nobody`, or a session whose judgments are taken
-    latency_ms: int = 0  # from a bar's close to the time at which the judgment of it takes effect
+    session: str = ""  # in place of data: a recorded session, its books and trades, through the live core
+    judge: str = "rules"  # who judges: `rules`, `nobody`, or a session whose judgments are taken (with `session`: `session`)
+    latency_ms: float | None = None  # of a judgment after its bar's close; with `session` of orders, None: as they took then
     seed: int = 1  # of made-up bars
 
     def chosen(self) -> Settings:
@@ -67,6 +68,7 @@ class Result:
     strategy: Strategy
     parameters: Any
     run: Run
+    initial: float  # capital, quote units
     compiled: bool
     notes: tuple[str, ...]
 
@@ -77,10 +79,6 @@ class Result:
     @property
     def equity(self) -> Floats:
         return self.run.equity
-
-    @property
-    def initial(self) -> float:
-        return self.config.initial_capital
 
     @property
     def fingerprint(self) -> str:
@@ -141,22 +139,37 @@ class Backtester:
             raise ConfigError("backtest", "initial_capital", f"{config.initial_capital:g} is no capital", "a number above 0")
         settings = config.chosen()
         strategy, given = chosen(settings.strategy)
+        if config.session:
+            return self._ticks(settings)
         series = load(config)
         self.bars = len(series)
-        run = execute(
-            series,
-            strategy,
-            given,
-            settings,
-            config.costs,
-            judged(config, settings, series),
-            config.initial_capital,
-            self.progress,
-        )
+        opinions = judged(config, settings, series)
+        run = execute(series, strategy, given, settings, config.costs, opinions, config.initial_capital, self.progress)
         if run is None:
             return None
         fast = compiles(strategy)
-        return Result(config, settings, series, strategy, given, run, fast, notes(config, settings, series, strategy, fast, run))
+        told = notes(config, settings, series, strategy, fast, run)
+        return Result(config, settings, series, strategy, given, run, config.initial_capital, fast, told)
+
+    def _ticks(self, wanted: Settings) -> Result | None:
+        from engine.backtest import ticks
+        from engine.queue.local import Session, find
+
+        config = self.config
+        with Session(find(state_dir(config.settings), config.session)) as session:
+            settings = ticks.settings_for(session, wanted, config.judge)
+            self.bars = session.inputs
+
+            def told(inputs: int) -> bool:
+                self.progress.bar[0] = inputs
+                return not self.progress.cancelled
+
+            found = ticks.run(session, settings, config.latency_ms, told)
+        if found is None:
+            return None
+        series, run, initial = found
+        strategy, given = chosen(settings.strategy)
+        return Result(config, settings, series, strategy, given, run, initial, False, notes_of_ticks(series, run))
 
 
 def load(config: BacktestConfig) -> Series:
@@ -191,8 +204,11 @@ def judged(config: BacktestConfig, settings: Settings, series: Series) -> Judgme
     if config.judge == "nobody":
         return judges.nobody()
     if config.judge == "rules":
-        return judges.by_rules(series, settings, config.costs.spread_bps, config.latency_ms)
-    raise ConfigError("backtest", "judge", f"{config.judge!r} is nobody who judges", "rules or nobody")
+        return judges.by_rules(series, settings, config.costs.spread_bps, round(config.latency_ms or 0.0))
+    from engine.queue.local import Session, find
+
+    with Session(find(state_dir(config.settings), config.judge)) as session:
+        return judges.recorded(session, series.contract.symbol)
 
 
 def notes(
@@ -228,6 +244,14 @@ def notes(
     return tuple(found)
 
 
-def declared(strategy: Strategy) -> list[str]:
-    """The parameters of a strategy, a line each."""
-    return [f"{one.name} = {one.default:g}  {one.description} ({one.expected})" for one in parameters_of(strategy)]
+def notes_of_ticks(series: Series, run: Run) -> tuple[str, ...]:
+    """The same of a session that was filled anew."""
+    found = [*series.remarks]
+    if series.synthetic:
+        found.insert(0, "SYNTHETIC: the venue of this session was simulated, and its prices were made up.")
+    found.append("Orders took the recorded book after the latency, and waited in its queue where they rested; they moved nobody.")
+    found.append("What operators did in the session is left out, and trading was armed throughout.")
+    if run.refused:
+        told = ", ".join(f"{count:,}: {why}" for why, count in sorted(run.refused.items(), key=lambda row: -row[1])[:5])
+        found.append(f"Entries that were refused: {told}.")
+    return tuple(found)

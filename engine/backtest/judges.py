@@ -4,13 +4,18 @@ They are made before the loop, and each takes effect at the time of the bar that
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from engine.action import BIAS
 from engine.backtest.loop import Judgments
 from engine.backtest.series import Series
 from engine.config import Settings
+from engine.errors import SessionError
+from engine.events import Judged, Stance, StanceEnded, decode_output
 from engine.fills import half_spread
 from engine.judgment.rules import danger, is_ready, rounded, spoken, verdict
 from engine.kernel import kernel
@@ -29,6 +34,10 @@ from engine.processor.indicators import (
     empty,
     update,
 )
+from engine.queue.local import Session
+from engine.replay import first_of, settings_of
+
+NS_PER_MS = 1_000_000
 
 
 def nobody() -> Judgments:
@@ -53,6 +62,70 @@ def by_rules(series: Series, settings: Settings, spread: float, latency_ms: int 
     return Judgments(
         made_ms + latency_ms, until_ms, made_ms, side, confidence, risk_score, none, closes[::every] * tick, none + 1.0, none
     )
+
+
+def recorded(session: Session, symbol: str) -> Judgments:
+    """The opinions that were in force in a session about a contract, a model's before the rules', as the core chose them then.
+
+    Raises SessionError where there are none.
+    """
+    settings = settings_of(session, first_of(session))
+    said = list(_said(session, f"{settings.engine.venues[0]}:{symbol}"))
+    if not said:
+        raise SessionError(str(session.path), f"nobody judged {symbol} in it")
+    ends = {one.stance.expires_at for one in said if isinstance(one, Judged) and one.stance.question}
+    rows: list[tuple[float, ...]] = []
+    model: Stance | None = None
+    rules: Stance | None = None
+    place = 0
+    for at in sorted({one.at for one in said} | ends):
+        while place < len(said) and said[place].at <= at:
+            event, place = said[place], place + 1
+            if isinstance(event, StanceEnded):
+                if model is not None and model.question == event.question:
+                    model = msgspec.structs.replace(model, expires_at=event.at)
+            elif event.stance.question:
+                model = event.stance
+            else:
+                rules = event.stance
+        rows.append(_row(_in_force(model, rules, settings, at), at))
+    return columns(rows)
+
+
+def _said(session: Session, market: str) -> Iterator[Judged | StanceEnded]:
+    """In their order."""
+    for chunk in session.chunks():
+        for raw in chunk.outputs:
+            event = decode_output(raw)
+            if not isinstance(event, Judged | StanceEnded):
+                continue
+            name = event.stance.market if isinstance(event, Judged) else event.market
+            if name == market:
+                yield event
+
+
+def _in_force(model: Stance | None, rules: Stance | None, settings: Settings, at: int) -> Stance | None:
+    if model is not None and model.size_cap > 0.0 and model.valid(at) and settings.judgment.judge != "rules":
+        return model
+    return rules if rules is not None and rules.valid(at) else None
+
+
+def _row(stance: Stance | None, at: int) -> tuple[float, ...]:
+    """In the order of `Judgments`; `at` ns is since when."""
+    since_ms = at // NS_PER_MS
+    if stance is None:
+        return (since_ms, 0, since_ms, 0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    move = abs(stance.target_price / stance.price - 1.0) * 1e4 if stance.target_price > 0.0 and stance.price > 0.0 else 0.0
+    times = (since_ms, stance.expires_at // NS_PER_MS, stance.made_at // NS_PER_MS)
+    view = (BIAS[stance.bias], stance.confidence, stance.risk_score, move, stance.price, stance.size_cap)
+    return (*times, *view, 0.0)  # what proved it wrong then is among the ends
+
+
+def columns(rows: Sequence[Sequence[float]]) -> Judgments:
+    """Rows, oldest first, as the loop reads them."""
+    table = np.array(rows, np.float64).reshape(len(rows), len(Judgments._fields))
+    whole = [np.rint(table[:, at]).astype(np.int64) for at in range(4)]
+    return Judgments(*whole, *(table[:, at].copy() for at in range(4, table.shape[1])))
 
 
 @kernel

@@ -133,10 +133,10 @@ def run(session: Session, changes: dict[str, str], progress: Progress | None = N
     if session.condensed is not None:
         raise SessionError(str(session.path), "its market data were removed, so nothing can be filled anew")
     delay_ns = delay_of(session)
-    opening = _opening(session)
-    truth = _Run("recorded", Core(own), None)
-    one = _Run("original", Core(own), Refill(delay_ns, opening))
-    two = _Run("changed", Core(other), Refill(delay_ns, opening))
+    opening = opening_of(session)
+    truth = Rerun("recorded", Core(own), None)
+    one = Rerun("original", Core(own), Refill(delay_ns, opening))
+    two = Rerun("changed", Core(other), Refill(delay_ns, opening))
     first, last = first_of(session).at, ends_ns(session)
     spacing, due, number, faithful = max((last - first) // POINTS, 1), first, 0, True
     divergence: Divergence | None = None
@@ -147,8 +147,8 @@ def run(session: Session, changes: dict[str, str], progress: Progress | None = N
             out = truth.take(event)
             if (out or recorded) and faithful:
                 faithful = [encode(output) for output in out] == [bytes(output) for output in recorded]
-            if not isinstance(event, OF_THE_VENUE) and not (isinstance(event, BalanceChange) and event.reason == FUNDING):
-                ours, theirs = one.take(_meant(event, truth, one)), two.take(_meant(_with(event, other), truth, two))
+            if not of_the_account(event):
+                ours, theirs = one.take(_meant(event, truth, one)), two.take(_meant(with_settings(event, other), truth, two))
                 if decision is None and (ours or theirs):
                     divergence = divergence or _diverged(number, event, ours, theirs)
                     decision = _diverged(number, event, _doing(ours), _doing(theirs)) if divergence is not None else None
@@ -176,6 +176,11 @@ def run(session: Session, changes: dict[str, str], progress: Progress | None = N
     )
 
 
+def of_the_account(event: Event) -> bool:
+    """Whether the account's venue said it of the orders that were: filled anew, there are others."""
+    return isinstance(event, OF_THE_VENUE) or (isinstance(event, BalanceChange) and event.reason == FUNDING)
+
+
 def delay_of(session: Session) -> int:
     """From a decision to the venue's answer, the median over the session's first orders, ns."""
     delays: list[int] = []
@@ -196,7 +201,7 @@ def _sends(chunk: Chunk) -> Iterator[SendOrder]:
             yield output
 
 
-def _opening(session: Session) -> AccountSnapshot | None:
+def opening_of(session: Session) -> AccountSnapshot | None:
     """The venue's first word on the account: both begin with it."""
     for chunk in session.chunks():
         for event in chunk.inputs:
@@ -205,14 +210,14 @@ def _opening(session: Session) -> AccountSnapshot | None:
     return None
 
 
-def _with(event: Event, settings: Settings) -> Event:
+def with_settings(event: Event, settings: Settings) -> Event:
     """The start names the settings that its core runs with."""
     if isinstance(event, Started):
         return msgspec.structs.replace(event, settings=msgspec.json.encode(settings).decode())
     return event
 
 
-def _meant(event: Event, truth: "_Run", side: "_Run") -> Event:
+def _meant(event: Event, truth: "Rerun", side: "Rerun") -> Event:
     """An operator's cancel means that order's counterpart: the same number may be another order on this side."""
     if not isinstance(event, Command) or event.action is not Action.CANCEL:
         return event
@@ -237,7 +242,7 @@ def _diverged(number: int, event: Event, out: list[Event], others: list[Event]) 
     return Divergence(number, event.at, type(event).__name__, excerpt(was, apart), excerpt(now, apart))
 
 
-class _Run:
+class Rerun:
     """One core, what is counted of it, and the venue that answers it."""
 
     def __init__(self, name: str, core: Core, venue: Refill | None) -> None:

@@ -50,14 +50,14 @@ def test_the_same_run_has_the_same_fingerprint_and_another_one_has_another(capsy
         (("--capital", "0"), "0 is no capital"),
         (("--from", "2024-13-01"), "'2024-13-01' is no date"),
         (("--from", "2024-02-01"), "2024-02-01 is not before 2024-01-07"),
-        (("--judge", "fortune"), "nobody who judges"),
+        (("--judge", "fortune"), "there is no such session"),
         (("--data", "nowhere.csv"), "nowhere.csv: there is no such file"),
         (("--timeframe", "7"), "'7' is no length of a bar"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
     code, out, err = run(capsys, *WEEK, *words)
-    assert (code, out) == (Exit.USAGE, "")
+    assert (code, out) == (Exit.DAMAGED if "session" in said else Exit.USAGE, "")
     assert said in err and "Traceback" not in err
 
 
