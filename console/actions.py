@@ -1,4 +1,4 @@
-"""What `barter-tui sessions` can do: the one table behind its help and its errors."""
+"""What `barter-tui sessions` and `barter-tui data` can do: the tables behind their help and their errors."""
 
 ACTIONS: dict[str, tuple[str, str]] = {
     "list": ("", "the recorded sessions of the mode, oldest first (the default)"),
@@ -22,8 +22,22 @@ ACTIONS: dict[str, tuple[str, str]] = {
 }
 
 
-def help_text() -> str:
+DATA: dict[str, tuple[str, str]] = {
+    "list": ("", "the bars and the funding that are kept for backtests (the default)"),
+    "download": (
+        "--symbol SYMBOL [--venue V] [--from DATE] [--to DATE] [--timeframe 1m]",
+        "fetch bars, mark prices and funding of the last year, or between two dates; the next call goes on from there",
+    ),
+    "import": ("FILE ... --symbol SYMBOL [--venue V]", "keep bars, or funding, from CSV, .zip, .gz, JSON, Parquet or Feather"),
+    "check": (
+        "FILE | SYMBOL [--venue V]",
+        "what is in a file, or kept of a symbol: gaps, doubles, order, volumes; nothing is written",
+    ),
+}
+
+
+def help_text(actions: dict[str, tuple[str, str]] = ACTIONS) -> str:
     """One line an action."""
-    shown = {f"{name} {takes}".rstrip(): what for name, (takes, what) in ACTIONS.items()}
+    shown = {f"{name} {takes}".rstrip(): what for name, (takes, what) in actions.items()}
     wide = max(map(len, shown))
     return "\n".join(f"  {usage:<{wide}}  {what}" for usage, what in shown.items())

@@ -37,8 +37,10 @@ COMMANDS = {
     "model": "fetch a language model into Ollama: model pull [NAME]",
     "doctor": "what this machine has and lacks, and the commands that mend it",
     "backtest": "run a strategy over bars: see backtest --help",
+    "data": "bars and funding for backtests: see data --help",
 }
-OWN_FLAGS = {"backtest": "console.backtest"}  # commands with a parser of their own, `make_parser`, and a `run`
+# Commands with a parser of their own, `make_parser`, and a `run`.
+OWN_FLAGS = {"backtest": "console.backtest", "data": "console.data"}
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 # Flags of sessions: where the parser puts each, and what uses it.

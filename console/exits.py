@@ -22,7 +22,7 @@ class Exit(IntEnum):
     DISAGREE = 5, "At the end the ledger and the venue's account were compared and were not equal."
     DIFFERENT = 6, "A replay gave another output than was recorded; the first one is shown."
     DAMAGED = 7, "A recorded session does not exist, is damaged, altered or cannot be read. Nothing was concluded from it."
-    INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`. A replay or an export just stops."
+    INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`. A replay, export or download just stops."
     TERMINATED = 143, "Halted by SIGTERM: latched until `barter-tui release`."
 
 

@@ -45,7 +45,7 @@ from engine.events import (
 )
 from engine.execution.live import Credentials, OkxAccount, OkxFeed, base, okx_private
 from engine.execution.live.base import status_of
-from engine.execution.live.okx import PUBLIC_HOST, _redirect
+from engine.execution.live.okx import PUBLIC_HOST, redirect
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 from engine.signal.okx.rest import Rest
 
@@ -729,6 +729,6 @@ async def test_no_address_of_a_redirected_exchange_reaches_a_public_host(trader:
 
 async def test_an_exchange_at_the_real_venue_reaches_that_host_alone() -> None:
     exchange = ccxt.okx()
-    _redirect(exchange, PUBLIC_HOST)
+    redirect(exchange, PUBLIC_HOST)
     assert exchange.urls["api"] == {"rest": PUBLIC_HOST} and exchange.hostname == "www.okx.com"
     await exchange.close()

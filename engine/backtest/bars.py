@@ -4,10 +4,11 @@ What is put right and said: order, equal duplicates, gaps, which become flat bar
 error, with line and column: numbers that are none, prices that cannot be, two different bars of one time, mixed lengths.
 """
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
+import msgspec
 import numpy as np
 
 from engine.backtest.series import Contract, Floats, Integers, Series
@@ -47,23 +48,48 @@ class Rows:
 def to_series(rows: Rows, symbol: str, contract: Contract | None = None, timeframe_ms: int | None = None) -> Series:
     """In the units of `contract`, or in those that the numbers' decimals show. `timeframe_ms`: what the bars must be long.
 
-    Raises DataError.
+    Gaps are still in it: `filled` closes them. Raises DataError.
     """
     if not len(rows.lines):
         raise DataError(rows.where, "it holds no bars")
+    _finite(rows)
+    if contract is None:
+        contract = _inferred(rows, symbol)
+    return _in_order(rows, in_units(rows, contract), contract, timeframe_ms)
+
+
+def in_units(rows: Rows, contract: Contract) -> Integers:
+    """Open, high, low, close in ticks and volume in steps, [5, n], of bars that could be. Raises DataError."""
+    _finite(rows)
+    prices = [_ticks(rows, name, values, contract.tick) for name, values in zip(PRICES, rows.prices, strict=True)]
+    _plausible(rows, *prices)
+    return np.stack([*prices, _steps(rows, contract.step)])
+
+
+def units_of(rows: Rows, contract: Contract) -> Contract:
+    """The contract, with a finer tick where its prices need one: venues change theirs. Raises DataError."""
+    _finite(rows)
+    counts = np.concatenate(rows.prices) / float(contract.tick)
+    if (np.abs(counts - np.rint(counts)) <= NEAR * counts).all():
+        return contract
+    finer = common(contract.tick, _unit(rows, "prices", np.concatenate(rows.prices)))
+    return msgspec.structs.replace(contract, tick=finer)
+
+
+def common(one: Decimal, other: Decimal) -> Decimal:
+    """The largest unit of which both are multiples."""
+    places = max(0, *(-int(unit.as_tuple().exponent) for unit in (one, other)))
+    return Decimal(math.gcd(int(one.scaleb(places)), int(other.scaleb(places)))).scaleb(-places)
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _finite(rows: Rows) -> None:
     for name, values in zip(PRICES, rows.prices, strict=True):
         _numbers(rows, name, values, least=None)
     if rows.volume is not None:
         _numbers(rows, "volume", rows.volume, least=0.0)
-    if contract is None:
-        contract = _inferred(rows, symbol)
-    prices = [_ticks(rows, name, values, contract.tick) for name, values in zip(PRICES, rows.prices, strict=True)]
-    _plausible(rows, *prices)
-    columns = np.stack([*prices, _steps(rows, contract.step)])
-    return in_order(rows, columns, contract, timeframe_ms)
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------------
 
 
 def _numbers(rows: Rows, name: str, values: Floats, least: float | None) -> None:
@@ -151,7 +177,7 @@ def _plausible(rows: Rows, open: Integers, high: Integers, low: Integers, close:
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def in_order(rows: Rows, columns: Integers, contract: Contract, timeframe_ms: int | None) -> Series:
+def _in_order(rows: Rows, columns: Integers, contract: Contract, timeframe_ms: int | None) -> Series:
     """`columns`: open, high, low, close in ticks and volume in steps, [5, n], which are plausible. Raises DataError."""
     lines, open_ms, remarks = rows.lines, rows.open_ms, list(rows.remarks)
     steps = np.diff(open_ms)
@@ -174,8 +200,7 @@ def in_order(rows: Rows, columns: Integers, contract: Contract, timeframe_ms: in
         told = f"Bars begin {length(offset)} after whole {length(length_ms)} of UTC: are its times those of another zone?"
         remarks.append(told)
     opened, high, low, close, volume = columns
-    series = Series(contract, length_ms, open_ms, opened, high, low, close, volume, source=rows.where, remarks=tuple(remarks))
-    return filled(series)
+    return Series(contract, length_ms, open_ms, opened, high, low, close, volume, source=rows.where, remarks=tuple(remarks))
 
 
 def _once(
@@ -255,7 +280,7 @@ def filled(series: Series) -> Series:
     )
 
 
-def sentences(series: Series) -> Sequence[str]:
+def sentences(series: Series) -> list[str]:
     """What a person wants to know of it first, then the remarks."""
     first, last = date(int(series.open_ms[0])), date(int(series.open_ms[-1]) + series.timeframe_ms)
     contract = series.contract
@@ -264,6 +289,8 @@ def sentences(series: Series) -> Sequence[str]:
         f"Prices from {int(series.low.min()) * contract.tick:f} to {int(series.high.max()) * contract.tick:f}, "
         f"ticks of {contract.tick:f}, steps of {contract.step:f}.",
     ]
-    paid = len(series.funding_ms)
-    head.append(f"Funding at {paid:,} times." if paid else "Funding is not known: none will be paid.")
+    if paid := len(series.funding_ms):
+        head.append(f"Funding at {paid:,} times.")
+    elif not any(remark.startswith("Funding") for remark in series.remarks):
+        head.append("Funding is not known: none will be paid.")
     return [*head, *series.remarks]

@@ -8,7 +8,6 @@ not at all, and one process at a time may write a symbol's.
 """
 
 import fcntl
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engine.backtest.bars import filled
+from engine.backtest.bars import common, filled
 from engine.backtest.kept import (
     COLUMNS,
     CONTRACT,
@@ -45,6 +44,7 @@ from engine.errors import DataError, StateError
 FOLDER = "data"
 FUNDING, LOCK, MARK = "funding.parquet", ".lock", "mark-"
 IMPORTED = "import"  # the venue of files that name none
+MINUTE_MS = 60_000
 REMARKS = 50  # that are kept with a file, the newest
 _UNFIT = re.compile(r"[^A-Za-z0-9.-]+")
 
@@ -73,18 +73,21 @@ class Cache:
     def place(self, venue: str, symbol: str) -> Path:
         return self.folder / (_UNFIT.sub("_", venue) or IMPORTED) / _UNFIT.sub("_", symbol)
 
-    def load(self, symbol: str, venue: str = "", timeframe_ms: int = 60_000, start: str = "", end: str = "") -> Series:
+    def load(
+        self, symbol: str, venue: str = "", timeframe_ms: int = 0, start: str = "", end: str = "", *, mark: bool = False
+    ) -> Series:
         """The bars from `start` to `end` (see `spans.slice_between`), made of shorter ones where those are what there is.
 
-        Without `venue` the symbol must be kept of one alone. Raises DataError.
+        Without `venue` the symbol must be kept of one alone; without `timeframe_ms` it is the shortest that is kept. `mark`:
+        the bars of the mark price. Raises DataError.
         """
         place = self._find(symbol, venue)
-        own_ms = _best(_timeframes(place), timeframe_ms)
+        timeframe_ms = timeframe_ms or min(_timeframes(place, mark), default=MINUTE_MS)
+        own_ms = _best(_timeframes(place, mark), timeframe_ms)
         if own_ms is None:
-            there = ", ".join(map(length, sorted(_timeframes(place)))) or "none"
+            there = ", ".join(map(length, sorted(_timeframes(place, mark)))) or "none"
             raise DataError(symbol, f"there are no bars that make {length(timeframe_ms)}; kept are {there}")
-        kept = read_bars(place / f"{length(own_ms)}.parquet")
-        series = _series(place, kept)
+        series = _series(place, read_bars(_bars(place, own_ms, mark)))
         from_ms, to_ms = bounds(series, start, end)
         # With the bar before and the one after, so that a gap at an end is seen, and filled from what was before it.
         first = max(int(np.searchsorted(series.open_ms, from_ms, "right")) - 1, 0)
@@ -116,12 +119,12 @@ class Cache:
             os.close(lock)
 
     def _find(self, symbol: str, venue: str) -> Path:
-        places = [place for place in sorted(self.folder.glob("*/*")) if place == self.place(place.parent.name, symbol)]
-        if venue:
-            places = [place for place in places if place == self.place(venue, symbol)]
-        places = [place for place in places if _timeframes(place)]
+        there = [place for place in sorted(self.folder.glob("*/*")) if place == self.place(place.parent.name, symbol)]
+        there = [place for place in there if _timeframes(place)]
+        places = [place for place in there if place == self.place(venue, symbol)] if venue else there
         if not places:
             of = f" of {venue}" if venue else ""
+            of += f", but of {', '.join(place.parent.name for place in there)}," if there else ""
             command = f"`barter-tui data download --symbol {symbol}`, or `data import FILE --symbol {symbol}`"
             raise DataError(symbol, f"no bars{of} are kept in {self.folder}", command)
         if len(places) > 1:
@@ -140,7 +143,7 @@ class Writer:
         replace_file(self.place / CONTRACT, lambda path: path.write_bytes(msgspec.json.format(msgspec.json.encode(contract))))
 
     def asked(self, timeframe_ms: int, mark: bool = False) -> list[Span]:
-        path = self._bars(timeframe_ms, mark)
+        path = _bars(self.place, timeframe_ms, mark)
         return read_header(path).asked if path.exists() else []
 
     def asked_funding(self) -> list[Span]:
@@ -151,12 +154,12 @@ class Writer:
         """The bars of `series`, each of which exists; how many are new. Where both have one of the same time, the newer
         counts, or, unless `newer`, must be equal.
         """
-        contract, path = series.contract, self._bars(series.timeframe_ms, mark)
+        contract, path = series.contract, _bars(self.place, series.timeframe_ms, mark)
         units = (contract.tick, contract.step)
         mine = np.stack([series.open_ms, series.open, series.high, series.low, series.close, series.volume])
         header = Header(self.symbol, self.venue, series.timeframe_ms, *units, series.source, asked, list(series.remarks))
         kept = read_bars(path) if path.exists() else Kept(header)
-        old, tick, step = kept.header, _common(kept.header.tick, contract.tick), _common(kept.header.step, contract.step)
+        old, tick, step = kept.header, common(kept.header.tick, contract.tick), common(kept.header.step, contract.step)
         theirs = _scaled(kept.columns, old.tick / tick, old.step / step)
         mine = _scaled(mine, contract.tick / tick, contract.step / step)
         columns, again, differ = _merged(theirs, mine)
@@ -180,9 +183,6 @@ class Writer:
         all_ms, places = np.unique(all_ms, return_index=True)
         write_rows(path, {"at_ms": all_ms, "rate": rates[places]}, header)
         return len(all_ms) - len(old_ms)
-
-    def _bars(self, timeframe_ms: int, mark: bool) -> Path:
-        return self.place / f"{MARK if mark else ''}{length(timeframe_ms)}.parquet"
 
 
 def joined(spans: list[Span]) -> list[Span]:
@@ -243,13 +243,17 @@ def _with_funding(series: Series, place: Path) -> Series:
     return replace(series, funding_ms=at_ms[within], funding_rate=rate[within], remarks=remarks)
 
 
-def _timeframes(place: Path) -> list[int]:
+def _bars(place: Path, timeframe_ms: int, mark: bool = False) -> Path:
+    return place / f"{MARK if mark else ''}{length(timeframe_ms)}.parquet"
+
+
+def _timeframes(place: Path, mark: bool = False) -> list[int]:
     """Those of which there is a file."""
     found = []
     for path in place.glob("*.parquet"):
-        if path.name != FUNDING and not path.name.startswith(MARK):
+        if path.name.startswith(MARK) == mark and path.name != FUNDING:
             with suppress(DataError):
-                found.append(length_of(path.stem))
+                found.append(length_of(path.stem.removeprefix(MARK)))
     return found
 
 
@@ -262,7 +266,7 @@ def _held(place: Path) -> Held | None:
     timeframes = {}
     symbol, venue = "", ""
     for timeframe_ms in sorted(_timeframes(place)):
-        path = place / f"{length(timeframe_ms)}.parquet"
+        path = _bars(place, timeframe_ms)
         opened = open_file(path)
         header = header_of(path, opened)
         symbol, venue = header.symbol, header.venue
@@ -284,12 +288,6 @@ def _merged(old: Integers, new: Integers) -> tuple[Integers, int, Integers]:
     differ = again[(old[:, left] != new[:, right]).any(axis=0)]
     both = np.concatenate([np.delete(old, left, axis=1), new], axis=1)
     return both[:, np.argsort(both[0], kind="stable")], len(again), differ
-
-
-def _common(one: Decimal, other: Decimal) -> Decimal:
-    """The largest unit of which both are multiples."""
-    places = max(0, *(-int(unit.as_tuple().exponent) for unit in (one, other)))
-    return Decimal(math.gcd(int(one.scaleb(places)), int(other.scaleb(places)))).scaleb(-places)
 
 
 def _scaled(columns: Integers, prices: Decimal, volumes: Decimal) -> Integers:

@@ -17,14 +17,14 @@ _LENGTH = re.compile(r"([1-9]\d{0,4})([smhdw])")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def start_of(text: str, where: str = "start date") -> int:
+def start_of(text: str) -> int:
     """`2024-01-01` (its first moment), or a date with a time; without a time zone it is UTC. Raises DataError."""
-    return _moment(text, where)[0]
+    return _moment(text, "start date")[0]
 
 
-def end_of(text: str, where: str = "end date") -> int:
+def end_of(text: str) -> int:
     """The moment before which bars must begin: a date alone includes its day. Raises DataError."""
-    moment, whole_day = _moment(text, where)
+    moment, whole_day = _moment(text, "end date")
     return moment + DAY_MS if whole_day else moment
 
 
@@ -40,11 +40,11 @@ def date(moment_ms: int) -> str:
     return at.replace(tzinfo=None).isoformat(" ", finest)
 
 
-def length_of(text: str, where: str = "timeframe") -> int:
+def length_of(text: str) -> int:
     """`1m`, `4h`, `1d` in milliseconds. Raises DataError."""
     found = _LENGTH.fullmatch(text.strip())
     if found is None:
-        raise DataError(where, f"{text!r} is no length of a bar", "one such as 1m, 15m, 4h, 1d")
+        raise DataError("timeframe", f"{text!r} is no length of a bar", "one such as 1m, 15m, 4h, 1d")
     return int(found[1]) * UNITS_MS[found[2]]
 
 

@@ -95,6 +95,7 @@ class Binance:
             ("GET", "/fapi/v1/exchangeInfo"): Endpoint(quotes.exchange_info),
             ("GET", "/fapi/v1/depth"): Endpoint(quotes.depth, depth_weight),
             ("GET", "/fapi/v1/klines"): Endpoint(quotes.klines, kline_weight),
+            ("GET", "/fapi/v1/markPriceKlines"): Endpoint(quotes.mark_klines, kline_weight),
             ("GET", "/fapi/v1/aggTrades"): Endpoint(quotes.agg_trades, 20),
             ("GET", "/fapi/v1/trades"): Endpoint(quotes.recent_trades, 5),
             ("GET", "/fapi/v1/ticker/24hr"): Endpoint(quotes.ticker, per_symbol(1, 40)),

@@ -84,6 +84,10 @@ class Quotes:
         rows = contract.market.klines(minutes, limit, whole(params, "startTime"), whole(params, "endTime"))
         return [kline_row(contract.listing, row) for row in rows]
 
+    def mark_klines(self, params: Params) -> list[list[object]]:
+        """The mark's past is not kept: it is taken to be what was traded."""
+        return [[*row[:5], "0", row[6], "0", row[8], "0", "0", "0"] for row in self.klines(params)]
+
     def agg_trades(self, params: Params) -> list[Body]:
         contract, limit = self._contract(params), bounded(params, 500, 1000)
         from_id, start, end = whole(params, "fromId"), whole(params, "startTime"), whole(params, "endTime")
@@ -196,7 +200,8 @@ class Quotes:
             for at_ms, rate, mark in contract.funding
             if at_ms >= start and (end is None or at_ms <= end)
         ]
-        return rows[-bounded(params, 100, 1000) :]
+        limit = bounded(params, 100, 1000)
+        return rows[:limit] if params.get("startTime") else rows[-limit:]
 
     def funding_info(self, params: Params) -> list[Body]:
         return [

@@ -92,6 +92,7 @@ def test_longer_bars_are_made_of_the_longest_that_make_them(cache: Cache) -> Non
     assert len(cache.load(ASTER, timeframe_ms=5 * MINUTE_MS)) == 864
     assert same(cache.load(ASTER, timeframe_ms=HOUR_MS), made(72, HOUR_MS, seed=6))
     assert cache.load(ASTER, timeframe_ms=4 * HOUR_MS).open[0] == made(72, HOUR_MS, seed=6).open[0]
+    assert cache.load(ASTER).timeframe_ms == MINUTE_MS
     with pytest.raises(DataError, match="there are no bars that make 1s; kept are 1m, 1h"):
         cache.load(ASTER, timeframe_ms=1_000)
 
@@ -159,7 +160,7 @@ def test_two_venues_of_one_symbol_are_two_and_one_must_be_named(cache: Cache) ->
 def test_what_is_not_kept_is_an_error_that_says_how_to_get_it(cache: Cache) -> None:
     with pytest.raises(DataError, match="data download --symbol ASTER/USDT:USDT"):
         cache.load(ASTER)
-    with pytest.raises(DataError, match="no bars of okx are kept"):
+    with pytest.raises(DataError, match="no bars of okx, but of binance, are kept"):
         keep(cache, made(10))
         cache.load(ASTER, "okx")
 

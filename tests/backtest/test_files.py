@@ -12,7 +12,7 @@ import pyarrow as arrow
 import pytest
 from pyarrow import feather, parquet
 
-from engine.backtest.files import read
+from engine.backtest.files import Funding, read, read_as_it_is
 from engine.backtest.series import Contract, Series
 from engine.errors import DataError
 
@@ -183,6 +183,44 @@ def test_mark_prices_without_volume_count_as_none(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "mark.parquet")
     found = read(tmp_path / "mark.parquet")
     assert not found.volume.any() and "There is no column of volume: it counts as 0." in found.remarks
+
+
+# --- funding ----------------------------------------------------------------------------------------------------------
+
+DUMP = """\
+calc_time,funding_interval_hours,last_funding_rate
+1704067200004,8,0.0001
+1704096000000,8,-0.00025
+1704124800001,8,0.0003
+"""
+
+
+def test_a_dump_of_funding_is_known_by_its_columns(write: Write) -> None:
+    found = read_as_it_is(write(DUMP), "ASTER/USDT:USDT")
+    assert isinstance(found, Funding)
+    assert list(found.at_ms) == [1704067200004, 1704096000000, 1704124800001] and list(found.rate) == [0.0001, -0.00025, 0.0003]
+    assert found.span == (START * 1000, 1704124800001 + 28_799_996)  # the distances differ by milliseconds; the shorter counts
+    answer = [
+        {"symbol": "ASTERUSDT", "fundingTime": 1704067200004 + 28_800_000 * place, "fundingRate": "0.0001"} for place in (1, 0)
+    ]
+    told = read_as_it_is(write(json.dumps(answer), "funding.json"), "ASTER/USDT:USDT")
+    assert isinstance(told, Funding) and list(told.at_ms) == [1704067200004, 1704096000004]
+    assert isinstance(read_as_it_is(write(rows()), "ASTER/USDT:USDT"), Series)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("-0.00025", "nan", "line 3, column last_funding_rate: nan is no rate"),
+        ("-0.00025", "2.5", "line 3, column last_funding_rate: 2.5 is no rate"),
+        ("1704096000000", "1704067200004", "line 3, column calc_time: another rate of this time stands above"),
+        ("calc_time", "somewhen", "there is no column for the time"),
+        ("1704096000000,8,-0.00025\n1704124800001,8,0.0003\n", "", "fewer than two settlements"),
+    ],
+)
+def test_bad_funding_is_named(write: Write, old: str, new: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        read_as_it_is(write(DUMP.replace(old, new)), "ASTER/USDT:USDT")
 
 
 # --- what is put right and said ---------------------------------------------------------------------------------------

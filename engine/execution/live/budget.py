@@ -46,6 +46,10 @@ class Budget:
         """Why nothing should be read now, "" when it may."""
         return self._held(self._reads_until)
 
+    def reads_in_s(self) -> float:
+        """How long until something may be read, 0 when it may now: for whom can wait."""
+        return max(0.0, (self._reads_until - self._clock.now_ns()) / NS_PER_S)
+
     def entering(self) -> str:
         """Why no entry should be sent now, "" when it may."""
         return self._held(self._entries_until)

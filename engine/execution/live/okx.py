@@ -60,7 +60,7 @@ class OkxAccount(base.VenueAccount):
         }
         exchange = ccxt.okx({**shared, "password": self.credentials.passphrase, "options": options})
         exchange.has["fetchCurrencies"] = False  # else a signed question about assets that nobody trades
-        _redirect(exchange, self.rest_base)
+        redirect(exchange, self.rest_base)
         _expire(exchange, self.clock, self.recv_window_ms)
         return exchange
 
@@ -315,7 +315,7 @@ def _price(ticks: int, instrument: Instrument) -> str:
     return format(ticks * instrument.tick, "f")
 
 
-def _redirect(exchange: Any, rest_base: str) -> None:
+def redirect(exchange: Any, rest_base: str) -> None:
     """Its address has a host of its own beside the template in `rest`."""
     exchange.urls["api"] = {"rest": rest_base}
     exchange.hostname = rest_base.partition("://")[2]

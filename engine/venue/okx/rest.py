@@ -34,12 +34,14 @@ class OkxRest:
             "public/time": lambda params: [{"ts": str(self.venue_ms())}],
             "public/instruments": self._instruments,
             "public/funding-rate": self._funding,
+            "public/funding-rate-history": self._funding_history,
             "public/mark-price": self._mark,
             "market/books": self._book,
             "market/trades": self._trades,
             "market/history-trades": self._trades,
             "market/candles": self._candles,
             "market/history-candles": self._candles,
+            "market/history-mark-price-candles": self._mark_candles,
         }
 
     def answer(self, call: Call) -> tuple[int, bytes]:
@@ -142,13 +144,32 @@ class OkxRest:
         return list(found[:limit])
 
     def _candles(self, params: Params) -> list[object]:
+        """The newest first: those older than `after` and newer than `before`."""
         market, limit, after = self._market(params), min(_whole(params, "limit", 100), 300), _whole(params, "after", 0)
+        before = _whole(params, "before", 0)
         minutes = BAR_MINUTES.get(params.get("bar", "1m"))
         if minutes is None:
             raise Wrong("51000", "Parameter bar error")
-        rows = market.klines(minutes, limit, None, after - 1 if after else None)
+        rows = [row for row in market.klines(minutes, limit, None, after - 1 if after else None) if row.open_ms > before]
         now_ms = self.venue_ms()
         return [msgspec.json.decode(market.okx_tape.candle(row, row.close_ms < now_ms)) for row in reversed(rows)]
+
+    def _mark_candles(self, params: Params) -> list[object]:
+        """The mark's past is not kept: it is taken to be what was traded."""
+        rows = self._candles({**params, "limit": str(min(_whole(params, "limit", 100), 100))})
+        return [[*row[:5], row[8]] for row in rows if isinstance(row, list)]
+
+    def _funding_history(self, params: Params) -> list[object]:
+        """The newest settlement first: those older than `after` and newer than `before`."""
+        name, limit = self._market(params).contract.name, min(_whole(params, "limit", 400), 400)
+        after, before = _whole(params, "after", 0), _whole(params, "before", 0)
+        rows = [(at_ms, rate) for at_ms, rate, _ in self.trading.exchange.contracts[name].funding]
+        rows = [(at_ms, rate) for at_ms, rate in reversed(rows) if at_ms > before and (not after or at_ms < after)]
+        return [
+            {"instType": "SWAP", "instId": name, "fundingTime": str(at_ms), "fundingRate": f"{rate:f}",
+             "realizedRate": f"{rate:f}", "method": "current_period"}
+            for at_ms, rate in rows[:limit]
+        ]  # fmt: skip
 
 
 def _whole(params: Params, name: str, default: int) -> int:
