@@ -183,7 +183,11 @@ def load(config: BacktestConfig) -> Series:
 
         series = files.read(Path(config.data), config.symbol)
     else:
-        raise DataError("backtest", "no bars are named", "a file, or synthetic")
+        from engine.backtest.cache import Cache
+
+        timeframe_ms = length_of(config.timeframe) if config.timeframe else 0
+        cache = Cache.in_state(state_dir(config.settings))
+        return cache.load(config.symbol, config.venue, timeframe_ms, config.start_date, config.end_date)
     series = slice_between(series, config.start_date, config.end_date)
     return resample(series, length_of(config.timeframe)) if config.timeframe else series
 

@@ -111,10 +111,12 @@ class Cache:
         except OSError as problem:
             raise StateError(str(place), f"data cannot be kept there ({problem.strerror})") from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = f"another process writes the data of {symbol}: wait until it has ended"
+                raise StateError(str(place), problem) from None
             yield Writer(place, venue, symbol)
-        except BlockingIOError:
-            raise StateError(str(place), f"another process writes the data of {symbol}: wait until it has ended") from None
         finally:
             os.close(lock)
 

@@ -159,6 +159,23 @@ def test_a_download_from_the_venue_of_the_settings(type_: Type, venue_rest: str,
     assert type_("check", ASTER).code == Exit.OK
 
 
+def test_a_backtest_takes_what_was_kept_and_names_the_first_date_of_what_was_not(
+    type_: Type, venue_rest: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The seed's own example asks for 2024; the contract was listed in September 2025."""
+    state = ("--set", f"engine.state_dir={tmp_path / 'state'}")
+    assert main(["backtest", "--symbol", ASTER, *state]) == Exit.USAGE
+    assert "no bars of binance are kept" in capsys.readouterr().err
+    since = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(time.time() - 6 * 3600))
+    done = type_("download", "--symbol", ASTER, "--from", since, "--set", f"venue.binance_rest={venue_rest}")
+    assert done.code == Exit.OK, done.err
+    assert main(["backtest", "--symbol", ASTER, "--strategy", "breakout", *state]) == Exit.OK
+    assert " of 1m, " in capsys.readouterr().out
+    assert main(["backtest", "--symbol", ASTER, "--from", "2024-01-01", "--to", "2024-12-31", *state]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "there are no bars from 2024-01-01 on" in said and "it was listed on 2025-09-19" in said
+
+
 def test_ctrl_c_says_what_was_kept_and_the_next_one_goes_on(tmp_path: Path, venue_rest: str) -> None:
     state = tmp_path / "state"
     code = (
