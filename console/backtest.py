@@ -4,17 +4,19 @@ import argparse
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
-import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from console.exits import Exit
-from console.research import add_run, add_settings, costs_of, settings_of
+from console.research import WHERE, add_run, add_settings, costs_of, settings_of
 from engine.backtest import BacktestConfig, Backtester, Result
+from engine.backtest.export import FORMS, document, export
 from engine.backtest.metrics import FIGURES, shown
 from engine.config import Settings
+from engine.errors import ConfigError
 from engine.strategy import BUILT_IN, chosen, find, parameters_of
 
 SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"
@@ -28,8 +30,20 @@ def make_parser() -> argparse.ArgumentParser:
         "--parameters", action="store_true", help="say what the strategies, or the one named, can be told, and end"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as well: FILE.json, or a new folder")
+    parser.add_argument("--as", dest="form", choices=FORMS, help="with --out a folder: of csv (the default) or parquet files")
     add_settings(parser)
     return parser
+
+
+def _form(arguments: argparse.Namespace) -> str:
+    if arguments.form and arguments.out is None:
+        raise ConfigError(WHERE, "--as", "nothing is written", "--out FILE with it")
+    if arguments.out is not None and arguments.out.exists():
+        raise ConfigError(WHERE, "--out", f"{arguments.out} is there already", "a name that is not taken")
+    if arguments.form:
+        return str(arguments.form)
+    return "json" if arguments.out is not None and arguments.out.suffix == ".json" else "csv"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,13 +51,17 @@ def run(arguments: argparse.Namespace) -> int:
     settings, own = settings_of(arguments)
     if arguments.parameters:
         return _parameters((arguments.strategy,) if arguments.strategy else BUILT_IN)
+    form = _form(arguments)
     config = config_of(arguments, settings, own)
     result = asyncio.run(_run(config))
     if result is None:
         print("barter-tui: the backtest was interrupted; nothing of it was kept.", file=sys.stderr)
         return Exit.INTERRUPTED
+    if arguments.out is not None:
+        export(result, arguments.out, form)
+        print(f"barter-tui: the result is in {arguments.out}.", file=sys.stderr)
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(document(result)).decode() + "\n")
+        sys.stdout.write(document(result).decode() + "\n")
     else:
         _print(result)
     return Exit.OK
@@ -87,19 +105,6 @@ async def _run(config: BacktestConfig) -> Result | None:
             what = "compiling the strategy, once"
         task = progress.add_task(what, total=1.0)
         return await tester.run(lambda done: progress.update(task, completed=done, description="backtest" if done else what))
-
-
-def document(result: Result) -> dict[str, object]:
-    """Everything but the curve, as JSON takes it."""
-    trades = [dict(zip(result.trades.dtype.names or (), row.tolist(), strict=True)) for row in result.trades]
-    return {
-        **result.labels,
-        "synthetic": result.series.synthetic,
-        "statistics": msgspec.to_builtins(result.statistics),
-        "refused": result.run.refused,
-        "notes": result.notes,
-        "trades": trades,
-    }
 
 
 def _print(result: Result) -> None:

@@ -81,6 +81,10 @@ class Result:
         return self.run.equity
 
     @property
+    def refused(self) -> dict[str, int]:
+        return self.run.refused
+
+    @property
     def fingerprint(self) -> str:
         return self.run.fingerprint()
 

@@ -114,8 +114,8 @@ class Cache:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                problem = f"another process writes the data of {symbol}: wait until it has ended"
-                raise StateError(str(place), problem) from None
+                busy = f"another process writes the data of {symbol}: wait until it has ended"
+                raise StateError(str(place), busy) from None
             yield Writer(place, venue, symbol)
         finally:
             os.close(lock)

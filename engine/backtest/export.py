@@ -37,6 +37,10 @@ class Result(Protocol):
         """What was assumed, as sentences."""
 
     @property
+    def refused(self) -> Mapping[str, int]:
+        """Entries that were refused, by reason."""
+
+    @property
     def series(self) -> Series: ...
 
     @property
@@ -173,7 +177,8 @@ def _head(result: Result) -> dict[str, Any]:
         "step": series.contract.step,
     }
     tree = statistics_tree(result.statistics)
-    return {"run": dict(result.labels), "notes": list(result.notes), "data": data, "statistics": tree}
+    told = {"run": dict(result.labels), "notes": list(result.notes), "refused": dict(result.refused)}
+    return told | {"data": data, "statistics": tree}
 
 
 def _places(unit: Decimal) -> int:

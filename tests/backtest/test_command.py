@@ -28,13 +28,14 @@ def test_a_backtest_prints_figures_and_what_they_rest_on(capsys: pytest.CaptureF
 def test_json_is_one_document_with_the_trades(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, *WEEK, "--strategy", "reversion", "--set", "oversold=40", "--set", "overbought=60", "--json")
     found = json.loads(out)
-    assert code == Exit.OK and found["synthetic"] is True and found["strategy"].startswith("reversion (stretch=1, oversold=40")
+    assert code == Exit.OK and found["data"]["synthetic"] is True
+    assert found["run"]["strategy"].startswith("reversion (stretch=1, oversold=40")
     assert len(found["trades"]) == found["statistics"]["trades"] > 5
 
 
 def test_the_same_run_has_the_same_fingerprint_and_another_one_has_another(capsys: pytest.CaptureFixture[str]) -> None:
     documents = [json.loads(run(capsys, *WEEK, "--strategy", "breakout", "--seed", seed, "--json")[1]) for seed in "112"]
-    prints = [found["fingerprint"] for found in documents]
+    prints = [found["run"]["fingerprint"] for found in documents]
     assert prints[0] == prints[1] != prints[2]
 
 
@@ -75,7 +76,7 @@ def test_a_file_of_bars_is_read_and_resampled(capsys: pytest.CaptureFixture[str]
         lines.append(f"{1_704_067_200_000 + at * 60_000},{prices},100")
     file.write_text("\n".join(lines) + "\n")
     code, out, _ = run(capsys, "--data", str(file), "--strategy", "reversion", "--timeframe", "5m", "--json")
-    assert code == Exit.OK and json.loads(out)["bars"].startswith("120 of 5m") and json.loads(out)["synthetic"] is False
+    assert code == Exit.OK and json.loads(out)["data"]["bars"] == 120 and json.loads(out)["data"]["synthetic"] is False
 
 
 def readme_strategy(root: Path) -> str:
@@ -97,7 +98,7 @@ def test_the_readmes_strategy_runs(
     found = json.loads(out)
     assert code == Exit.OK and found["statistics"]["trades"] > 10
     assert ("no kernel" in err) is plain
-    assert {trade["side"] for trade in found["trades"]} == {1}
+    assert {trade["side"] for trade in found["trades"]} == {"long"}
     other = tmp_path / f"{name}_too.py"
     other.write_text(source if plain else source.replace("@kernel\n", ""))
     assert json.loads(run(capsys, *WEEK, "--strategy", f"{name}_too:DIP", "--json")[1])["trades"] == found["trades"]
@@ -119,3 +120,14 @@ def test_a_module_that_is_no_strategy_is_told(
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, *WEEK, "--strategy", f"{name}:DIP")
     assert code == Exit.USAGE and said in err
+
+
+def test_the_result_is_written_where_nothing_is_yet(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    code, _, err = run(capsys, *WEEK, "--strategy", "breakout", "--out", str(folder))
+    assert code == Exit.OK and "the result is in" in err
+    assert sorted(file.name for file in folder.iterdir()) == ["equity.csv", "statistics.json", "trades.csv"]
+    code, _, err = run(capsys, *WEEK, "--strategy", "breakout", "--out", str(folder))
+    assert code == Exit.USAGE and "is there already" in err
+    assert run(capsys, *WEEK, "--strategy", "breakout", "--out", str(tmp_path / "run.json"))[0] == Exit.OK
+    assert json.loads((tmp_path / "run.json").read_bytes())["statistics"]["trades"] > 10
