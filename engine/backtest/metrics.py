@@ -210,7 +210,7 @@ def shown(figure: Figure, value: float | None) -> str:
         case Unit.LENGTH:
             return _length(value)
         case _:
-            return f"{value:,.2f}" if round(value, 2) else f"{value:.2g}"
+            return f"{value:,.2f}" if round(value, 2) else f"{value:z.2g}"
 
 
 def iso(ms: int) -> str:
