@@ -1,7 +1,7 @@
 """A backtest's bars, trades and equity in, its statistics out: each figure declared once, with its unit and its meaning.
 
-Years have 365 days, as the market never closes, and the rate without risk is 0. The headline Sharpe ratio is of daily returns:
-scaling a minute's ratio to a year takes minutes as independent, and those of one position are not.
+The headline Sharpe ratio is of daily returns: scaling a minute's ratio to a year takes minutes as independent, and those of one
+position are not.
 """
 
 import datetime as dt
@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from engine.backtest.returns import DAYS, annual_return, daily_returns, moments, periods_a_year, returns, sharpe, sortino
 from engine.backtest.series import LIMIT, REASONS, SIGNAL, Floats, Integers, Series, Trades
+from engine.backtest.spans import DAY_MS, UNITS_MS, date
 
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-DAYS = 365  # a year's
+HOUR_MS = UNITS_MS["h"]
 AT_OPEN = (SIGNAL, LIMIT)  # exits that fill at the open of their bar, so that the bar is not one in position
 FEW_DAYS = 30  # below, what is scaled to a year says little
 FEW_TRADES = 30
@@ -206,7 +207,7 @@ def shown(figure: Figure, value: float | None) -> str:
         case Unit.COUNT:
             return f"{value:,}"
         case Unit.TIME:
-            return iso(int(value))[:16].replace("T", " ")
+            return date(int(value))
         case Unit.LENGTH:
             return _length(value)
         case _:
@@ -229,73 +230,6 @@ def _length(ms: float) -> str:
     return f"{hours}h{minutes % 60:02}" if hours < 48 else f"{hours // 24}d{hours % 24:02}"
 
 
-# --- returns ----------------------------------------------------------------------------------------------------------
-
-
-def returns(curve: Floats) -> Floats:
-    """[n] fractions from the [n + 1] equities around them. Where nothing is left it is -1, and 0 from then on."""
-    over = curve <= 0
-    end = int(over.argmax()) if over.any() else len(curve)
-    changes = np.zeros(len(curve) - 1)
-    changes[: end - 1] = curve[1:end] / curve[: end - 1] - 1
-    if end < len(curve):
-        changes[end - 1] = -1.0
-    return changes
-
-
-def daily_returns(series: Series, equity: Floats, initial: float) -> Floats:
-    """[d] returns of each UTC day, the first and last perhaps in part; of each bar where bars are longer than a day."""
-    curve = np.concatenate(([initial], equity))
-    return returns(curve[np.append(0, _day_ends(series) + 1)])
-
-
-def days_of(series: Series) -> Integers:
-    """[d] ms UTC, the start of each of those days."""
-    return series.open_ms[_day_ends(series)] // DAY_MS * DAY_MS
-
-
-def periods_a_year(series: Series) -> float:
-    """How many of the returns that `daily_returns` gives make a year."""
-    return DAYS * DAY_MS / max(series.timeframe_ms, DAY_MS)
-
-
-def sharpe(changes: Floats, periods: float) -> float | None:
-    """Mean over sample standard deviation, x sqrt(periods in a year); None below two returns or where they do not vary."""
-    if len(changes) < 2:
-        return None
-    mean, deviation = float(changes.mean()), float(changes.std(ddof=1))
-    return mean / deviation * periods**0.5 if _varies(deviation, mean) else None
-
-
-def moments(changes: Floats) -> tuple[float, float] | None:
-    """Skewness and kurtosis (normal: 0 and 3) by population moments; None where the returns do not vary."""
-    if not len(changes):
-        return None
-    off = changes - changes.mean()
-    deviation = float(np.sqrt((off**2).mean()))
-    if not _varies(deviation, float(changes.mean())):
-        return None
-    off /= deviation
-    return float((off**3).mean()), float((off**4).mean())
-
-
-def _varies(deviation: float, mean: float) -> bool:
-    return deviation > 1e-12 * abs(mean)  # below is what rounding leaves of equal returns
-
-
-def _day_ends(series: Series) -> Integers:
-    """[d] the last bar of each UTC day that a bar opens in."""
-    last = len(series) - 1
-    if series.timeframe_ms >= DAY_MS:
-        return np.arange(last + 1)
-    first_day, last_day = int(series.open_ms[0]) // DAY_MS, int(series.open_ms[-1]) // DAY_MS
-    midnights = np.arange(first_day + 1, last_day + 1) * DAY_MS
-    return np.append(np.searchsorted(series.open_ms, midnights) - 1, last)
-
-
-# --- all of it --------------------------------------------------------------------------------------------------------
-
-
 def measure(series: Series, trades: Trades, equity: Floats, initial: float) -> Statistics:
     """`trades` by exit, `equity` [n] in quote units at each bar's close, `initial` before the first bar.
 
@@ -316,7 +250,7 @@ def measure(series: Series, trades: Trades, equity: Floats, initial: float) -> S
     final, length_ms = float(curve[-1]), bars * series.timeframe_ms
     daily = daily_returns(series, equity, initial)
     a_year = periods_a_year(series)
-    annual = _annual(final / initial, length_ms)
+    annual = annual_return(final / initial, length_ms)
     falls = _drawdown(series, curve)
     shape = moments(daily)
     money = _trades(series, trades)
@@ -331,7 +265,7 @@ def measure(series: Series, trades: Trades, equity: Floats, initial: float) -> S
         buy_and_hold=float(series.close[-1] / series.open[0] - 1),
         sharpe=sharpe(daily, a_year),
         sharpe_bars=sharpe(returns(curve), DAYS * DAY_MS / series.timeframe_ms),
-        sortino=_sortino(daily, a_year),
+        sortino=sortino(daily, a_year),
         calmar=annual / falls["max_drawdown"] if annual is not None and falls["max_drawdown"] else None,
         volatility=float(daily.std(ddof=1)) * a_year**0.5 if len(daily) > 1 else None,
         tail_loss=float(np.quantile(daily, TAIL)) if len(daily) > 1 else None,
@@ -348,24 +282,6 @@ def measure(series: Series, trades: Trades, equity: Floats, initial: float) -> S
         **falls,
         **money,
     )
-
-
-def _annual(growth: float, length_ms: int) -> float | None:
-    """The n-th root of the growth over n years, less 1."""
-    if length_ms < DAY_MS:
-        return None
-    if growth <= 0:
-        return -1.0
-    power = np.log(growth) * (DAYS * DAY_MS / length_ms)
-    return float(np.expm1(power)) if power < 700 else None  # more than a float holds
-
-
-def _sortino(changes: Floats, periods: float) -> float | None:
-    """Sortino & Price (1994), to a target of 0: the deviation is over all returns, the gains counted as 0."""
-    if len(changes) < 2:
-        return None
-    downside = float(np.sqrt((np.minimum(changes, 0) ** 2).mean()))
-    return float(changes.mean()) / downside * periods**0.5 if downside > 0 else None
 
 
 def _time(series: Series, point: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from engine.backtest.metrics import returns
+from engine.backtest.returns import returns
 from engine.backtest.series import Floats, Integers, Trades
 
 CELLS = 2_000_000  # of one array at a time: runs are made in parts that are no larger

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from engine.backtest.metrics import moments
+from engine.backtest.returns import moments
 from engine.backtest.series import Floats
 
 NORMAL = NormalDist()

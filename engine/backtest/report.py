@@ -15,7 +15,8 @@ import msgspec
 from engine import __version__
 from engine.backtest import charts
 from engine.backtest.export import Result
-from engine.backtest.metrics import FIGURES, Group, Month, Statistics, Unit, iso, shown
+from engine.backtest.metrics import FIGURES, Group, Month, Statistics, Unit, shown
+from engine.backtest.spans import date, length
 from engine.queue.export import coming
 
 if TYPE_CHECKING:
@@ -69,13 +70,13 @@ def page(result: Result, beside: Sequence[msgspec.Struct] = ()) -> str:
     from plotly.offline import get_plotlyjs
 
     found, series = result.statistics, result.series
-    name = f"{series.contract.symbol} {_timeframe(series.timeframe_ms)}"
+    name = f"{series.contract.symbol} {length(series.timeframe_ms)}"
     title = f"{result.labels['strategy']} on {name}" if "strategy" in result.labels else name
     body = [
         _synthetic() if series.synthetic else "",
         f"<h1>{escape(title)}</h1>",
         f'<p class="muted">Backtest{" over synthetic data" if series.synthetic else ""}, '
-        f"{_day(found.start_ms)} to {_day(found.end_ms)} UTC, {found.bars:,} bars, "
+        f"{date(found.start_ms)} to {date(found.end_ms)} UTC, {found.bars:,} bars, "
         f"{_money(found.initial)} to {_money(found.final)} {escape(series.contract.symbol.partition(':')[2])}</p>",
         _cards(found),
         _listed(found.remarks),
@@ -95,14 +96,17 @@ def page(result: Result, beside: Sequence[msgspec.Struct] = ()) -> str:
         "<h2>What was run</h2>",
         _run(result),
     ]
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{"SYNTHETIC " if series.synthetic else ""}{escape(title)}</title>'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>'
-        f"<script>{get_plotlyjs()}</script></head><body>\n"
-        + "\n".join(part for part in body if part)
-        + f"\n<footer>barter-tui {escape(__version__)}</footer></body></html>\n"
+    head = (
+        '<meta charset="utf-8">',
+        f"<title>{'SYNTHETIC ' if series.synthetic else ''}{escape(title)}</title>",
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{STYLE}</style>",
+        f"<script>{get_plotlyjs()}</script>",
     )
+    text = "\n".join(part for part in body if part)
+    foot = f"<footer>barter-tui {escape(__version__)}</footer>"
+    return f'<!doctype html>\n<html lang="en"><head>{"".join(head)}</head><body>\n{text}\n{foot}</body></html>\n'
 
 
 def _synthetic() -> str:
@@ -187,7 +191,7 @@ def _run(result: Result) -> str:
     data = {
         "symbol": contract.symbol,
         "venue": contract.venue or "not known",
-        "bars": f"{len(series):,} of {_timeframe(series.timeframe_ms)}, {iso(int(series.open_ms[0]))} on",
+        "bars": f"{len(series):,} of {length(series.timeframe_ms)}, {date(int(series.open_ms[0]))} on",
         "source": series.source,
         "data": "synthetic" if series.synthetic else "as recorded",
         "tick, step": f"{contract.tick:f}, {contract.step:f}",
@@ -252,15 +256,3 @@ def _percent(change: float) -> str:
 def _sign(value: float | None) -> str:
     """The class of a change as it is shown, to a hundredth of a percent."""
     return "" if not value or not round(value, 4) else "gain" if value > 0 else "loss"
-
-
-def _day(ms: int) -> str:
-    return iso(ms)[:16].replace("T", " ")
-
-
-def _timeframe(ms: int) -> str:
-    """`1m`, `4h`, `1d`."""
-    for letter, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000)):
-        if ms % length == 0:
-            return f"{ms // length}{letter}"
-    return f"{ms / 1000:g}s"

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from engine.backtest.metrics import DAY_MS
 from engine.backtest.series import SIGNAL, TRADE, Contract, Floats, Series, Trades
+from engine.backtest.spans import DAY_MS
 
 START_MS = 1_735_689_600_000  # 2025-01-01 00:00 UTC
 CONTRACT = Contract("ASTER/USDT:USDT", "binance", Decimal("0.01"), Decimal("0.1"))

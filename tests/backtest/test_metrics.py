@@ -10,20 +10,18 @@ import pandas as pd
 import pytest
 
 from engine.backtest.metrics import (
-    DAY_MS,
     FIGURES,
     HOUR_MS,
     Group,
     Month,
     Statistics,
-    daily_returns,
-    days_of,
     iso,
     measure,
-    moments,
     shown,
 )
+from engine.backtest.returns import daily_returns, days_of, moments
 from engine.backtest.series import END, LIMIT, LIQUIDATION, SIGNAL, STOP, TARGET
+from engine.backtest.spans import DAY_MS
 from tests.backtest.ledgers import START_MS, bars, random_run, trades
 
 NONE = trades()
@@ -337,7 +335,8 @@ def test_figures_as_a_person_reads_them() -> None:
         ("expectancy", 0.00123, "0.0012"),
         ("trades", 9000, "9,000"),
         ("sharpe", None, "-"),
-        ("start_ms", START_MS, "2025-01-01 00:00"),
+        ("start_ms", START_MS, "2025-01-01"),
+        ("start_ms", START_MS + HOUR_MS, "2025-01-01 01:00"),
         ("average_length_ms", 90_000.0, "1m30"),
         ("longest_drawdown_ms", 3 * DAY_MS + 4 * HOUR_MS, "3d04"),
         ("median_length_ms", 500.0, "0.5s"),

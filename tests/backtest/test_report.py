@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from engine.backtest import charts, report
-from engine.backtest.metrics import DAY_MS, FIGURES, shown
+from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.montecarlo import position_profits, simulate
+from engine.backtest.spans import DAY_MS
 from engine.errors import SessionError
 from tests.backtest.ledgers import START_MS, bars, random_run, trades
 from tests.backtest.test_result_export import Outcome

@@ -13,8 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from engine.backtest.export import FORMS, POINTS, Column, document, export
-from engine.backtest.metrics import DAY_MS, HOUR_MS, Statistics, measure
+from engine.backtest.metrics import HOUR_MS, Statistics, measure
 from engine.backtest.series import STOP, Floats, Series, Trades
+from engine.backtest.spans import DAY_MS
 from engine.backtest.thin import thin
 from engine.errors import SessionError
 from tests.backtest.ledgers import START_MS, bars, random_run, trades
