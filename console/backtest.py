@@ -20,6 +20,7 @@ from engine.errors import ConfigError
 from engine.strategy import BUILT_IN, chosen, find, parameters_of
 
 SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"
+PAGE = "html"
 WIDE = 110  # columns from which each figure is explained
 
 
@@ -30,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--parameters", action="store_true", help="say what the strategies, or the one named, can be told, and end"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as well: FILE.json, or a new folder")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as well: FILE.html, FILE.json, or a new folder")
     parser.add_argument("--as", dest="form", choices=FORMS, help="with --out a folder: of csv (the default) or parquet files")
     add_settings(parser)
     return parser
@@ -43,7 +44,7 @@ def _form(arguments: argparse.Namespace) -> str:
         raise ConfigError(WHERE, "--out", f"{arguments.out} is there already", "a name that is not taken")
     if arguments.form:
         return str(arguments.form)
-    return "json" if arguments.out is not None and arguments.out.suffix == ".json" else "csv"
+    return {".json": "json", ".html": PAGE}.get(arguments.out.suffix, "csv") if arguments.out is not None else ""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
         print("barter-tui: the backtest was interrupted; nothing of it was kept.", file=sys.stderr)
         return Exit.INTERRUPTED
     if arguments.out is not None:
-        export(result, arguments.out, form)
+        if form == PAGE:
+            from engine.backtest import report
+
+            report.write(result, arguments.out)
+        else:
+            export(result, arguments.out, form)
         print(f"barter-tui: the result is in {arguments.out}.", file=sys.stderr)
     if arguments.json:
         sys.stdout.write(document(result).decode() + "\n")

@@ -12,7 +12,7 @@ DAYS = 365  # a year's
 
 
 def returns(curve: Floats) -> Floats:
-    """[n] fractions from the [n + 1] equities around them, the first above 0. Where nothing is left it is -1, and 0 from then on."""
+    """[n] fractions from the [n + 1] equities around them, the first above 0. Where nothing is left it is -1, then 0."""
     over = curve <= 0
     end = int(over.argmax()) if over.any() else len(curve)
     changes = np.zeros(len(curve) - 1)

@@ -131,3 +131,5 @@ def test_the_result_is_written_where_nothing_is_yet(capsys: pytest.CaptureFixtur
     assert code == Exit.USAGE and "is there already" in err
     assert run(capsys, *WEEK, "--strategy", "breakout", "--out", str(tmp_path / "run.json"))[0] == Exit.OK
     assert json.loads((tmp_path / "run.json").read_bytes())["statistics"]["trades"] > 10
+    assert run(capsys, *WEEK, "--strategy", "breakout", "--out", str(tmp_path / "run.html"))[0] == Exit.OK
+    assert "SYNTHETIC" in (tmp_path / "run.html").read_text(encoding="utf-8")

@@ -28,6 +28,7 @@ class Outcome:
     equity: Floats
     labels: Mapping[str, str] = field(default_factory=lambda: {"strategy": "breakout", "entry_bars": "20"})
     notes: Sequence[str] = ("Book features were neutral.",)
+    refused: Mapping[str, int] = field(default_factory=lambda: {"leverage": 3})
 
     @property
     def statistics(self) -> Statistics:
@@ -94,7 +95,7 @@ def test_parquet_decimals_hold_negative_and_large_numbers(tmp_path: Path) -> Non
 def test_json_says_what_was_run_and_over_which_data(two: Outcome) -> None:
     tree = json.loads(document(replace(two, series=replace(two.series, synthetic=True, remarks=("One bar was filled.",)))))
     assert tree["run"] == {"strategy": "breakout", "entry_bars": "20"}
-    assert tree["notes"] == ["Book features were neutral."]
+    assert tree["notes"] == ["Book features were neutral."] and tree["refused"] == {"leverage": 3}
     assert tree["data"]["synthetic"] is True and tree["data"]["remarks"] == ["One bar was filled."]
     assert tree["statistics"]["start"] == "2025-01-01T00:00:00Z" and "start_ms" not in tree["statistics"]
     assert tree["statistics"]["annual_return"] is None and tree["statistics"]["ruined"] is None

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.backtest import BacktestConfig, Backtester, Result, judges
-from engine.backtest.series import REASONS
+from engine.backtest import BacktestConfig, Backtester, Result, judges, ticks
 from engine.config import create_aster_config
 from engine.errors import SessionError
-from engine.events import Judged, decode_output
+from engine.events import Action, Command, Event, Judged, decode_output
 from engine.queue.local import Session
+from engine.replay.whatif import Rerun
 
 SYMBOL = "ASTER/USDT:USDT"
 EAGER = {
@@ -60,10 +60,18 @@ def test_the_strategy_may_be_another_one(session: Path) -> None:
     assert "breakout (bars=3, exit_bars=2" in found.labels["strategy"]
 
 
-def test_what_operators_did_is_left_out(small: Path) -> None:
+def test_what_operators_did_is_left_out(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this one a position was closed by hand twice, and trading was halted at its end."""
+    heard: list[Event] = []
+
+    class Heard(Rerun):
+        def take(self, event: Event) -> list[Event]:
+            heard.append(event)
+            return super().take(event)
+
+    monkeypatch.setattr(ticks, "Rerun", Heard)
     done = over(small)
-    assert REASONS.index("signal") not in done.trades["reason"]
+    assert [one.action for one in heard if isinstance(one, Command)] == [Action.ARM] and len(heard) > 500
     assert "What operators did" in " ".join(done.notes)
 
 
