@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--parameters", action="store_true", help="say what the strategies, or the one named, can be told, and end"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result as well: FILE.html, FILE.json, or a new folder")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it as well: FILE.html, FILE.json, or a new folder")
     parser.add_argument("--as", dest="form", choices=FORMS, help="with --out a folder: of csv (the default) or parquet files")
     add_settings(parser)
     return parser
