@@ -38,9 +38,10 @@ COMMANDS = {
     "doctor": "what this machine has and lacks, and the commands that mend it",
     "backtest": "run a strategy over bars: see backtest --help",
     "data": "bars and funding for backtests: see data --help",
+    "sweep": "a strategy with every combination of some values: see sweep --help",
 }
 # Commands with a parser of their own, `make_parser`, and a `run`.
-OWN_FLAGS = {"backtest": "console.backtest", "data": "console.data"}
+OWN_FLAGS = {"backtest": "console.backtest", "data": "console.data", "sweep": "console.sweep"}
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 # Flags of sessions: where the parser puts each, and what uses it.

@@ -104,6 +104,17 @@ def compiled(strategy: Strategy) -> Callable[..., int]:
     return _made[key]
 
 
+def warm(strategy: Strategy) -> None:
+    """Compile what a run with it needs, or find it on the disk, by running it over no bars."""
+    from engine.backtest.generated import listing, synthetic
+    from engine.backtest.run import Costs, execute
+    from engine.config import create_aster_config
+
+    settings, one = create_aster_config(), synthetic(listing("ASTER/USDT:USDT"), 60_000, 0, 1, 1)
+    opinions = judges.by_rules(one, settings, 1.0)
+    execute(one, strategy, strategy.parameters(), settings, Costs(), opinions, 1.0)
+
+
 def compiled_judge() -> Callable[..., int]:
     """The pass of the rule judge over bars."""
     if judges.rule_pass not in _made:

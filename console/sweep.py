@@ -1,0 +1,153 @@
+"""`barter-tui sweep`: a strategy over bars with every combination of some values, and what the best of them is worth."""
+
+import argparse
+import csv
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from console.backtest import config_of
+from console.exits import Exit
+from console.research import WHERE, add_run, add_settings, settings_of
+from engine.backtest.metrics import FIGURES, shown
+from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, sweep
+from engine.errors import ConfigError
+
+SHOWN = 15  # rows of the table
+BESIDE = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("barter-tui sweep", description="Run a strategy with every combination of some values.")
+    add_run(parser)
+    add = parser.add_argument
+    add(
+        "--over",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="what differs: bars=20,40,60 or bars=20:100:20, strategy.stop_atr=1,2,3, costs.taker=0,0.0005; repeat for more",
+    )
+    add("--by", default="sharpe", metavar="FIGURE", help="what the runs are compared by (default: sharpe)")
+    add("--least", type=int, default=30, metavar="N", help="trades that a winner must have (default: 30)")
+    add("--workers", type=int, default=0, metavar="N", help="processes at a time (default: one a core)")
+    add("--json", action="store_true", help="one JSON document on stdout")
+    add("--out", type=Path, metavar="FILE", help="write every run as well: FILE.csv")
+    add_settings(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Raises ConfigError, DataError and SessionError."""
+    settings, own = settings_of(arguments)
+    if not arguments.over:
+        raise ConfigError(WHERE, "--over", "nothing differs", "--over bars=20:100:20")
+    if arguments.session:
+        raise ConfigError(WHERE, "--session", "a sweep runs over bars", "--data")
+    if arguments.out is not None and (arguments.out.exists() or arguments.out.suffix != ".csv"):
+        raise ConfigError(WHERE, "--out", f"{arguments.out} cannot be written", "a new FILE.csv")
+    compared_by(arguments.by)
+    config, axes = config_of(arguments, settings, own), [axis(text) for text in arguments.over]
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    stderr = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+            task = progress.add_task("sweep", total=None)
+
+            def told(done: int, of: int, best: float | None) -> bool:
+                words = "sweep" if best is None else f"sweep, best {arguments.by} {best:.2f}"
+                progress.update(task, completed=done, total=of, description=words)
+                return not stopped
+
+            found = sweep(config, axes, arguments.by, least_trades=arguments.least, workers=arguments.workers, told=told)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arguments.out is not None:
+        _write(found, arguments.out)
+        print(f"barter-tui: {len(found.trials):,} runs are in {arguments.out}.", file=sys.stderr)
+    if arguments.json:
+        sys.stdout.write(msgspec.json.encode(document(found)).decode() + "\n")
+    else:
+        _print(found)
+    return Exit.INTERRUPTED if stopped else Exit.OK
+
+
+def document(found: Sweep) -> dict[str, object]:
+    """All of it but the daily returns."""
+    return {
+        "by": found.by,
+        "axes": {one.name: one.values for one in found.axes},
+        "winner": None if found.winner is None else found.trials[found.winner].values,
+        "deflated": found.deflated,
+        "overfit": found.overfit,
+        "notes": found.notes,
+        "trials": found.trials,
+    }
+
+
+def _write(found: Sweep, to: Path) -> None:
+    names = [one.name for one in found.axes]
+    figures = [figure.name for figure in FIGURES]
+    with to.open("x", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow([*names, *figures, "fingerprint", "problem"])
+        for trial in found.trials:
+            values = [None if trial.statistics is None else getattr(trial.statistics, name) for name in figures]
+            rows.writerow([*(trial.values[name] for name in names), *values, trial.fingerprint, trial.problem])
+
+
+def _print(found: Sweep) -> None:
+    console = Console()
+    by_name = {figure.name: figure for figure in FIGURES}
+    beside = [found.by, *(name for name in BESIDE if name != found.by)]
+    table = Table(title=f"The best of {len(found.trials):,} runs", title_justify="left", box=None)
+    for heading in (*(one.name for one in found.axes), *(by_name[name].title for name in beside)):
+        table.add_column(heading, justify="right")
+    for at in found.ranked()[:SHOWN]:
+        trial = found.trials[at]
+        values = [shown(by_name[name], getattr(trial.statistics, name)) for name in beside]
+        style = "bold" if at == found.winner else ""
+        table.add_row(*(trial.values[one.name] for one in found.axes), *values, style=style)
+    console.print(table)
+    if len(found.axes) >= 2:
+        console.print(heat(heat_map(found, found.axes[0].name, found.axes[1].name)))
+    for note in found.notes:
+        console.print(f"- {note}", markup=False, highlight=False)
+
+
+def heat(found: HeatMap) -> Table:
+    """Numbers in cells, redder below and greener above; signs say the same without colour."""
+    low, high = _ends(found)
+    table = Table(title=f"{found.by}: {found.rows.name} down, {found.columns.name} across", title_justify="left", box=None)
+    table.add_column("")
+    for value in found.columns.values:
+        table.add_column(value, justify="right")
+    for value, row in zip(found.rows.values, found.values, strict=True):
+        table.add_row(value, *(_cell(float(one), low, high) for one in row))
+    return table
+
+
+def _ends(found: HeatMap) -> tuple[float, float]:
+    known = found.values[found.values == found.values]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+
+
+def _cell(value: float, low: float, high: float) -> Text:
+    if value != value:
+        return Text("-", "dim")
+    share = (value - low) / (high - low) if high > low else 0.5
+    red, green = round(170 * (1 - share)) + 20, round(140 * share) + 20
+    return Text(f"{value:+.2f}", f"#ffffff on #{red:02x}{green:02x}30")
