@@ -20,6 +20,8 @@ from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, s
 from engine.errors import ConfigError
 
 SHOWN = 15  # rows of the table
+ALIKE = ("start_ms", "end_ms", "bars", "initial", "buy_and_hold")  # of all runs
+CELL = 9  # columns of the terminal for each of the heat map
 BESIDE = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
 
 
@@ -100,7 +102,7 @@ def document(found: Sweep) -> dict[str, object]:
 
 def _write(found: Sweep, to: Path) -> None:
     names = [one.name for one in found.axes]
-    figures = [figure.name for figure in FIGURES]
+    figures = [figure.name for figure in FIGURES if figure.name not in ALIKE]
     with to.open("x", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow([*names, *figures, "fingerprint", "problem"])
@@ -123,7 +125,11 @@ def _print(found: Sweep) -> None:
         table.add_row(*(trial.values[one.name] for one in found.axes), *values, style=style)
     console.print(table)
     if len(found.axes) >= 2:
-        console.print(heat(heat_map(found, found.axes[0].name, found.axes[1].name)))
+        rows, columns = found.axes[:2]
+        if CELL * (len(columns.values) + 1) <= console.width:
+            console.print(heat(heat_map(found, rows.name, columns.name)))
+        else:
+            console.print(f"- The heat map of {len(columns.values)} columns is wider than this terminal.", highlight=False)
     for note in found.notes:
         console.print(f"- {note}", markup=False, highlight=False)
 

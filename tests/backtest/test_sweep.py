@@ -82,19 +82,8 @@ def test_values_that_do_not_go_together_are_counted() -> None:
 
 
 def test_a_sweep_at_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = [
-        "sweep",
-        "--data",
-        "synthetic",
-        "--from",
-        "2025-01-01",
-        "--to",
-        "2025-01-31",
-        "--strategy",
-        "breakout",
-        "--judge",
-        "nobody",
-    ]
+    words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody"]
+    words += ["--strategy", "breakout"]
     words += ["--over", "bars=20,40", "--over", "exit_bars=10,20", "--workers", "1", "--out", str(tmp_path / "runs.csv")]
     assert main(words) == Exit.OK
     out = " ".join(capsys.readouterr().out.split())
