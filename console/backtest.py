@@ -87,6 +87,7 @@ def config_of(arguments: argparse.Namespace, settings: Settings, own: dict[str, 
         settings=settings,
         costs=costs_of(arguments),
         judge=arguments.judge,
+        ask_every_min=arguments.ask_every,
         session=arguments.session,
         latency_ms=None if arguments.latency is None else arguments.latency * 1000,
         seed=arguments.seed,
@@ -110,7 +111,17 @@ async def _run(config: BacktestConfig) -> Result | None:
         elif not compile.is_cached(strategy):
             what = "compiling the strategy, once"
         task = progress.add_task(what, total=1.0)
-        return await tester.run(lambda done: progress.update(task, completed=done, description="backtest" if done else what))
+
+        heard = False
+
+        def told(done: float) -> None:
+            nonlocal heard
+            if tester.stage and not heard:
+                heard = True
+                print(f"barter-tui: {tester.stage}; answers are kept, and Ctrl-C loses none.", file=sys.stderr)
+            progress.update(task, completed=done, description=tester.stage or ("backtest" if done else what))
+
+        return await tester.run(told)
 
 
 def _print(result: Result) -> None:

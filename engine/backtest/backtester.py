@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,7 +19,10 @@ from engine.config import Settings, create_aster_config, state_dir
 from engine.errors import ConfigError, DataError
 from engine.strategy import Strategy, chosen
 
-SYNTHETIC = "synthetic"
+if TYPE_CHECKING:
+    from engine.backtest.asked import Asked
+
+SYNTHETIC, MODEL = "synthetic", "model"
 SYNTHETIC_DAYS = 30
 NEWEST = "2026-01-01"  # where made-up bars end when no date is given
 LOOK_S = 0.05
@@ -43,7 +46,8 @@ class BacktestConfig:
     settings: Settings = field(default_factory=create_aster_config)
     costs: Costs = field(default_factory=Costs)
     session: str = ""  # in place of data: a recorded session, its books and trades, through the live core
-    judge: str = "rules"  # who judges: `rules`, `nobody`, or a session whose judgments are taken (with `session`: `session`)
+    judge: str = "rules"  # `rules`, `nobody`, `model`, or a session whose judgments are taken (with `session`: `session`)
+    ask_every_min: int = 30  # of the model
     latency_ms: float | None = None  # of a judgment after its bar's close; with `session` of orders, None: as they took then
     seed: int = 1  # of made-up bars
 
@@ -116,6 +120,7 @@ class Backtester:
         self.config = config
         self.progress = Progress()
         self.bars = 0  # that there are, once the data are read
+        self.stage = ""  # what takes long before the bars are run over, for people
 
     async def run(self, told: Callable[[float], None] | None = None) -> Result | None:
         """The result, or None where it was cancelled. `told` hears the fraction that is done. Raises ConfigError and DataError.
@@ -147,13 +152,44 @@ class Backtester:
             return self._ticks(settings)
         series = load(config)
         self.bars = len(series)
-        opinions = judged(config, settings, series)
+        if config.judge == MODEL:
+            asked = self._ask(settings, series)
+            if asked is None:
+                return None
+            opinions = asked.judgments
+        else:
+            asked, opinions = None, judged(config, settings, series)
         run = execute(series, strategy, given, settings, config.costs, opinions, config.initial_capital, self.progress)
         if run is None:
             return None
         fast = compiles(strategy)
         told = notes(config, settings, series, strategy, fast, run)
+        if asked is not None:
+            told += (
+                f"{asked.model} was asked every {config.ask_every_min} minutes: {asked.answered:,} of {asked.questions:,} "
+                "answers could be used. Where it has no valid opinion nobody judges.",
+            )
         return Result(config, settings, series, strategy, given, run, config.initial_capital, fast, told)
+
+    def _ask(self, settings: Settings, series: Series) -> "Asked | None":
+        from engine.backtest.asked import FILE, by_model
+        from engine.backtest.cache import FOLDER
+
+        config = self.config
+
+        def told(done: int, of: int, left_s: float) -> bool:
+            if left_s or not self.stage:
+                left = f", some {left_s / 60:,.0f} min left" if left_s else ""
+                self.stage = f"asking the model: {done:,} of {of:,}{left}"
+            return not self.progress.cancelled
+
+        kept = state_dir(config.settings) / FOLDER / FILE
+        if config.ask_every_min < 1:
+            raise ConfigError("backtest", "ask_every_min", f"{config.ask_every_min} is no time", "minutes, at least 1")
+        every, spread = config.ask_every_min, config.costs.spread_bps
+        asked = asyncio.run(by_model(series, settings, spread, every, kept, config.latency_ms, told))
+        self.stage = ""
+        return asked
 
     def _ticks(self, wanted: Settings) -> Result | None:
         from engine.backtest import ticks

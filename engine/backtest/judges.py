@@ -88,7 +88,7 @@ def recorded(session: Session, symbol: str) -> Judgments:
                 model = event.stance
             else:
                 rules = event.stance
-        rows.append(_row(_in_force(model, rules, settings, at), at))
+        rows.append(row(_in_force(model, rules, settings, at), at))
     return columns(rows)
 
 
@@ -110,15 +110,15 @@ def _in_force(model: Stance | None, rules: Stance | None, settings: Settings, at
     return rules if rules is not None and rules.valid(at) else None
 
 
-def _row(stance: Stance | None, at: int) -> tuple[float, ...]:
-    """In the order of `Judgments`; `at` ns is since when."""
+def row(stance: Stance | None, at: int, invalid_bps: float = 0.0) -> tuple[float, ...]:
+    """In the order of `Judgments`; `at` ns is since when, `invalid_bps` the adverse move that is to end it (0: none)."""
     since_ms = at // NS_PER_MS
     if stance is None:
         return (since_ms, 0, since_ms, 0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
     move = abs(stance.target_price / stance.price - 1.0) * 1e4 if stance.target_price > 0.0 and stance.price > 0.0 else 0.0
     times = (since_ms, stance.expires_at // NS_PER_MS, stance.made_at // NS_PER_MS)
     view = (BIAS[stance.bias], stance.confidence, stance.risk_score, move, stance.price, stance.size_cap)
-    return (*times, *view, 0.0)  # what proved it wrong then is among the ends
+    return (*times, *view, invalid_bps)
 
 
 def columns(rows: Sequence[Sequence[float]]) -> Judgments:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from engine.backtest.backtester import BacktestConfig, judged, load
+from engine.backtest.backtester import MODEL, BacktestConfig, judged, load
 from engine.backtest.metrics import FIGURES, Statistics, Unit, measure
 from engine.backtest.overfit import BLOCKS, Deflated, Overfit, deflated_sharpe, probability_of_overfitting
 from engine.backtest.returns import daily_returns
@@ -155,6 +155,8 @@ def sweep(
     what is done is kept. Raises ConfigError, DataError and SessionError before anything is run.
     """
     by = compared_by(by)
+    if config.judge == MODEL:
+        raise ConfigError(WHERE, "judge", "a sweep does not ask the model", "rules, nobody, or a session that it judged")
     wanted = combinations(config, axes)
     found = dict(_runs(config, wanted, workers or os.cpu_count() or 1, by, told))
     places = sorted(found)
