@@ -21,6 +21,7 @@ from engine.strategy import BUILT_IN, chosen, find, parameters_of
 
 SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"
 PAGE = "html"
+CHECKED = 50_000  # the newest bars, of a strategy that is compiled
 WIDE = 110  # columns from which each figure is explained
 
 
@@ -30,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parameters", action="store_true", help="say what the strategies, or the one named, can be told, and end"
     )
+    parser.add_argument("--check", action="store_true", help="look for look-ahead and for a warm-up that is too short, instead")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it as well: FILE.html, FILE.json, or a new folder")
     parser.add_argument("--as", dest="form", choices=FORMS, help="with --out a folder: of csv (the default) or parquet files")
@@ -54,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _parameters((arguments.strategy,) if arguments.strategy else BUILT_IN)
     form = _form(arguments)
     config = config_of(arguments, settings, own)
+    if arguments.check:
+        return _check(config)
     result = asyncio.run(_run(config))
     if result is None:
         print("barter-tui: the backtest was interrupted; nothing of it was kept.", file=sys.stderr)
@@ -122,6 +126,21 @@ async def _run(config: BacktestConfig) -> Result | None:
             progress.update(task, completed=done, description=tester.stage or ("backtest" if done else what))
 
         return await tester.run(told)
+
+
+def _check(config: BacktestConfig) -> int:
+    """What was looked at on stdout, and exit code 1 where something is wrong."""
+    from engine.backtest import checks, compile
+
+    strategy, _ = chosen(config.chosen().strategy)
+    bars = CHECKED if compile.compiles(strategy) else CHECKED // 10
+    stderr = Console(stderr=True)
+    with stderr.status("check"):
+        found = checks.check(checks.checked(config, bars))
+    assert found is not None
+    for sentence in (*found.told, *found.problems):
+        print(sentence)
+    return Exit.FAULT if found.problems else Exit.OK
 
 
 def _print(result: Result) -> None:
