@@ -38,6 +38,7 @@ from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, OpeningVi
 
 if TYPE_CHECKING:
     from console.link import Link
+    from engine.config import Settings
     from engine.replay.playback import Playback
 
 log = logging.getLogger(__name__)
@@ -107,8 +108,11 @@ class Console(App[Parting], inherit_bindings=False):
         playback: "Playback | None" = None,
         control: bool = True,
         may_stop: bool = True,
+        settings: "Settings | None" = None,
     ) -> None:
         super().__init__()
+        self.settings = settings  # what backtests begin with
+        self._backtest: Screen[None] | None = None
         self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
         self.faults, self.inject = faults if faults and inject else {}, inject
@@ -449,6 +453,16 @@ class Console(App[Parting], inherit_bindings=False):
 
     def tell(self, level: Level, sentence: str) -> None:
         self.trading.news.tell(level, sentence)
+
+    def open_backtest(self) -> None:
+        """Its screen, with what was run on it before."""
+        from console.screens.backtest import BacktestScreen  # numpy's share of a second, when it is wanted
+
+        if self._backtest is None:
+            self._backtest = BacktestScreen(self.desk, self.settings)
+            self.install_screen(self._backtest, "backtest")
+        if self.screen is not self._backtest:
+            self.push_screen("backtest")
 
     # --- themes and the palette ----------------------------------------------------------------------------------------
 

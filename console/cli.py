@@ -349,6 +349,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         inject=launch.inject,
         control=arguments.control or not attached,
         may_stop=not far,
+        settings=settings,
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:

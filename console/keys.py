@@ -58,6 +58,7 @@ KEYS: tuple[Key, ...] = (
         "orders; asks for a second press", "view"),
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
+    Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
@@ -111,7 +112,33 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
     ("start", "S", "ends(0)", "start", "To the start of the session"),
     ("end", "Z", "ends(1)", "end", "To the end of the session"),
 )))  # fmt: skip
-BY_ID = {key.id: key for key in (*KEYS, *REPLAY)}
+# Of the backtest screen; `backtest` are those that act in all of it.
+BACKTEST: tuple[Key, ...] = (
+    *_of("backtest", (
+        ("run", "f5", "run", "run", "Run the backtest that the form describes"),
+        ("next_tab", "f6", "tab(1)", "next tab", "To the next tab, from the form to the notes"),
+        ("previous_tab", "f7", "tab(-1)", "previous tab", "To the tab before"),
+        ("leave", "escape", "leave", "leave", "End a run that goes on, else back to the market"),
+    )),
+    *_of("trades", (
+        ("up", "up,k", "rows(-1)", "up", "The trade before"),
+        ("down", "down,j", "rows(1)", "down", "The next trade"),
+        ("page_up", "pageup", "page(-1)", "page up", "A page of trades up"),
+        ("page_down", "pagedown", "page(1)", "page down", "A page of trades down"),
+        ("first", "home", "ends(0)", "first", "The first trade"),
+        ("last", "end", "ends(1)", "last", "The last trade"),
+        ("chart", "enter", "chart", "chart", "The bars around the trade under the cursor"),
+    )),
+    *_of("trade_chart", (
+        ("next", "n,right,l", "step(1)", "next trade", "The bars around the next trade"),
+        ("previous", "p,left,h", "step(-1)", "previous trade", "The bars around the trade before"),
+        ("zoom_in", "plus,equals_sign", "zoom(1)", "zoom in", "Fewer bars around it"),
+        ("zoom_out", "minus", "zoom(-1)", "zoom out", "More bars around it"),
+    )),
+)  # fmt: skip
+BACKTEST_PANES = tuple(dict.fromkeys(key.pane for key in BACKTEST))
+EVERY = (*KEYS, *REPLAY, *BACKTEST)
+BY_ID = {key.id: key for key in EVERY}
 
 
 def shown(keys: str) -> str:
@@ -129,7 +156,7 @@ def bindings(*, anywhere: bool = False, pane: str = "") -> list[Binding]:
     """For the program (`anywhere`, before everything else), for a pane by its id, or for the trading screen."""
     return [
         Binding(key.key, key.action, key.label, id=key.id, tooltip=key.help, priority=anywhere)
-        for key in (*KEYS, *REPLAY)
+        for key in EVERY
         if key.anywhere is anywhere and key.pane == pane
     ]
 
@@ -147,9 +174,10 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
     if any(key_to_character(key.strip()) is not None or not key.strip() for key in kill):
         found.append("keys.halt: the kill switch may not be a key that writes a letter, or typing would halt.")
     taken: dict[tuple[str, str], str] = {}  # by pane: two panes may use the same key, a pane and the screen may not
-    for key in sorted((*KEYS, *REPLAY), key=lambda key: key.pane):
+    for key in sorted(EVERY, key=lambda key: key.pane):
         for name in (name.strip() for name in remapped.get(key.id, key.key).split(",")):
-            shadows = key.pane == "replay" and name not in kill  # on purpose, while nothing can be steered
+            # On purpose: while a session is played nothing can be steered, and the backtest's screen covers the market's.
+            shadows = key.pane in ("replay", *BACKTEST_PANES) and name not in kill
             other = (not shadows and taken.get(("", name))) or taken.setdefault((key.pane, name), key.id)
             if other != key.id:
                 found.append(f"keys.{key.id}: {shown(name)} is already the key of {other}.")
@@ -160,6 +188,6 @@ def render_table() -> str:
     """The README's table."""
     rows = [
         f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |"
-        for row in (*KEYS, *REPLAY)
+        for row in EVERY
     ]
     return "\n".join(["| key | command | what it does |", "|---|---|---|", *rows])

@@ -12,6 +12,7 @@ Curve = Sequence[tuple[int, float]]  # engine time, profit
 
 WAYS = ((DOT, "band"), (DASH, "slow"), (LINE, "fast"))  # of drawing a line; the last one is on top
 AXIS = 10
+DAYS_NS = 2 * 86_400 * 10**9  # longer curves are dated
 LEAST = 4  # lines and cells, below which there is nothing to see
 
 
@@ -41,14 +42,15 @@ def plot(curves: Mapping[str, Curve], width: int, height: int) -> list[Row]:
     canvas = Canvas(cells, lines)
     zero = scale.at(0.0, 1)
     canvas.fill(zero, "┄", "faint")
-    for (glyphs, look), curve in zip(WAYS, curves.values(), strict=False):
+    for (glyphs, look), curve in zip(WAYS[-len(curves) :], curves.values(), strict=False):
         for x, value in enumerate(columns(curve, first, last, cells)):
             if value is not None and not (glyphs is DASH and x % 2):
                 line, part = divmod(scale.at(100 * value, 3), 3)
                 canvas.put(x, line, glyphs[part], look)
     labels = {0: scale.high, lines - 1: scale.low, zero: 0.0}
     rows = [(*canvas.row(y), label(labels.get(y))) for y in range(lines)]
-    start, end = show.clock(first), show.clock(last)
+    said = show.clock if last - first < DAYS_NS else show.date
+    start, end = said(first), said(last)
     return [legend(curves, width), *rows, ((start + end.rjust(max(cells - len(start), 0)), "muted"),)]
 
 
@@ -72,7 +74,7 @@ def columns(curve: Curve, first: int, last: int, cells: int) -> list[float | Non
 
 def legend(curves: Mapping[str, Curve], width: int) -> Row:
     runs: list[Run] = []
-    for (glyphs, look), (name, curve) in zip(WAYS, curves.items(), strict=False):
+    for (glyphs, look), (name, curve) in zip(WAYS[-len(curves) :], curves.items(), strict=False):
         mark = f"{glyphs[1]} {glyphs[1]}" if glyphs is DASH else glyphs[1] * 3
         runs.append((f"{mark} {name} {curve[-1][1]:+,.2f}" if curve else f"{mark} {name}", look))
     return fitted(runs, width, gap="   ")

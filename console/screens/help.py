@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from console.dialogs import Page
-from console.keys import KEYS, REPLAY, shown
+from console.keys import EVERY, shown
 
 NOTES = (
     "Dangerous keys (!) ask before they act; stopping never does. Words beside colours always say the same: "
@@ -29,7 +29,7 @@ class HelpScreen(Page):
         self._remapped, self._log_file = remapped, log_file
 
     def contents(self) -> ComposeResult:
-        for group, rows in groupby((*KEYS, *REPLAY), key=lambda key: key.group):
+        for group, rows in groupby(EVERY, key=lambda key: key.group):
             table = Table.grid(padding=(0, 2, 0, 0))
             table.add_column(justify="right", min_width=9, no_wrap=True)
             table.add_column(width=17, no_wrap=True)

@@ -201,6 +201,9 @@ class TradingScreen(Screen[None]):
     def action_theme(self) -> None:
         self.program.next_theme()
 
+    def action_backtest(self) -> None:
+        self.program.open_backtest()
+
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))
 

@@ -61,7 +61,7 @@ def test_a_file_that_cannot_be_written_costs_the_log_and_nothing_else(file: Path
 async def test_a_broken_pane_and_help_say_where_the_log_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = FakeLink(frames_of(pictures.busy()))
     app = program(link, log_file=Path("state/console.log"))
-    async with app.run_test(size=(160, 110)) as pilot:
+    async with app.run_test(size=(160, 140)) as pilot:
         await settled(pilot, link)
         monkeypatch.setattr(app.trading.panes[1], "rows", lambda *_: 1 / 0)
         link.show(pictures.chart_live(pictures.bars(start=12_300)))
