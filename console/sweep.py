@@ -17,11 +17,13 @@ from console.exits import Exit
 from console.research import WHERE, add_run, add_settings, settings_of
 from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, sweep
+from engine.backtest.walk import Walk, walk_forward
 from engine.errors import ConfigError
 
 SHOWN = 15  # rows of the table
 ALIKE = ("start_ms", "end_ms", "bars", "initial", "buy_and_hold")  # of all runs
 CELL = 9  # columns of the terminal for each of the heat map
+WALKED = ("sharpe", "total_return")
 BESIDE = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
 
 
@@ -38,6 +40,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--by", default="sharpe", metavar="FIGURE", help="what the runs are compared by (default: sharpe)")
     add("--least", type=int, default=30, metavar="N", help="trades that a winner must have (default: 30)")
+    add("--trials", type=int, default=0, metavar="N", help="so many of them, chosen by an optimiser (default: all)")
+    add(
+        "--walk-forward",
+        type=int,
+        default=0,
+        metavar="N",
+        help="choose in each of N windows, and run what was chosen in the next",
+    )
+    add("--anchored", action="store_true", help="with --walk-forward: every window begins with the first bar")
     add("--workers", type=int, default=0, metavar="N", help="processes at a time (default: one a core)")
     add("--json", action="store_true", help="one JSON document on stdout")
     add("--out", type=Path, metavar="FILE", help="write every run as well: FILE.csv")
@@ -50,6 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings, own = settings_of(arguments)
     if not arguments.over:
         raise ConfigError(WHERE, "--over", "nothing differs", "--over bars=20:100:20")
+    if arguments.walk_forward and arguments.out is not None:
+        raise ConfigError(WHERE, "--out", "a walk forward has no table of runs", "--json")
+    if arguments.trials < 0 or arguments.walk_forward < 0 or arguments.least < 0:
+        raise ConfigError(WHERE, "--trials", "a number is below 0", "numbers of at least 0")
     if arguments.session:
         raise ConfigError(WHERE, "--session", "a sweep runs over bars", "--data")
     if arguments.out is not None and (arguments.out.exists() or arguments.out.suffix != ".csv"):
@@ -74,9 +89,15 @@ def run(arguments: argparse.Namespace) -> int:
                 progress.update(task, completed=done, total=of, description=words)
                 return not stopped
 
-            found = sweep(config, axes, arguments.by, least_trades=arguments.least, workers=arguments.workers, told=told)
+            more = {"least_trades": arguments.least, "trials": arguments.trials, "workers": arguments.workers, "told": told}
+            if arguments.walk_forward:
+                walk = walk_forward(config, axes, arguments.walk_forward, arguments.by, anchored=arguments.anchored, **more)
+            else:
+                found = sweep(config, axes, arguments.by, **more)
     finally:
         signal.signal(signal.SIGINT, before)
+    if arguments.walk_forward:
+        return _walked(walk, arguments.json)
     if arguments.out is not None:
         _write(found, arguments.out)
         print(f"barter-tui: {len(found.trials):,} runs are in {arguments.out}.", file=sys.stderr)
@@ -85,6 +106,32 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print(found)
     return Exit.INTERRUPTED if stopped else Exit.OK
+
+
+def _walked(walk: Walk | None, as_json: bool) -> int:
+    if walk is None:
+        print("barter-tui: the walk was interrupted; nothing of it was kept.", file=sys.stderr)
+        return Exit.INTERRUPTED
+    if as_json:
+        windows = [{"values": one.values, "inside": one.inside, "outside": one.outside} for one in walk.windows]
+        found = {"windows": windows, "unseen": walk.statistics, "notes": walk.notes}
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return Exit.OK
+    console = Console()
+    by_name = {figure.name: figure for figure in FIGURES}
+    table = Table(title="Chosen in each window, and what it made of the next part", title_justify="left", box=None)
+    for heading in ("from", "chosen", *(f"{by_name[name].title} {where}" for where in ("inside", "unseen") for name in WALKED)):
+        table.add_column(heading, justify="right")
+    for one in walk.windows:
+        values = " ".join(f"{name}={value}" for name, value in one.values.items()) or "nothing"
+        sides = (one.inside, one.outside)
+        cells = ["-" if side is None else shown(by_name[name], getattr(side, name)) for side in sides for name in WALKED]
+        table.add_row(shown(by_name["start_ms"], one.outside.start_ms), values, *cells)
+    console.print(table)
+    whole = ", ".join(f"{by_name[name].title} {shown(by_name[name], getattr(walk.statistics, name))}" for name in BESIDE)
+    for note in (f"All unseen parts together: {whole}.", *walk.notes):
+        console.print(f"- {note}", markup=False, highlight=False)
+    return Exit.OK
 
 
 def document(found: Sweep) -> dict[str, object]:

@@ -151,6 +151,7 @@ class Setup(NamedTuple):
     max_judgment_age_s: float
     max_judgment_drift_bps: float
     day_starts_ms: int
+    quiet: int  # so many bars first warm the indicators, and nothing is entered
 
 
 class Out(NamedTuple):
@@ -409,7 +410,7 @@ def loop(
                     paper, paper_entry = what, last + what * half * tick
                     paper_stop, paper_target = distances(paper_entry, atr, s.stop_atr, s.target_atr, s.min_stop_bps)
 
-            if leaving:
+            if leaving or i < s.quiet:
                 continue
             holding = (position > 0) - (position < 0)
             what, _ = decide(p, memory, seen(prices, hot, holding, since_close < s.cooldown_bars, cost_bps, said, s))

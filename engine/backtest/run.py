@@ -70,7 +70,9 @@ class Progress:
         return bool(self.bar[1])
 
 
-def setup(contract: Contract, timeframe_ms: int, settings: Settings, costs: Costs, strategy: Strategy, initial: float) -> Setup:
+def setup(
+    contract: Contract, timeframe_ms: int, settings: Settings, costs: Costs, strategy: Strategy, initial: float, quiet: int = 0
+) -> Setup:
     """The loop's numbers. Limits that only a venue can trip (spread, divergence, collar, order rate, trust) always pass."""
     chosen, risk, judge = settings.strategy, settings.risk, settings.judgment
     return Setup(
@@ -118,6 +120,7 @@ def setup(contract: Contract, timeframe_ms: int, settings: Settings, costs: Cost
         max_judgment_age_s=risk.max_judgment_age_s,
         max_judgment_drift_bps=risk.max_judgment_drift_bps,
         day_starts_ms=day_starts_s(settings) * 1000,
+        quiet=quiet,
     )
 
 
@@ -130,13 +133,14 @@ def execute(
     judged: Judgments,
     initial: float,
     progress: Progress | None = None,
+    quiet: int = 0,
 ) -> Run | None:
-    """One run over the whole series; None where it was cancelled."""
+    """One run over the whole series, without an entry in its first `quiet` bars; None where it was cancelled."""
     from engine.backtest import compile
 
     fast = compile.compiles(strategy)
     run: Callable[..., int] = compile.compiled(strategy) if fast else compile.plain(strategy)
-    numbers = setup(series.contract, series.timeframe_ms, settings, costs, strategy, initial)
+    numbers = setup(series.contract, series.timeframe_ms, settings, costs, strategy, initial, quiet)
     n = len(series)
     columns = (series.open_ms, series.open, series.high, series.low, series.close, series.volume)
     due, rates = funding(series, costs)

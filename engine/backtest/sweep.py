@@ -33,6 +33,8 @@ MOST_RUNS = 100_000
 MOST_VALUES = 1_000  # of one axis
 RUNS_A_TASK = 8
 LEAST_TRADES = 30
+ASKED_AT_MOST = 20  # questions to the optimiser for each run that is wanted: it repeats itself near the end
+WORST = -1e18  # what it is told of a run without a value
 FEWEST_BLOCKS = 4
 COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 
@@ -148,23 +150,39 @@ def sweep(
     by: str = "sharpe",
     *,
     least_trades: int = LEAST_TRADES,
+    trials: int = 0,
     workers: int = 0,
     told: Callable[[int, int, float | None], bool] | None = None,
 ) -> Sweep:
-    """All combinations. `told` hears how many runs are done, of how many, and the best value so far; False ends the sweep, and
-    what is done is kept. Raises ConfigError, DataError and SessionError before anything is run.
+    """All combinations, or `trials` of them that an optimiser chooses, seeded with the config's seed.
+
+    `told` hears how many runs are done, of how many, and the best value so far; False ends the sweep, and what is done is kept.
+    Raises ConfigError, DataError and SessionError before anything is run.
     """
     by = compared_by(by)
     if config.judge == MODEL:
         raise ConfigError(WHERE, "judge", "a sweep does not ask the model", "rules, nobody, or a session that it judged")
     wanted = combinations(config, axes)
-    found = dict(_runs(config, wanted, workers or os.cpu_count() or 1, by, told))
+    of = min(trials, len(wanted)) if trials else len(wanted)
+
+    def value(trial: Trial) -> float | None:
+        statistics = trial.statistics
+        return None if statistics is None or statistics.trades < least_trades else getattr(statistics, by)
+
+    found: dict[int, Done] = {}
+    best: float | None = None
+    with Pool(config, load(config), of, workers) as pool:
+        runs = _searched(pool, axes, wanted, trials, config.seed, value) if trials else _grid(pool, wanted)
+        for done in runs:
+            found.update(done)
+            best = max((one for one in (best, *(value(trial) for _, (trial, _) in done)) if one is not None), default=None)
+            if told is not None and not told(len(found), of, best):
+                break
     places = sorted(found)
-    trials = tuple(found[at][0] for at in places)
     whole = [found[at][1] for at in places]
     length = max((len(one) for one in whole), default=0)
     returns = np.stack([one if len(one) else np.zeros(length) for one in whole], axis=1) if whole else np.empty((0, 0))
-    return _judged(tuple(axes), by, trials, returns, least_trades, len(wanted))
+    return _judged(tuple(axes), by, tuple(found[at][0] for at in places), returns, least_trades, of)
 
 
 def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns: Floats, least: int, wanted: int) -> Sweep:
@@ -210,46 +228,84 @@ def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns:
 Done = tuple[Trial, Floats]
 
 
-def _runs(
-    config: BacktestConfig, wanted: list[Values], workers: int, by: str, told: Callable[[int, int, float | None], bool] | None
-) -> Iterator[tuple[int, Done]]:
-    series = load(config)
-    strategy, _ = chosen(config.chosen().strategy)
-    from engine.backtest import compile
+class Pool:
+    """Processes that have the bars of a config; use it with `with`. The first thing that it does is to compile, once for all."""
 
-    if compile.compiles(strategy):  # before there are processes that would all do it
-        compile.warm(strategy)
-    chunks = [range(at, min(at + RUNS_A_TASK, len(wanted))) for at in range(0, len(wanted), RUNS_A_TASK)]
-    done, best = 0, None
-    with tempfile.TemporaryDirectory(prefix="barter-sweep-") as folder:
-        shared = _share(series, Path(folder))
+    def __init__(self, config: BacktestConfig, series: Series, runs: int, workers: int = 0) -> None:
+        from engine.backtest import compile
+
+        strategy, _ = chosen(config.chosen().strategy)
+        if compile.compiles(strategy):
+            compile.warm(strategy)
+        self.processes = max(1, min(workers or os.cpu_count() or 1, runs))
+        self._folder = tempfile.TemporaryDirectory(prefix="barter-sweep-")
         bare = replace(config, data=_with(series, np.empty((len(COLUMNS), 0), np.int64)))
-        processes = min(workers, len(chunks))
-        with ProcessPoolExecutor(processes, get_context("spawn"), _begin, (bare, shared)) as pool:
-            waiting = iter(chunks)
-            under_way: dict[Future[list[Done]], range] = {}
+        shared = _share(series, Path(self._folder.name))
+        self._pool = ProcessPoolExecutor(self.processes, get_context("spawn"), _begin, (bare, shared))
 
-            def send(count: int) -> None:
-                for chunk in itertools.islice(waiting, count):
-                    under_way[pool.submit(_work, [wanted[at] for at in chunk])] = chunk
+    def __enter__(self) -> "Pool":
+        return self
 
-            send(2 * processes)
-            try:
-                while under_way:
-                    ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                    for future in ready:
-                        chunk = under_way.pop(future)
-                        for at, one in zip(chunk, future.result(), strict=True):
-                            done += 1
-                            statistics = one[0].statistics
-                            value = None if statistics is None else getattr(statistics, by)
-                            best = value if best is None else best if value is None else max(best, value)
-                            yield at, one
-                    if told is not None and not told(done, len(wanted), best):
-                        break
-                    send(len(ready))
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._folder.cleanup()
+
+    def submit(self, wanted: list[Values]) -> "Future[list[Done]]":
+        return self._pool.submit(_work, wanted)
+
+
+def _grid(pool: Pool, wanted: list[Values]) -> Iterator[list[tuple[int, Done]]]:
+    """All of them, by their places, as they are done. Whoever stops asking ends it."""
+    chunks = iter([range(at, min(at + RUNS_A_TASK, len(wanted))) for at in range(0, len(wanted), RUNS_A_TASK)])
+    under_way: dict[Future[list[Done]], range] = {}
+
+    def send(count: int) -> None:
+        for chunk in itertools.islice(chunks, count):
+            under_way[pool.submit([wanted[at] for at in chunk])] = chunk
+
+    send(2 * pool.processes)
+    while under_way:
+        ready, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in ready:
+            yield list(zip(under_way.pop(future), future.result(), strict=True))
+        send(len(ready))
+
+
+def _searched(
+    pool: Pool, axes: Sequence[Axis], wanted: list[Values], trials: int, seed: int, value: Callable[[Trial], float | None]
+) -> Iterator[list[tuple[int, Done]]]:
+    """So many of them, chosen by optuna's TPE sampler, which looks where the best ones were; each at most once."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True))
+    ranges: dict[str, Any] = {one.name: optuna.distributions.IntDistribution(0, len(one.values) - 1) for one in axes}
+    places = {tuple(values.values()): at for at, values in enumerate(wanted)}
+    known: dict[int, float] = {}
+    trials = min(trials, len(wanted))
+    asked = 0
+    while len(known) < trials and asked < ASKED_AT_MOST * trials:
+        batch: dict[int, list[Any]] = {}
+        while (
+            len(batch) < pool.processes * RUNS_A_TASK // 2 and len(known) + len(batch) < trials and asked < ASKED_AT_MOST * trials
+        ):
+            asked += 1
+            trial = study.ask(ranges)
+            at = places[tuple(one.values[trial.params[one.name]] for one in axes)]
+            if at in known:
+                study.tell(trial, known[at])
+            else:
+                batch.setdefault(at, []).append(trial)
+        parts = [list(batch)[number :: pool.processes] for number in range(pool.processes)]
+        futures = [(part, pool.submit([wanted[at] for at in part])) for part in parts if part]
+        for part, future in futures:
+            done = list(zip(part, future.result(), strict=True))
+            for at, one in done:
+                found = value(one[0])
+                known[at] = WORST if found is None else found
+                for trial in batch[at]:
+                    study.tell(trial, known[at])
+            yield done
 
 
 def _share(series: Series, folder: Path) -> Path:
