@@ -112,7 +112,7 @@ async def _run(config: BacktestConfig) -> Result | None:
         if not compile.compiles(strategy):
             what = f"{strategy.name} is plain Python: uncompiled"
             print(f"barter-tui: {strategy.name} is no kernel, so it runs uncompiled, many times slower.", file=sys.stderr)
-        elif not compile.is_cached(strategy):
+        elif not compile.is_cached(strategy, config.chosen().strategy.sizing == "kelly"):
             what = "compiling the strategy, once"
         task = progress.add_task(what, total=1.0)
 

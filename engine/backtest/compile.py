@@ -60,9 +60,9 @@ def _nothing(p: Any, memory: Any, open: float, high: float, low: float, close: f
     """`observe` of a strategy that has none."""
 
 
-def plain(strategy: Strategy) -> Callable[..., int]:
+def plain(strategy: Strategy, kelly: bool) -> Callable[..., int]:
     """The loop as the interpreter runs it."""
-    return loop.loop(strategy.decide, strategy.observe or _nothing, (True, True, True))
+    return loop.loop(strategy.decide, strategy.observe or _nothing, (True, True, True), kelly)
 
 
 def source_hash(strategy: Strategy | None = None) -> str:
@@ -83,23 +83,23 @@ def cache_folder(strategy: Strategy | None = None) -> Path:
     return user_cache_path("barter-tui", appauthor=False) / "kernels" / source_hash(strategy)
 
 
-def is_cached(strategy: Strategy) -> bool:
+def is_cached(strategy: Strategy, kelly: bool) -> bool:
     """Whether a compiled loop lies on the disk already."""
     folder = cache_folder(strategy)
-    return folder.is_dir() and any(folder.rglob(f"*{_key(strategy)}*.nbi"))
+    return folder.is_dir() and any(folder.rglob(f"*{_key(strategy, kelly)}*.nbi"))
 
 
-def _key(strategy: Strategy) -> str:
-    return f"loop_{strategy.name}_" + "".join("1" if one else "0" for one in reads(strategy.decide))
+def _key(strategy: Strategy, kelly: bool) -> str:
+    return f"loop_{strategy.name}_" + "".join("1" if one else "0" for one in (*reads(strategy.decide), kelly))
 
 
-def compiled(strategy: Strategy) -> Callable[..., int]:
+def compiled(strategy: Strategy, kelly: bool) -> Callable[..., int]:
     """The loop of a strategy whose functions are kernels; the first call compiles it, later ones and processes find it."""
-    key = (strategy.decide, strategy.observe)
+    key = (strategy.decide, strategy.observe, kelly)
     if key not in _made:
         register(strategy)
-        run = loop.loop(strategy.decide, strategy.observe or _nothing, reads(strategy.decide))
-        run.__name__ = run.__qualname__ = _key(strategy)
+        run = loop.loop(strategy.decide, strategy.observe or _nothing, reads(strategy.decide), kelly)
+        run.__name__ = run.__qualname__ = _key(strategy, kelly)
         _made[key] = _jit(run, strategy)
     return _made[key]
 
@@ -128,7 +128,7 @@ def register(strategy: Strategy | None) -> None:
     more = [strategy.decide, strategy.observe] if strategy is not None else []
     for function in (*KERNELS, _nothing, *more):
         if function is not None and function not in _registered:
-            register_jitable(**OPTIONS)(function)
+            register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
             _registered.add(function)
 
 
@@ -142,7 +142,7 @@ def _jit(function: Callable[..., Any], strategy: Strategy | None) -> Callable[..
     except OSError:
         cache = False  # compiled anew in each process
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    return numba.njit(cache=cache, **OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(cache=cache, no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def _tidy(folder: Path) -> None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from engine.action import KELLY, distances, exit_steps, position_size, sooner, stop_tick
+from engine.action import distances, exit_steps, position_size, sooner, stop_tick
 from engine.backtest.series import END, LIMIT, LIQUIDATION, SIGNAL, STOP, TARGET
 from engine.fills import (
     bar_price,
@@ -227,10 +227,14 @@ def record(out: Out, row: int, whole: Any, money: Any) -> None:
         out.money[row, column] = money[column]
 
 
-def loop(
-    decide: Callable[..., tuple[int, int]], observe: Callable[..., None], reads: tuple[bool, bool, bool]
-) -> Callable[..., int]:
-    """The function for a strategy. `reads` says whether it looks at averages, at RSI, and at windows (SMA, Bollinger)."""
+Decide = Callable[..., tuple[int, int]]
+Observe = Callable[..., None]
+
+
+def loop(decide: Decide, observe: Observe, reads: tuple[bool, bool, bool], kelly: bool) -> Callable[..., int]:
+    """The function for a strategy. `reads` says whether it looks at averages, at RSI, and at windows (SMA, Bollinger); without
+    `kelly` its share of the code is left out, which need not be compiled then.
+    """
     averages, strength, windows = reads
 
     def run(
@@ -386,7 +390,7 @@ def loop(
             half = half_spread(close, s.spread_bps)
             cost_bps = 2e4 * taker + spread_bps(float(close - half), float(close + half))
             said = (valid, stance, confidence, risk_score, move_bps)
-            if s.method == KELLY:
+            if kelly:
                 done = 0.0
                 if paper:
                     against = low * tick if paper > 0 else high * tick
@@ -426,7 +430,7 @@ def loop(
             expected = close + what * half
             wanted_stop, wanted_target = distances(last, atr, s.stop_atr, s.target_atr, s.min_stop_bps)
             win, payoff = 0.0, 0.0
-            if s.method == KELLY:
+            if kelly:
                 win, payoff = kelly_figures(closed, wins, won, lost, s.kelly_outcomes)
             units = position_size(
                 s.method,
@@ -459,7 +463,7 @@ def loop(
             )
             steps = min(int(units / step), int(most / step), s.max_quantity)
             refusal = 0
-            if s.method == KELLY and units <= 0.0:
+            if kelly and units <= 0.0:
                 refusal = NO_STAKE
             elif steps < max(s.min_quantity, 1):
                 refusal = TOO_SMALL

@@ -139,7 +139,8 @@ def execute(
     from engine.backtest import compile
 
     fast = compile.compiles(strategy)
-    run: Callable[..., int] = compile.compiled(strategy) if fast else compile.plain(strategy)
+    kelly = settings.strategy.sizing == "kelly"
+    run: Callable[..., int] = compile.compiled(strategy, kelly) if fast else compile.plain(strategy, kelly)
     numbers = setup(series.contract, series.timeframe_ms, settings, costs, strategy, initial, quiet)
     n = len(series)
     columns = (series.open_ms, series.open, series.high, series.low, series.close, series.volume)

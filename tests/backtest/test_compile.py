@@ -15,9 +15,9 @@ RUN = """
 import sys
 from engine.backtest import BacktestConfig, Backtester, compile
 from engine.strategy import find
-known = compile.is_cached(find("breakout"))
+known = compile.is_cached(find("breakout"), False)
 config = BacktestConfig(start_date="2024-01-01", end_date="2024-01-10", data="synthetic", strategy="breakout", judge="nobody")
-print(Backtester(config).work().fingerprint, known, len(compile.compiled(find("breakout")).stats.cache_hits))
+print(Backtester(config).work().fingerprint, known, len(compile.compiled(find("breakout"), False).stats.cache_hits))
 """
 
 

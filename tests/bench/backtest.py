@@ -104,7 +104,7 @@ def loops(bars: Path, runs: int) -> None:
     n = len(held["close"])
     ticks = [np.rint(held[name] / float(CONTRACT.tick)).astype(np.int64) for name in ("open", "high", "low", "close")]
     numbers = setup(CONTRACT, 60_000, unlimited(), COSTS, CROSS, common.CAPITAL)
-    fast = compile.compiled(CROSS)
+    fast = compile.compiled(CROSS, False)
     columns = [held[name] for name in ("open", "high", "low", "close", "open_ms", "funding_ms", "funding_rate")]
     rules = (common.CAPITAL, common.FEE, common.SHARE, common.STOP, common.TARGET)
     series = Bars(held["open_ms"], *ticks, held["volume"].astype(np.int64))
