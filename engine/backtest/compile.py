@@ -21,7 +21,7 @@ from engine.kernel import KERNELS
 from engine.strategy import Strategy
 
 FOLDERS_KEPT = 8
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 AVERAGES = ("ema_12", "ema_26", "macd", "macd_signal", "macd_histogram")
 STRENGTH = ("rsi_14",)
 WINDOWS = ("sma_20", "sma_50", "bollinger_middle", "bollinger_upper", "bollinger_lower")
@@ -128,7 +128,7 @@ def register(strategy: Strategy | None) -> None:
     more = [strategy.decide, strategy.observe] if strategy is not None else []
     for function in (*KERNELS, _nothing, *more):
         if function is not None and function not in _registered:
-            register_jitable(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+            register_jitable(no_cpython_wrapper=True, **OPTIONS)(function)
             _registered.add(function)
 
 
@@ -142,7 +142,7 @@ def _jit(function: Callable[..., Any], strategy: Strategy | None) -> Callable[..
     except OSError:
         cache = False  # compiled anew in each process
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    return numba.njit(cache=cache, no_cfunc_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(cache=cache, **OPTIONS)(function)  # type: ignore[no-any-return]
 
 
 def _tidy(folder: Path) -> None:
