@@ -15,6 +15,7 @@ from console.research import WHERE, add_run, add_settings, costs_of, settings_of
 from engine.backtest import BacktestConfig, Backtester, Result
 from engine.backtest.export import FORMS, document, export
 from engine.backtest.metrics import FIGURES, shown
+from engine.backtest.montecarlo import MOST_RUNS, Summary, position_profits, simulate
 from engine.config import Settings
 from engine.errors import ConfigError
 from engine.strategy import BUILT_IN, chosen, find, parameters_of
@@ -32,6 +33,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--parameters", action="store_true", help="say what the strategies, or the one named, can be told, and end"
     )
     parser.add_argument("--check", action="store_true", help="look for look-ahead and for a warm-up that is too short, instead")
+    parser.add_argument(
+        "--monte-carlo", type=int, default=0, metavar="N", help="draw the trades anew N times, as luck might have"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it as well: FILE.html, FILE.json, or a new folder")
     parser.add_argument("--as", dest="form", choices=FORMS, help="with --out a folder: of csv (the default) or parquet files")
@@ -62,11 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     if result is None:
         print("barter-tui: the backtest was interrupted; nothing of it was kept.", file=sys.stderr)
         return Exit.INTERRUPTED
+    luck = _luck(result, arguments.monte_carlo)
     if arguments.out is not None:
         if form == PAGE:
             from engine.backtest import report
 
-            report.write(result, arguments.out)
+            report.write(result, arguments.out, [luck] if luck is not None else [])
         else:
             export(result, arguments.out, form)
         print(f"barter-tui: the result is in {arguments.out}.", file=sys.stderr)
@@ -74,6 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(document(result).decode() + "\n")
     else:
         _print(result)
+        if luck is not None:
+            _print_luck(luck)
     return Exit.OK
 
 
@@ -126,6 +133,28 @@ async def _run(config: BacktestConfig) -> Result | None:
             progress.update(task, completed=done, description=tester.stage or ("backtest" if done else what))
 
         return await tester.run(told)
+
+
+def _luck(result: Result, runs: int) -> Summary | None:
+    """None where none is wanted, or there is no trade to draw from. Raises ConfigError."""
+    if not 0 <= runs <= MOST_RUNS:
+        raise ConfigError(WHERE, "--monte-carlo", f"{runs} is out of range", f"a number up to {MOST_RUNS:,}")
+    if not runs or not len(result.trades):
+        return None
+    return simulate(position_profits(result.trades), result.initial, runs=runs, seed=result.config.seed).summary()
+
+
+def _print_luck(luck: Summary) -> None:
+    table = Table(title=f"{luck.runs:,} other ways for the trades to have come", title_justify="left", box=None)
+    for heading in ("share of the ways below", "equity at the end", "deepest drawdown"):
+        table.add_column(heading, justify="right")
+    for one in luck.quantiles:
+        table.add_row(f"{one.level:.0%}", f"{one.final:,.2f}", f"{one.drawdown:.2%}")
+    console = Console()
+    console.print(table)
+    chances = f"{luck.chance_of_loss:.0%} of them end with a loss, {luck.chance_of_ruin:.1%} lose half at some time"
+    deeper = f"{luck.chance_of_drawdown:.0%} have a drawdown at least as deep as this one"
+    console.print(f"- {chances}, {deeper}.", markup=False, highlight=False)
 
 
 def _check(config: BacktestConfig) -> int:

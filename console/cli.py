@@ -22,6 +22,7 @@ from engine.clock import Clock
 from engine.config import Settings, load, state_dir
 from engine.errors import BarterError, ConfigError, DataError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
+from engine.strategy import chosen
 from engine.views import arm_phrase, arms
 
 if TYPE_CHECKING:
@@ -291,6 +292,7 @@ async def _replay_screen(arguments: argparse.Namespace, settings: Settings) -> i
 
 def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     mode = settings.engine.mode
+    chosen(settings.strategy)  # a strategy that is not there is told before anything starts
     if mode is not Mode.DEMO and arguments.capture is not None:
         raise ConfigError("command line", "--capture", f"it is played in demo, and this is {mode.value}", "--mode demo with it")
     if mode is not Mode.DEMO and arguments.speed != 1.0:

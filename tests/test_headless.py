@@ -248,6 +248,8 @@ def an_empty_file(folder: Path) -> str:
         (["--no-ui", "--json", "--plain"], Exit.USAGE, "not allowed with"),
         (["--no-ui", "--set", "risk.max_levrage=2"], Exit.USAGE, "risk.max_leverage"),
         (["--no-ui", "--set", "risk.max_leverage=-2"], Exit.USAGE, "risk.max_leverage"),
+        (["--no-ui", "--set", "strategy.name=brekout"], Exit.USAGE, "one of stance, reversion, breakout"),
+        (["--no-ui", "--set", "strategy.name=breakout", "--set", "strategy.parameters=bars=1"], Exit.USAGE, "from 2 to 500"),
         (["--no-ui", "--set", "nonsense"], Exit.USAGE, "--set section.key=value"),
         (["--no-ui", "--symbol", "ASTERUSDT"], Exit.USAGE, "ASTER/USDT:USDT"),
         (["--no-ui", "--symbol", "DOGE/USDT:USDT"], Exit.USAGE, "does not list this market"),

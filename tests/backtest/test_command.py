@@ -133,3 +133,10 @@ def test_the_result_is_written_where_nothing_is_yet(capsys: pytest.CaptureFixtur
     assert json.loads((tmp_path / "run.json").read_bytes())["statistics"]["trades"] > 10
     assert run(capsys, *WEEK, "--strategy", "breakout", "--out", str(tmp_path / "run.html"))[0] == Exit.OK
     assert "SYNTHETIC" in (tmp_path / "run.html").read_text(encoding="utf-8")
+
+
+def test_the_trades_are_drawn_anew(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, *WEEK, "--strategy", "breakout", "--monte-carlo", "500", "--out", str(tmp_path / "luck.html"))
+    assert code == Exit.OK and "500 other ways" in out and "have a drawdown at least as deep" in " ".join(out.split())
+    assert "Equity ends below the start" in (tmp_path / "luck.html").read_text(encoding="utf-8")
+    assert run(capsys, *WEEK, "--monte-carlo", "-1")[0] == Exit.USAGE
