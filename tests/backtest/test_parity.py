@@ -1,14 +1,18 @@
 """The same bars through the live core and through the compiled loop: the same trades, and the same equity to 1e-9."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.backtest import compile, judges
+from engine.backtest.files import read
 from engine.backtest.generated import listing, synthetic
 from engine.backtest.run import Costs, Run, execute
 from engine.backtest.series import END, REASONS, Series
+from engine.backtest.spans import cut
 from engine.config import Settings, create_aster_config
 from engine.strategy import chosen
 from tests.backtest.desk import BarDesk
@@ -84,3 +88,19 @@ def test_the_interpreter_and_the_compiler_agree(name: str, monkeypatch: pytest.M
     slow = looped(series, chosen_settings, DEAR)
     assert fast.fingerprint() == slow.fingerprint() and fast.refused == slow.refused
     assert np.allclose(fast.equity, slow.equity, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize(("name", "bars"), [("futures_XRP_USDT_USDT-5m-futures.feather", 1_500), ("ETH_BTC-5m.feather", 3_000)])
+@pytest.mark.parametrize("strategy", ["stance", "reversion", "breakout"])
+def test_they_agree_on_real_bars(shared_data: Path, name: str, bars: int, strategy: str) -> None:
+    """Their shapes, gaps and volumes, as ticks of a contract that the core knows; a bar is taken for a minute."""
+    real = cut(read(shared_data / "market" / "freqtrade" / name), 0, bars)
+    minutes = START + 60_000 * np.arange(bars, dtype=np.int64)
+    none = {"funding_ms": minutes[:0], "funding_rate": np.empty(0)}
+    series = replace(real, contract=listing("ASTER/USDT:USDT"), timeframe_ms=60_000, open_ms=minutes, **none)
+    chosen_settings = settings({"name": strategy, "min_stop_bps": 5.0, "stop_atr": 2.0, "target_atr": 2.0})
+    core, loop = BarDesk(series, chosen_settings, FREE).run(), looped(series, chosen_settings, FREE)
+    rows = loop.trades[loop.trades["reason"] != END]
+    names = ("side", "quantity", "entry_bar", "exit_bar", "entry", "exit")
+    assert [row[:6] for row in core.trades] == [tuple(int(trade[name]) for name in names) for trade in rows]
+    assert np.abs(loop.equity[:-1] / np.array(core.equity)[:-1] - 1.0).max() < 1e-9
