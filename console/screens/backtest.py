@@ -283,8 +283,6 @@ class BacktestScreen(Screen[None]):
             result = await tester.run(lambda done: bar.update(progress=done))
         except BarterError as problem:
             self._say(str(problem))
-        except Exception as problem:  # a strategy of somebody's own may do anything
-            self._say(f"The strategy failed ({type(problem).__name__}: {problem}); nothing of the run is kept.")
         else:
             if result is None:
                 self._say("The backtest was ended; nothing of it is kept.")

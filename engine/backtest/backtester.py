@@ -221,7 +221,7 @@ def load(config: BacktestConfig) -> Series:
     elif config.data:
         from engine.backtest import files
 
-        series = files.read(Path(config.data), config.symbol)
+        series = files.read(Path(config.data).expanduser(), config.symbol)
     else:
         from engine.backtest.cache import Cache
 

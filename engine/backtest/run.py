@@ -16,10 +16,12 @@ from engine.backtest.loop import Bars, Funding, Judgments, Out, Setup
 from engine.backtest.series import FIELDS, TRADE, Contract, Floats, Series, Trades
 from engine.config import Settings, day_starts_s
 from engine.core.limits import SHARES
+from engine.errors import ConfigError
 from engine.processor import indicators
 from engine.strategy import Strategy
 
 FUNDING_EVERY_MS = 28_800_000
+SAID = 300  # of an error in a strategy
 Cost = Annotated[float, Meta(ge=0)]
 
 
@@ -135,7 +137,10 @@ def execute(
     progress: Progress | None = None,
     quiet: int = 0,
 ) -> Run | None:
-    """One run over the whole series, without an entry in its first `quiet` bars; None where it was cancelled."""
+    """One run over the whole series, without an entry in its first `quiet` bars; None where it was cancelled.
+
+    Raises ConfigError where the strategy fails or cannot be compiled.
+    """
     from engine.backtest import compile
 
     fast = compile.compiles(strategy)
@@ -151,12 +156,19 @@ def execute(
         np.empty(n), np.empty((rows, 9), np.int64), np.empty((rows, 4)), np.zeros(len(loop.REFUSALS), np.int64)
     )  # untouched rows cost no memory
     told = (progress or Progress()).bar
-    if fast:
-        made = run(Bars(*columns), Funding(due, rates), judged, numbers, parameters, np.array(hot), np.array(memory), out, told)
-    else:  # the interpreter is fastest with its own lists
-        opinions = Judgments(*(column.tolist() for column in judged))
-        bars, paid = Bars(*(column.tolist() for column in columns)), Funding(due.tolist(), rates.tolist())
-        made = run(bars, paid, opinions, numbers, parameters, hot, memory, out, told)
+    try:
+        if fast:
+            made = run(
+                Bars(*columns), Funding(due, rates), judged, numbers, parameters, np.array(hot), np.array(memory), out, told
+            )
+        else:  # the interpreter is fastest with its own lists
+            opinions = Judgments(*(column.tolist() for column in judged))
+            bars, paid = Bars(*(column.tolist() for column in columns)), Funding(due.tolist(), rates.tolist())
+            made = run(bars, paid, opinions, numbers, parameters, hot, memory, out, told)
+    except Exception as problem:  # somebody else's code: whatever it raises, the compiler included, is told
+        said = " ".join(str(problem).split())[:SAID]
+        text = f"it failed ({type(problem).__name__}: {said})"
+        raise ConfigError("strategy", strategy.name, text, "functions that do as `engine.strategy.Strategy` says") from problem
     if made < 0:
         return None
     trades = np.empty(made, TRADE)

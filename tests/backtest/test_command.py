@@ -140,3 +140,30 @@ def test_the_trades_are_drawn_anew(capsys: pytest.CaptureFixture[str], tmp_path:
     assert code == Exit.OK and "500 other ways" in out and "have a drawdown at least as deep" in " ".join(out.split())
     assert "Equity ends below the start" in (tmp_path / "luck.html").read_text(encoding="utf-8")
     assert run(capsys, *WEEK, "--monte-carlo", "-1")[0] == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("body", "mark", "said"),
+    [
+        ("raise ValueError('no idea')", "", "ValueError: no idea"),
+        ("return now.nothing, 0", "@kernel\n", "TypingError"),
+        ("return 1", "", "TypeError"),
+    ],
+    ids=["raises", "cannot be compiled", "gives something else"],
+)
+def test_a_strategy_that_fails_is_told_in_a_sentence(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    root: Path,
+    body: str,
+    mark: str,
+    said: str,
+) -> None:
+    name = f"failing{abs(hash(body))}"
+    head = readme_strategy(root).partition("@kernel")[0]
+    tail = "WORDS = ('a', 'b', 'c', 'd')\nDIP = Strategy('dip', 'fails', Parameters, decide, WORDS)\n"
+    (tmp_path / f"{name}.py").write_text(f"{head}{mark}def decide(p, memory, now):\n    {body}\n\n{tail}")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *WEEK, "--strategy", f"{name}:DIP")
+    assert (code, out) == (Exit.USAGE, "") and said in err and "Traceback" not in err

@@ -182,4 +182,4 @@ async def test_a_strategy_that_fails_is_told_in_a_sentence(tmp_path: Path, monke
         screen = await opened(pilot, link)
         await write(pilot, screen, start="2025-10-01", end="2025-10-02", strategy="bad_one:BAD")
         await pilot.press("f5")
-        await until(pilot, lambda: "The strategy failed (ValueError: no)" in drawn(app), 30.0)
+        await until(pilot, lambda: "it failed (ValueError: no)" in drawn(app), 30.0)
