@@ -18,10 +18,12 @@ from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.montecarlo import MOST_RUNS, Summary, position_profits, simulate
 from engine.config import Settings
 from engine.errors import ConfigError
+from engine.queue.local import SUFFIX
 from engine.strategy import BUILT_IN, chosen, find, parameters_of
 
 SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"
-PAGE = "html"
+PAGE, SESSION = "html", "session"
+REPLAYED = 20_000  # the newest bars, of a run that is written as a session
 CHECKED = 50_000  # the newest bars, of a strategy that is compiled
 WIDE = 110  # columns from which each figure is explained
 
@@ -37,7 +39,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--monte-carlo", type=int, default=0, metavar="N", help="draw the trades anew N times, as luck might have"
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout, the trades included")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write it as well: FILE.html, FILE.json, or a new folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write it as well: FILE.html, .json, .barter (to replay), or a folder"
+    )
     parser.add_argument("--as", dest="form", choices=FORMS, help="with --out a folder: of csv (the default) or parquet files")
     add_settings(parser)
     return parser
@@ -50,7 +54,7 @@ def _form(arguments: argparse.Namespace) -> str:
         raise ConfigError(WHERE, "--out", f"{arguments.out} is there already", "a name that is not taken")
     if arguments.form:
         return str(arguments.form)
-    return {".json": "json", ".html": PAGE}.get(arguments.out.suffix, "csv") if arguments.out is not None else ""
+    return {".json": "json", ".html": PAGE, SUFFIX: SESSION}.get(arguments.out.suffix, "csv") if arguments.out is not None else ""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
         return Exit.INTERRUPTED
     luck = _luck(result, arguments.monte_carlo)
     if arguments.out is not None:
-        if form == PAGE:
+        if form == SESSION:
+            _write_session(result, arguments.out)
+        elif form == PAGE:
             from engine.backtest import report
 
             report.write(result, arguments.out, [luck] if luck is not None else [])
@@ -133,6 +139,27 @@ async def _run(config: BacktestConfig) -> Result | None:
             progress.update(task, completed=done, description=tester.stage or ("backtest" if done else what))
 
         return await tester.run(told)
+
+
+def _write_session(result: Result, to: Path) -> None:
+    """The newest bars of the run through the live core, for the replay screen. Raises ConfigError and SessionError."""
+    from engine.backtest.live import write_session
+    from engine.backtest.spans import cut
+
+    if result.config.judge != "rules" or result.config.session:
+        raise ConfigError(WHERE, "--out", "only a run over bars that the rules judge is written as a session", "--judge rules")
+    bars = cut(result.series, max(0, len(result.series) - REPLAYED), len(result.series))
+    stderr = Console(stderr=True)
+    columns = (TextColumn("session"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task("session", total=len(bars))
+
+        def going_on(bar: int) -> bool:
+            progress.update(task, completed=bar)
+            return True
+
+        write_session(bars, result.settings, result.config.costs, result.initial, to, going_on)
+    print(f"barter-tui: the newest {len(bars):,} bars can be played: barter-tui --replay {to}", file=sys.stderr)
 
 
 def _luck(result: Result, runs: int) -> Summary | None:

@@ -10,12 +10,12 @@ import pytest
 from engine.backtest import compile, judges
 from engine.backtest.files import read
 from engine.backtest.generated import listing, synthetic
+from engine.backtest.live import LiveBars
 from engine.backtest.run import Costs, Run, execute
 from engine.backtest.series import END, REASONS, Series
 from engine.backtest.spans import cut
 from engine.config import Settings, create_aster_config
 from engine.strategy import chosen
-from tests.backtest.desk import BarDesk
 
 START = 1_790_000_040_000 // 60_000 * 60_000
 LOOSE: Mapping[str, object] = {"max_drawdown": 1.0, "max_daily_loss": 1.0}
@@ -67,7 +67,7 @@ def test_the_live_core_and_the_compiled_loop_agree(case: str, seed: int) -> None
     strategy, risk, costs = CASES[case]
     chosen_settings = settings(strategy, risk, every_bars=4, lifetime_bars=9)
     series = synthetic(listing("ASTER/USDT:USDT"), 60_000, START, 6_000, seed)
-    core, loop = BarDesk(series, chosen_settings, costs).run(), looped(series, chosen_settings, costs)
+    core, loop = LiveBars(series, chosen_settings, costs).run(), looped(series, chosen_settings, costs)
     known = loop.trades[loop.trades["reason"] != END]
     names = ("side", "quantity", "entry_bar", "exit_bar", "entry", "exit")
     rows = [(*(int(trade[name]) for name in names), REASONS[trade["reason"]]) for trade in known]
@@ -99,7 +99,7 @@ def test_they_agree_on_real_bars(shared_data: Path, name: str, bars: int, strate
     none = {"funding_ms": minutes[:0], "funding_rate": np.empty(0)}
     series = replace(real, contract=listing("ASTER/USDT:USDT"), timeframe_ms=60_000, open_ms=minutes, **none)
     chosen_settings = settings({"name": strategy, "min_stop_bps": 5.0, "stop_atr": 2.0, "target_atr": 2.0})
-    core, loop = BarDesk(series, chosen_settings, FREE).run(), looped(series, chosen_settings, FREE)
+    core, loop = LiveBars(series, chosen_settings, FREE).run(), looped(series, chosen_settings, FREE)
     rows = loop.trades[loop.trades["reason"] != END]
     names = ("side", "quantity", "entry_bar", "exit_bar", "entry", "exit")
     assert [row[:6] for row in core.trades] == [tuple(int(trade[name]) for name in names) for trade in rows]
