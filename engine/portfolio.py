@@ -38,8 +38,8 @@ def day_of(at: int, starts_s: int) -> int:
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who wanted a position: the question that its judgment answers ("" of rules and people), and the judge, `operator`,
-    `external` (somebody else on the account) or `earlier` (an order of the session before).
+    """Who wanted a position: the question that its judgment answers ("" of rules and people), and the judge, the strategy that
+    acted by itself, `operator`, `external` (somebody else on the account) or `earlier` (an order of the session before).
     """
 
     judgment: str = ""

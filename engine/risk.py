@@ -30,6 +30,7 @@ class Intent(msgspec.Struct, frozen=True):
     reason: str = ""
     limit: int = 0  # ticks of a limit order, 0 at market
     judged: bool = False  # a stance led to it: its age, drift, confidence and risk are limits too
+    strategy: str = ""  # that wants it by itself, "" where a judgment or a person does
 
     @property
     def reduces(self) -> bool:

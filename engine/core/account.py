@@ -290,7 +290,8 @@ def _owner(state: State, client_id: str) -> Owner:
     """Who wanted an order: its cause tells, for as long as it is alive."""
     order, cause = state.orders.get(client_id), state.causes.get(client_id)
     if cause is not None:
-        return Owner(cause.stance.question, cause.stance.source) if cause.stance is not None else Owner("", "operator")
+        judged = cause.stance
+        return Owner(judged.question, judged.source) if judged is not None else Owner("", cause.strategy or "operator")
     return Owner("", "external" if order is None or order.external else "earlier")
 
 

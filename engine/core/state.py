@@ -195,6 +195,7 @@ class Cause(msgspec.Struct):
     mid: float  # quote units, when it was decided
     entry: str  # the order that opened the position that this one guards or ends
     fills: list[tuple[int, int, int, Decimal, Decimal]] = []
+    strategy: str = ""  # that wanted it by itself, "" where a judgment or a person did
 
 
 class Kill(msgspec.Struct):

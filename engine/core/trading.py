@@ -206,7 +206,9 @@ def enter(state: State, settings: Settings, held: MarketState, side: Side, reaso
     distance = max(abs(look.price - stop * look.tick), look.tick)
     quantity = min(int(wanted / look.step), risk.entry_room(look, settings.risk, distance))
     target = expected + side * max(round(planned.target_distance / look.tick), 1)
-    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, expected, stop, target, reason, judged=follows)
+    by = "" if follows else settings.strategy.name
+    planned_at = (expected, stop, target)
+    intent = risk.Intent(instrument.market, Purpose.ENTRY, side, quantity, *planned_at, reason, judged=follows, strategy=by)
     approved = gate(state, settings, held, intent, look, out)
     if approved is not None:
         held.plan = planned
@@ -326,7 +328,8 @@ def _explain(state: State, client_id: str, intent: risk.Intent) -> None:
     question = held.questions.get(stance.question) if stance is not None else None
     entry = "" if intent.purpose is Purpose.ENTRY else held.entry_order
     asked_at = question.at if question is not None else 0
-    state.causes[client_id] = Cause(intent.market, state.now, stance, asked_at, intent.reason, held.mid, entry)
+    cause = Cause(intent.market, state.now, stance, asked_at, intent.reason, held.mid, entry, strategy=intent.strategy)
+    state.causes[client_id] = cause
     if intent.purpose is Purpose.ENTRY:
         held.entry_order = client_id
     if len(state.causes) > CAUSES_KEPT:  # those of orders that are alive stay: their fills are booked by them

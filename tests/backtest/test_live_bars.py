@@ -61,3 +61,10 @@ def test_a_backtest_is_written_as_a_session_and_replayed_at_the_command_line(
     assert "barter-tui --replay" in capsys.readouterr().err
     assert main(["--replay", to, "--no-ui", "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["inputs"] > 2_880
+
+
+def test_what_a_strategy_earns_by_itself_is_its_own_and_not_an_operators() -> None:
+    own = {"name": "breakout", "parameters": ["bars=20", "exit_bars=10"], "timeframe": "1m"}
+    minutes = create_aster_config(strategy=own, judgment={"judge": "rules"}, book={"cross_check_s": 0.0})
+    judges = LiveBars(SERIES, minutes, Costs()).run().state.portfolio.judges
+    assert list(judges) == ["breakout"] and judges["breakout"].fills > 10
