@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, sweep
 from engine.backtest.walk import Walk, walk_forward
 from engine.errors import ConfigError
+from engine.queue.export import coming
 
 SHOWN = 15  # rows of the table
 ALIKE = ("start_ms", "end_ms", "bars", "initial", "buy_and_hold")  # of all runs
@@ -51,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--anchored", action="store_true", help="with --walk-forward: every window begins with the first bar")
     add("--workers", type=int, default=0, metavar="N", help="processes at a time (default: one a core)")
     add("--json", action="store_true", help="one JSON document on stdout")
-    add("--out", type=Path, metavar="FILE", help="write every run as well: FILE.csv")
+    add("--out", type=Path, metavar="FILE", help="write it as well: every run as FILE.csv, or FILE.html")
     add_settings(parser)
     return parser
 
@@ -67,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(WHERE, "--trials", "a number is below 0", "numbers of at least 0")
     if arguments.session:
         raise ConfigError(WHERE, "--session", "a sweep runs over bars", "--data")
-    if arguments.out is not None and (arguments.out.exists() or arguments.out.suffix != ".csv"):
-        raise ConfigError(WHERE, "--out", f"{arguments.out} cannot be written", "a new FILE.csv")
+    if arguments.out is not None and (arguments.out.exists() or arguments.out.suffix not in (".csv", ".html")):
+        raise ConfigError(WHERE, "--out", f"{arguments.out} cannot be written", "a new FILE.csv or FILE.html")
     compared_by(arguments.by)
     config, axes = config_of(arguments, settings, own), [axis(text) for text in arguments.over]
     stopped = False
@@ -99,7 +101,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.walk_forward:
         return _walked(walk, arguments.json)
     if arguments.out is not None:
-        _write(found, arguments.out)
+        if arguments.out.suffix == ".html":
+            from engine.backtest import findings
+
+            title = f"{config.chosen().strategy.name} on {config.symbol}"
+            findings.write(found, arguments.out, title, arguments.data == "synthetic")
+        else:
+            _write(found, arguments.out)
         print(f"barter-tui: {len(found.trials):,} runs are in {arguments.out}.", file=sys.stderr)
     if arguments.json:
         sys.stdout.write(msgspec.json.encode(document(found)).decode() + "\n")
@@ -150,12 +158,15 @@ def document(found: Sweep) -> dict[str, object]:
 def _write(found: Sweep, to: Path) -> None:
     names = [one.name for one in found.axes]
     figures = [figure.name for figure in FIGURES if figure.name not in ALIKE]
-    with to.open("x", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
+    """All of it or nothing. Raises SessionError."""
+    with coming(to) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        rows = csv.writer(text)
         rows.writerow([*names, *figures, "fingerprint", "problem"])
         for trial in found.trials:
             values = [None if trial.statistics is None else getattr(trial.statistics, name) for name in figures]
             rows.writerow([*(trial.values[name] for name in names), *values, trial.fingerprint, trial.problem])
+        text.detach()  # flushes, and leaves the file open to whoever opened it
 
 
 def _print(found: Sweep) -> None:

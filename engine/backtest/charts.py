@@ -15,10 +15,13 @@ from engine.backtest.thin import thin
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from engine.backtest.sweep import HeatMap
+
 POINTS = 4_000  # of a line: the widest screens have fewer pixels
 DRAWN = 1_000  # trades that are drawn on the price: those that earned or lost most
 CANDLES = 400  # bars that are drawn as candles; more are a line through their lows and highs
 BINS = 60
+NUMBERED = 200  # cells of a heat map; more are told by their colour, and under the pointer
 GAIN, LOSS, INK, MUTED, GRID, LINE, ENTRY = "#0f6b3d", "#b3211d", "#1c232b", "#8b949e", "#e6e3dc", "#0a58b8", "#7433b5"
 
 
@@ -88,6 +91,23 @@ def hours(statistics: Statistics) -> "Figure | None":
     figure.update_layout(height=320, bargap=0.15)
     figure.update_xaxes(title="Hour of the entry, UTC", dtick=2, range=[-0.6, 23.6])
     figure.update_yaxes(title="Profit")
+    return _styled(figure)
+
+
+def heat(found: "HeatMap") -> "Figure":
+    """A cell for each two values, with its number where there are few; no cell where no run has one."""
+    from plotly import graph_objects as go
+
+    rows, columns = found.rows, found.columns
+    hover = "%{y} down, %{x} across: %{z:,.4f}<extra></extra>"
+    scale = [[0.0, LOSS], [0.5, GRID], [1.0, GAIN]]
+    cells = go.Heatmap(x=columns.values, y=rows.values, z=found.values, colorscale=scale, hovertemplate=hover, hoverongaps=False)
+    if found.values.size <= NUMBERED:
+        cells.update(texttemplate="%{z:.2f}")
+    figure = go.Figure(cells)
+    figure.update_layout(height=max(280, min(900, 140 + 34 * len(rows.values))))
+    figure.update_xaxes(type="category", title=columns.name)
+    figure.update_yaxes(type="category", title=rows.name, autorange="reversed")
     return _styled(figure)
 
 

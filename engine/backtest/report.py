@@ -67,27 +67,25 @@ def write(result: Result, to: Path, beside: Sequence[msgspec.Struct] = ()) -> No
 
 def page(result: Result, beside: Sequence[msgspec.Struct] = ()) -> str:
     """`beside` are further findings, such as `montecarlo.Summary`: each a table of its fields, by their descriptions."""
-    from plotly.offline import get_plotlyjs
-
     found, series = result.statistics, result.series
     name = f"{series.contract.symbol} {length(series.timeframe_ms)}"
     title = f"{result.labels['strategy']} on {name}" if "strategy" in result.labels else name
     body = [
-        _synthetic() if series.synthetic else "",
+        synthetic_banner() if series.synthetic else "",
         f"<h1>{escape(title)}</h1>",
         f'<p class="muted">Backtest{" over synthetic data" if series.synthetic else ""}, '
         f"{date(found.start_ms)} to {date(found.end_ms)} UTC, {found.bars:,} bars, "
         f"{_money(found.initial)} to {_money(found.final)} {escape(series.contract.symbol.partition(':')[2])}</p>",
         _cards(found),
-        _listed(found.remarks),
+        listed(found.remarks),
         "<h2>Over time</h2>",
-        _chart("time", charts.over_time(result)),
+        chart("time", charts.over_time(result)),
         _drawn(result),
         "<h2>Months</h2>",
         _months(found.by_month),
         "<h2>Trades</h2>",
         _side(
-            _titled("Results", _chart("results", charts.results(result))), _titled("Hours", _chart("hours", charts.hours(found)))
+            _titled("Results", chart("results", charts.results(result))), _titled("Hours", chart("hours", charts.hours(found)))
         ),
         _side(_titled("By side", _groups(found.by_side)), _titled("By exit", _groups(found.by_reason))),
         "<h2>Statistics</h2>",
@@ -96,9 +94,16 @@ def page(result: Result, beside: Sequence[msgspec.Struct] = ()) -> str:
         "<h2>What was run</h2>",
         _run(result),
     ]
+    return whole(f"{'SYNTHETIC ' if series.synthetic else ''}{title}", body)
+
+
+def whole(title: str, body: Iterable[str]) -> str:
+    """A page of these parts, which are HTML; the title is text."""
+    from plotly.offline import get_plotlyjs
+
     head = (
         '<meta charset="utf-8">',
-        f"<title>{'SYNTHETIC ' if series.synthetic else ''}{escape(title)}</title>",
+        f"<title>{escape(title)}</title>",
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<style>{STYLE}</style>",
@@ -109,7 +114,7 @@ def page(result: Result, beside: Sequence[msgspec.Struct] = ()) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{"".join(head)}</head><body>\n{text}\n{foot}</body></html>\n'
 
 
-def _synthetic() -> str:
+def synthetic_banner() -> str:
     return '<div class="synthetic"><b>SYNTHETIC</b>The prices were generated. No market ever traded at them.</div>'
 
 
@@ -158,7 +163,7 @@ def _groups(groups: Sequence[Group]) -> str:
     for group in groups:
         counts = (f"{group.trades:,}", f"{group.win_rate:.1%}")
         rows.append((group.key, *counts, _money(group.profit), _money(group.mean), _money(group.fees)))
-    return "" if not rows else _table(("", "Trades", "Won", "Profit", "Mean", "Fees"), rows)
+    return "" if not rows else table(("", "Trades", "Won", "Profit", "Mean", "Fees"), rows)
 
 
 def _statistics(found: Statistics) -> str:
@@ -179,7 +184,7 @@ def _beside(one: msgspec.Struct) -> str:
     for name, value in msgspec.structs.asdict(one).items():
         meaning = next((meta.description for meta in getattr(hints[name], "__metadata__", ()) if meta.description), name)
         if isinstance(value, tuple) and value and isinstance(value[0], msgspec.Struct):
-            tables.append(_table(value[0].__struct_fields__, [map(_plain, msgspec.structs.astuple(row)) for row in value]))
+            tables.append(table(value[0].__struct_fields__, [map(_plain, msgspec.structs.astuple(row)) for row in value]))
         else:
             rows.append(f"<tr><td>{escape(meaning)}</td><td>{escape(_plain(value))}</td></tr>")
     title = (type(one).__doc__ or type(one).__name__).partition(".")[0]
@@ -198,8 +203,8 @@ def _run(result: Result) -> str:
         "funding": f"{len(series.funding_ms):,} settlements" if len(series.funding_ms) else "not known",
     }
     labels, about = _facts(result.labels), _facts(data)
-    remarks = _titled("Of the data", _listed(series.remarks)) if series.remarks else ""
-    notes = _titled("Assumed", _listed(result.notes)) if result.notes else ""
+    remarks = _titled("Of the data", listed(series.remarks)) if series.remarks else ""
+    notes = _titled("Assumed", listed(result.notes)) if result.notes else ""
     return _side(_titled("Settings", labels), _titled("Data", about)) + _side(remarks, notes)
 
 
@@ -208,7 +213,7 @@ def _facts(facts: Any) -> str:
     return f'<table class="run">{rows}</table>'
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     cells = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     titles = "".join(f"<th>{escape(name)}</th>" for name in head)
     return f'<div class="wide"><table><tr>{titles}</tr>{cells}</table></div>'
@@ -222,11 +227,11 @@ def _side(*parts: str) -> str:
     return f'<div class="side">{"".join(parts)}</div>' if any(parts) else ""
 
 
-def _listed(sentences: Sequence[str]) -> str:
+def listed(sentences: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>" if sentences else ""
 
 
-def _chart(name: str, figure: "Figure | None") -> str:
+def chart(name: str, figure: "Figure | None") -> str:
     """Its part of the page; the name is that of its place, the same each time."""
     if figure is None:
         return ""

@@ -95,3 +95,13 @@ def test_a_sweep_at_the_command_line(capsys: pytest.CaptureFixture[str], tmp_pat
     assert found["winner"] in [trial["values"] for trial in found["trials"]] and found["overfit"]["trials"] == 4
     assert main([*words[:-2], "--by", "luck"]) == Exit.USAGE
     assert "cannot be compared by 'luck'" in capsys.readouterr().err
+
+
+def test_the_page_of_a_sweep_has_a_heat_map_and_what_is_luck(tmp_path: Path) -> None:
+    words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody"]
+    words += ["--strategy", "breakout", "--over", "bars=20,40", "--over", "exit_bars=10,20", "--workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "runs.html")]) == Exit.OK
+    html = (tmp_path / "runs.html").read_text()
+    assert '"type":"heatmap"' in html and "probability of overfitting" in html and html.count("<td>winner</td>") == 1
+    assert "No market ever traded at them" in html
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.html"]
