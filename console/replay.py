@@ -23,6 +23,7 @@ async def show(settings: Settings, name: str, speed: float, *, verbose: bool = F
             memory_link(lambda: consoles(playback)),
             log_file=logs.to_file(state_dir(settings), verbose),
             playback=playback,
+            settings=settings,
         )
         playing = asyncio.create_task(playback.run())
         try:

@@ -156,9 +156,9 @@ def document(found: Sweep) -> dict[str, object]:
 
 
 def _write(found: Sweep, to: Path) -> None:
+    """All of it or nothing. Raises SessionError."""
     names = [one.name for one in found.axes]
     figures = [figure.name for figure in FIGURES if figure.name not in ALIKE]
-    """All of it or nothing. Raises SessionError."""
     with coming(to) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         rows = csv.writer(text)

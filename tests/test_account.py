@@ -51,6 +51,7 @@ from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
 PLACE, PLACE_CONDITIONAL = "POST /fapi/v1/order", "POST /fapi/v1/algoOrder"
 WINDOW_MS = 5000
+PATIENCE_S = 30.0  # until what must come: a busy machine takes its time
 
 
 def order(client_id: str, quantity: int = 100, side: Side = Side.BUY, **fields: Any) -> SendOrder:
@@ -503,7 +504,7 @@ async def test_a_venue_that_accepts_and_says_nothing_does_not_hold_the_start(imp
     async with listening(say_nothing) as address:
         held = BinanceAccount(Credentials(KEY, SECRET), f"http://{address}", Clock.start(), WINDOW_MS)
         with pytest.raises(VenueError, match="list of markets could not be read: RequestTimeout"):
-            await asyncio.wait_for(held.start([aster()]), 5)
+            await asyncio.wait_for(held.start([aster()]), PATIENCE_S)
         await held.close()
 
 
@@ -515,7 +516,7 @@ async def test_an_expired_key_ends_the_stream_and_a_new_run_connects_again(trade
     await trader.venue.fault("expire_listen_key")
     assert trader.running is not None
     with pytest.raises(VenueError, match="the venue let the stream's key expire"):
-        await asyncio.wait_for(trader.running, 5)
+        await asyncio.wait_for(trader.running, PATIENCE_S)
     (gone,) = trader.seen(Disconnected)
     assert gone.route == "private" and "key expire" in gone.reason
     await trader.listen()
@@ -528,21 +529,21 @@ async def test_a_cut_private_stream_is_told_and_ends_with_a_venue_error(trader: 
     await trader.venue.fault("cut", route="private")
     assert trader.running is not None
     with pytest.raises(VenueError, match="the venue closed the connection"):
-        await asyncio.wait_for(trader.running, 5)
+        await asyncio.wait_for(trader.running, PATIENCE_S)
     assert [event.route for event in trader.seen(Disconnected)] == ["private"]
 
 
 async def test_a_private_stream_that_cannot_be_opened_is_weather_and_no_crash(trader: Trader) -> None:
     await trader.venue.fault("refuse")
     with pytest.raises(VenueError, match="the private stream could not be opened"):
-        await asyncio.wait_for(trader.stream.run(), 5)
+        await asyncio.wait_for(trader.stream.run(), PATIENCE_S)
     assert not trader.events
 
 
 async def test_a_private_stream_with_nobody_there_is_weather_and_no_crash(trader: Trader) -> None:
     stream = PrivateFeed("ws://127.0.0.1:9", trader.account, [aster()], trader.venue.clock, trader.emit)
     with pytest.raises(VenueError, match="the private stream could not be opened"):
-        await asyncio.wait_for(stream.run(), 5)
+        await asyncio.wait_for(stream.run(), PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", ["malformed", "unknown_fields"])
@@ -604,7 +605,7 @@ async def test_a_bug_behind_the_private_stream_is_not_mistaken_for_a_damaged_fra
     await trader.send(order("in"))
     assert trader.running is not None
     with pytest.raises(ValueError, match="a bug in the core"):
-        await asyncio.wait_for(trader.running, 5)
+        await asyncio.wait_for(trader.running, PATIENCE_S)
     assert trader.seen(Disconnected) and not trader.seen(DecodeFailed)
 
 
@@ -732,7 +733,7 @@ async def test_the_secret_is_never_said_aloud(venue: Simulated, caplog: pytest.L
             await venue.fault("expire_listen_key")
             assert trader.running is not None
             with pytest.raises(VenueError) as ended:
-                await asyncio.wait_for(trader.running, 5)
+                await asyncio.wait_for(trader.running, PATIENCE_S)
             said += [repr(ended.value), *map(repr, trader.events)]
         with pytest.raises(VenueError) as refused:
             async with trading(venue, key=KEY + "x"):

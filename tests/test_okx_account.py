@@ -52,6 +52,7 @@ from engine.signal.okx.rest import Rest
 PLACE, PLACE_ALGO = "POST /api/v5/trade/order", "POST /api/v5/trade/order-algo"
 BTC, ASTER = "okx:BTC/USDT:USDT", "okx:ASTER/USDT:USDT"
 WINDOW_MS = 5000
+PATIENCE_S = 30.0  # until what must come: a busy machine takes its time
 
 
 class Trader:
@@ -457,7 +458,7 @@ async def test_a_venue_that_accepts_and_says_nothing_does_not_hold_the_start(imp
     async with listening(say_nothing) as address:
         held = OkxAccount(Credentials(KEY, SECRET, PASSPHRASE), f"http://{address}", Clock.start(), WINDOW_MS)
         with pytest.raises(VenueError, match="list of markets could not be read: RequestTimeout"):
-            await asyncio.wait_for(held.start([]), 5)
+            await asyncio.wait_for(held.start([]), PATIENCE_S)
         await held.close()
 
 
@@ -551,7 +552,7 @@ async def test_a_cut_socket_is_told_once_and_the_next_run_connects_again(trader:
     await trader.venue.fault("cut", venue="okx", route=route)
     assert trader.running is not None
     with pytest.raises(VenueError, match="the venue closed the connection"):
-        await asyncio.wait_for(trader.running, 5)
+        await asyncio.wait_for(trader.running, PATIENCE_S)
     assert [event.route for event in trader.seen(Disconnected)] == ["private"]
     await trader.listen()
     await trader.send("after")
@@ -563,7 +564,7 @@ async def test_a_notice_of_an_upgrade_ends_the_stream_before_the_venue_does(trad
     await trader.venue.fault("leave", venue="okx", ms=30_000)
     assert trader.running is not None
     with pytest.raises(VenueError, match="for an upgrade"):
-        await asyncio.wait_for(trader.running, 5)
+        await asyncio.wait_for(trader.running, PATIENCE_S)
     assert len(trader.seen(Disconnected)) == 1
 
 
@@ -575,14 +576,14 @@ async def test_a_stream_that_falls_silent_is_asked_and_given_up(trader: Trader, 
     assert trader.running is not None and not trader.running.done(), "pongs keep it"
     await trader.venue.fault("silence", venue="okx", kind="pong")
     with pytest.raises(VenueError, match="fell silent"):
-        await asyncio.wait_for(trader.running, 5)
+        await asyncio.wait_for(trader.running, PATIENCE_S)
 
 
 async def test_channels_that_are_not_acknowledged_are_no_connection(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(okx_private, "READY_WITHIN_S", 0.5)
     await trader.venue.fault("lose_subscribe", venue="okx", times=1)
     with pytest.raises(VenueError, match="did not acknowledge"):
-        await asyncio.wait_for(trader.stream.run(), 5)
+        await asyncio.wait_for(trader.stream.run(), PATIENCE_S)
     assert not trader.events
 
 
@@ -590,17 +591,17 @@ async def test_channels_that_are_not_acknowledged_are_no_connection(trader: Trad
 async def test_a_login_with_a_wrong_key_is_refused_in_the_venues_words(trader: Trader, what: str) -> None:
     trader.account.credentials = Credentials(**{"api_key": KEY, "secret": SECRET, "passphrase": PASSPHRASE, what: "another"})
     with pytest.raises(VenueError, match=r"Invalid|Wrong") as raised:
-        await asyncio.wait_for(trader.stream.run(), 5)
+        await asyncio.wait_for(trader.stream.run(), PATIENCE_S)
     assert without_secrets(str(raised.value).replace("sign", "")) and not trader.events
 
 
 async def test_a_stream_that_cannot_be_opened_is_weather_and_no_crash(trader: Trader) -> None:
     await trader.venue.fault("refuse", venue="okx")
     with pytest.raises(VenueError, match="the private stream could not be opened"):
-        await asyncio.wait_for(trader.stream.run(), 5)
+        await asyncio.wait_for(trader.stream.run(), PATIENCE_S)
     trader.stream.base = "ws://127.0.0.1:9"
     with pytest.raises(VenueError, match="the private stream could not be opened"):
-        await asyncio.wait_for(trader.stream.run(), 5)
+        await asyncio.wait_for(trader.stream.run(), PATIENCE_S)
     assert not trader.events
 
 
@@ -709,7 +710,7 @@ async def test_no_secret_is_ever_said_aloud(venue: Simulated, caplog: pytest.Log
             await venue.fault("cut", venue="okx", route="private")
             assert trader.running is not None
             with pytest.raises(VenueError) as ended:
-                await asyncio.wait_for(trader.running, 5)
+                await asyncio.wait_for(trader.running, PATIENCE_S)
             said += [repr(ended.value), *map(repr, trader.events)]
         with pytest.raises(VenueError) as refused:
             async with trading(venue, api_key=KEY + "x"):

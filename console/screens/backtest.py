@@ -100,6 +100,7 @@ def fields(base: Settings) -> list[Field]:
 
     return [
         Field("data", "a file of bars, synthetic, or empty: what `data` has kept", "synthetic", _file),
+        Field("session", "in place of data: a recorded session's books and trades, `latest`", "", lambda text: None),
         Field("symbol", "of the bars", base.engine.symbols[0], lambda text: None),
         Field("start", "first day, UTC; empty: from the first bar on", "2025-10-01", lambda text: text and start_of(text)),
         Field("end", "last day, included", "2025-12-31", lambda text: text and end_of(text)),
@@ -253,6 +254,7 @@ class BacktestScreen(Screen[None]):
             end_date=given["end"],
             symbol=given["symbol"],
             data=given["data"],
+            session=given["session"],
             timeframe=given["timeframe"],
             strategy=given["strategy"],
             parameters=own,
@@ -304,7 +306,9 @@ class BacktestScreen(Screen[None]):
         said = self._said
         if self._tester is not None and self._tester.stage:
             said = self._tester.stage
-        self.query_one("#state", Static).update(f"BACKTEST   the engine: {engine}   {said}")
+        shown_run = self.kept[-1] if self.kept else None
+        label = "   SYNTHETIC" if shown_run is not None and shown_run.series.synthetic else ""
+        self.query_one("#state", Static).update(f"BACKTEST{label}   the engine: {engine}   {said}")
 
     # --- what came of it -----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from engine.backtest.backtester import MODEL, BacktestConfig, judged, load
+from engine.backtest.loop import REFUSALS
 from engine.backtest.metrics import FIGURES, Statistics, Unit, measure
 from engine.backtest.overfit import BLOCKS, Deflated, Overfit, deflated_sharpe, probability_of_overfitting
 from engine.backtest.returns import daily_returns
@@ -33,6 +34,7 @@ MOST_RUNS = 100_000
 MOST_VALUES = 1_000  # of one axis
 RUNS_A_TASK = 8
 LEAST_TRADES = 30
+HALTS = REFUSALS[2]  # the drawdown
 ASKED_AT_MOST = 20  # questions to the optimiser for each run that is wanted: it repeats itself near the end
 WORST = -1e18  # what it is told of a run without a value
 FEWEST_BLOCKS = 4
@@ -197,6 +199,8 @@ def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns:
         notes.append(f"It was ended after {len(trials):,} of {wanted:,} runs.")
     if bad := sum(1 for one in trials if one.problem):
         notes.append(f"{bad:,} combinations cannot be: {next(one.problem for one in trials if one.problem)}")
+    if stopped := sum(1 for one in trials if HALTS in one.refused):
+        notes.append(f"{stopped:,} runs reached the drawdown's limit and entered nothing after it: risk.max_drawdown=1 goes on.")
     if winner is None:
         notes.append(f"No run has {least} trades and a {by}: there is no winner.")
     deflated: Deflated | None = None
@@ -205,8 +209,12 @@ def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns:
         if len(returns) >= 2:
             deflated = deflated_sharpe(returns, winner)
         blocks = min(BLOCKS, len(returns) // 2 // 2 * 2)
-        if blocks >= FEWEST_BLOCKS:
-            overfit = probability_of_overfitting(returns, blocks)
+        # A run that stands still would beat every loser, and never lose: it is no candidate.
+        moving = returns[:, returns[len(returns) % max(blocks, 1) :].std(axis=0) > 0.0]
+        if blocks >= FEWEST_BLOCKS and moving.shape[1] > 1:
+            overfit = probability_of_overfitting(moving, blocks)
+        elif blocks >= FEWEST_BLOCKS:
+            notes.append("Too few runs trade to say how likely it is that the winner is overfitted.")
         else:
             notes.append(f"{len(returns)} days are too few to say how likely it is that the winner is overfitted.")
     if deflated is not None:

@@ -12,6 +12,7 @@ from console.cli import main
 from console.exits import Exit
 from engine.backtest import BacktestConfig, Backtester
 from engine.backtest.sweep import Axis, applied, axis, combinations, heat_map, sweep
+from engine.config import create_aster_config
 from engine.errors import ConfigError
 
 MONTH = BacktestConfig(data="synthetic", start_date="2025-01-01", end_date="2025-01-31", strategy="breakout", judge="nobody")
@@ -105,3 +106,12 @@ def test_the_page_of_a_sweep_has_a_heat_map_and_what_is_luck(tmp_path: Path) -> 
     assert '"type":"heatmap"' in html and "probability of overfitting" in html and html.count("<td>winner</td>") == 1
     assert "No market ever traded at them" in html
     assert [path.name for path in tmp_path.iterdir()] == ["runs.html"]
+
+
+def test_runs_that_stopped_are_told_and_those_that_never_move_are_no_candidates() -> None:
+    """With a drawdown of 0.2 % every run ends within days: it would beat the losers by standing still."""
+    settings = create_aster_config(risk={"max_drawdown": 0.002})
+    axes = (axis("bars=20:60:20"), axis("exit_bars=10,20"))
+    found = sweep(replace(MONTH, settings=settings), axes, workers=1, least_trades=1)
+    assert any("6 runs reached the drawdown's limit" in note for note in found.notes)
+    assert found.overfit is None or found.overfit.trials < 6

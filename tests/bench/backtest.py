@@ -34,8 +34,10 @@ SLOW = {"nautilus_trader": 1, "backtesting.py": 2}  # runs after the first, at m
 NOTES = (
     "Ours has prices on a tick of a millionth, the others floats: a stop may trigger one bar sooner or later.",
     "backtesting.py: stop and target are set with the order, from the signal's close; ours from the fill.",
-    "vectorbt: fractions of units; it sizes with the equity at the fill.",
-    "nautilus_trader: a market order on a bar fills at its close, ours at the next opening; funding is not paid.",
+    "vectorbt: no stop or target within the bar of an entry: the bare loop without them there makes as many trades.",
+    "vectorbt: fractions of units, sized with the equity at the fill; how far its final equity is off is not explained by these.",
+    "nautilus_trader: a market order on a bar fills at its close, nearly always the next opening; its stop is from there.",
+    "nautilus_trader: the rest of the difference in its final equity is not explained.",
     "Of the peers none pays funding; the bars have none in this comparison, and the loops' own line has it.",
 )
 

@@ -86,6 +86,7 @@ async def test_a_backtest_is_run_and_looked_at(size: str) -> None:
         await until(pilot, lambda: tab(app) == "months" and "2025" in drawn(app))
         await pilot.press("f6")
         await until(pilot, lambda: tab(app) == "trades-tab" and isinstance(app.focused, TradesPane))
+        assert "SYNTHETIC" in drawn(app).splitlines()[0], "on every tab"
         await pilot.press("down", "down", "up")
         assert screen.trades.cursor == 1
         await pilot.press("end")
@@ -183,3 +184,14 @@ async def test_a_strategy_that_fails_is_told_in_a_sentence(tmp_path: Path, monke
         await write(pilot, screen, start="2025-10-01", end="2025-10-02", strategy="bad_one:BAD")
         await pilot.press("f5")
         await until(pilot, lambda: "it failed (ValueError: no)" in drawn(app), 30.0)
+
+
+async def test_a_recorded_session_is_run_over_as_well(small: Path) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=SIZES["large"]) as pilot:
+        screen = await opened(pilot, link)
+        await write(pilot, screen, session=str(small))
+        await ran(pilot, screen)
+        assert screen.kept[-1].labels["data"].startswith("session ")
+        assert "queue where they rested" in " ".join(screen.kept[-1].notes)

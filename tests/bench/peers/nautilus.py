@@ -25,9 +25,9 @@ instrument = CryptoPerpetual(
     quote_currency=USDT,
     settlement_currency=USDT,
     is_inverse=False,
-    price_precision=4,
+    price_precision=6,  # finer than the bars: stops that are rounded to their ticks are other stops
     size_precision=0,
-    price_increment=Price.from_str("0.0001"),
+    price_increment=Price.from_str("0.000001"),
     size_increment=Quantity.from_str("1"),
     max_quantity=None,
     min_quantity=None,
@@ -44,7 +44,7 @@ instrument = CryptoPerpetual(
 )
 kind = BarType.from_str(f"{instrument.id}-1-MINUTE-LAST-EXTERNAL")
 made = [
-    Bar(kind, Price(o, 4), Price(h, 4), Price(low, 4), Price(c, 4), Quantity(max(v, 1), 0), at, at)
+    Bar(kind, Price(o, 6), Price(h, 6), Price(low, 6), Price(c, 6), Quantity(max(v, 1), 0), at, at)
     for o, h, low, c, v, at in zip(
         *(held[name].tolist() for name in ("open", "high", "low", "close", "volume")),
         ((held["open_ms"] + 60_000) * 1_000_000).tolist(),
@@ -81,8 +81,8 @@ class Cross(Strategy):
             instrument_id=instrument.id,
             order_side=OrderSide.BUY if way > 0 else OrderSide.SELL,
             quantity=Quantity(units, 0),
-            sl_trigger_price=Price(stop, 4),
-            tp_price=Price(target, 4),
+            sl_trigger_price=Price(stop, 6),
+            tp_price=Price(target, 6),
             tp_post_only=False,
             time_in_force=TimeInForce.GTC,
         )

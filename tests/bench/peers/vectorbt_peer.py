@@ -48,6 +48,7 @@ def run() -> dict[str, float]:
         fees=common.FEE,
         init_cash=common.CAPITAL,
         upon_opposite_entry="close",
+        stop_entry_price="fillprice",  # not the close of the bar that it fills in
         freq="1min",
     )
     stats = portfolio.stats()
