@@ -326,6 +326,16 @@ def test_saving_keeps_earlier_changes_and_none_takes_one_out(tmp_path: Path) -> 
     assert tomllib.loads(path.read_text()) == {"risk": {"max_leverage": 2.0}, "venue": {"seed": 3}}
 
 
+def test_a_save_keeps_the_indicators_of_the_file(folder: Path) -> None:
+    path = folder / "settings.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('[[indicators]]\nname = "RSIIndicator"\nparameters = { window = 21 }\n\n[risk]\nmax_leverage = 2\n')
+    before = load(file=None, environ={}, flags={}).indicators
+    save({"risk": {"max_leverage": 1.5}}, path)
+    after = load(file=None, environ={}, flags={})
+    assert after.indicators == before and len(before) == 1 and after.risk.max_leverage == 1.5
+
+
 def test_the_saved_file_is_its_owners_alone_and_leaves_no_temporary_one(tmp_path: Path) -> None:
     path = written(tmp_path / "settings.toml", "")
     path.chmod(0o644)

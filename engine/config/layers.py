@@ -129,7 +129,8 @@ def save(changes: Mapping[str, Mapping[str, object]], path: Path) -> None:
                 layers.values.pop(_find("change", f"{section}.{name}").dotted, None)
             else:
                 _add_document(layers, "change", {section: {name: value}})
-    _replace(path, layers.tree())
+    kept = {LIST: [_written(one) for one in layers.indicators]} if layers.indicators else {}
+    _replace(path, {**layers.tree(), **kept})
 
 
 def create_aster_config(**overrides: Mapping[str, object]) -> Settings:
@@ -351,6 +352,12 @@ def _replace(path: Path, document: Mapping[str, object]) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         raise ConfigError(str(path), "", f"cannot be written ({error.strerror or error})") from None
+
+
+def _written(indicator: Wanted) -> dict[str, object]:
+    """A table of the list as it may have been: without what was left out."""
+    table: dict[str, object] = msgspec.to_builtins(indicator)
+    return {name: value for name, value in table.items() if value not in ("", None, {})}
 
 
 def _user_path(path: Path) -> Path:
