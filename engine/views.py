@@ -384,5 +384,4 @@ ToEngine = Hello | Watch | Ask | Leave
 
 encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 decode_to_console = msgspec.msgpack.Decoder(ToConsole).decode
-NEWS_DECODER = msgspec.msgpack.Decoder(AnyNews)
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

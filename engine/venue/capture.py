@@ -80,7 +80,7 @@ def lines(path: str) -> Iterator[Line]:
         stamp, _, payload = text.partition(b" ")
         if not payload.strip():
             raise CaptureError(path, "expected '<receive time in ns> <json>'", number)
-        if not stamp.isdigit():
+        if not stamp.isdigit() or len(stamp) > 19:
             shown = stamp[:30].decode("utf-8", "replace")
             raise CaptureError(path, f"expected a receive time in whole nanoseconds, not {shown!r}", number)
         recv_ns = int(stamp)

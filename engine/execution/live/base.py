@@ -36,6 +36,7 @@ from engine.events import (
 )
 from engine.execution.live.budget import Budget
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
+from engine.signal.decoding import LARGEST, SHORT, counted, usable
 
 TIMEOUT_MS = 10_000
 KEEP_CONNECTION_S = 70
@@ -287,29 +288,36 @@ def status_of(problem: BaseException) -> int | None:
     and 429 `binanceusdm 429 Too Many Requests ...`.
     """
     words = str(problem).split(" ")
-    return next((int(word) for word in words[1:5] if word.isdigit() and len(word) == 3), None)
+    return next((int(word) for word in words[1:5] if word.isascii() and word.isdigit() and len(word) == 3), None)
 
 
 def convert(body: object, shape: type[T], title: str, what: str) -> T:
+    """What ccxt read of a reply, as typed. Raises DecodeError."""
     try:
+        msgspec.json.encode(body)  # Python's decoder lets half a surrogate pair through, which no journal can hold
         return msgspec.convert(body, shape, strict=False)
-    except msgspec.ValidationError as problem:
-        raise DecodeError(f"{title} {what}", str(problem)) from None
+    except (ValueError, OverflowError, RecursionError) as problem:  # msgspec's and UnicodeEncodeError are ValueErrors
+        raise DecodeError(f"{title} {what}", str(problem)[:SHORT]) from None
 
 
 class Figures(msgspec.Struct):
-    """A NaN or an infinity is a wrong type: it would poison every sum that it enters."""
+    """A NaN, an infinity or a number beyond all bounds is a wrong type: it would poison every sum that it enters."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, Decimal) and not value.is_finite():
-                raise ValueError(f"{name} is {value}")
+            if isinstance(value, Decimal) and not usable(value):
+                raise ValueError(f"{name} is {value}"[:SHORT])
+            if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+                raise ValueError(f"{name} is of more than 64 bits")
 
 
 def whole(value: Decimal, unit: Decimal, what: str) -> int:
     """How many ticks or steps; a DecodeError where that is no whole number, since what is booked is exact."""
-    count = value / unit
-    if count != int(count):
+    try:
+        count = counted(value, unit)
+    except ValueError as problem:
+        raise DecodeError(what, str(problem)) from None
+    if count * unit != value:
         raise DecodeError(what, f"{value} is not a multiple of {unit}")
-    return int(count)
+    return count

@@ -10,9 +10,9 @@ import msgspec
 from engine.errors import DecodeError
 from engine.events import ConditionalReport, FillFact, Instrument, OrderFact, OrderReport, PositionFact, Side
 from engine.execution.live import base
+from engine.signal.decoding import LARGEST, LATEST_MS, usable
 
 WHAT = "OKX account"
-LARGEST_ID = 2**63
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 STATUS = {"live": "NEW", "partially_filled": "PARTIALLY_FILLED", "filled": "FILLED", "mmp_canceled": "CANCELED"}
 # Reasons of a cancel that were the order's own terms: FOK, IOC, post-only, self-trade.
@@ -177,21 +177,29 @@ class Frame(msgspec.Struct):
 
 
 def decimal(text: str, what: str) -> Decimal:
-    """A finite number; "" is zero."""
+    """A number that can be reckoned with; "" is zero."""
     try:
         value = Decimal(text or 0)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite():
+    if not usable(value):
         raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
     return value
 
 
 def number(text: str, what: str) -> int:
-    """An id or a time; "" is zero."""
-    if text and not (text.isascii() and text.isdecimal() and int(text) < LARGEST_ID):
+    """An id; "" is zero."""
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LARGEST):
         raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
     return int(text or 0)
+
+
+def millis(text: str, what: str) -> int:
+    """A time; "" is zero."""
+    found = number(text, what)
+    if found > LATEST_MS:
+        raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
+    return found
 
 
 def side(text: str) -> Side:
@@ -230,7 +238,7 @@ def order_report(order: Order, instrument: Instrument, at: int) -> OrderReport:
         steps(order.sz, instrument, "sz"),
         steps(order.accFillSz, instrument, "accFillSz"),
         order.reduceOnly == "true",
-        number(order.uTime, "uTime"),
+        millis(order.uTime, "uTime"),
         steps(order.fillSz, instrument, "fillSz") if traded else 0,
         ticks(order.fillPx, instrument, "fillPx") if traded else 0,
         number(order.tradeId, "tradeId") if traded else 0,
@@ -261,7 +269,7 @@ def algo_report(algo: Algo, instrument: Instrument, at: int) -> ConditionalRepor
     word = ALGO_STATUS.get(algo.state, algo.state.upper())
     reason = f"the venue says {algo.failCode}" if word == "REJECTED" and algo.failCode else ""
     name = algo.algoClOrdId or algo.algoId
-    return ConditionalReport(at, instrument.market, name, algo.algoId, word, algo.placed, reason, number(algo.uTime, "uTime"))
+    return ConditionalReport(at, instrument.market, name, algo.algoId, word, algo.placed, reason, millis(algo.uTime, "uTime"))
 
 
 def algo_fact(algo: Algo, instrument: Instrument) -> OrderFact:
@@ -301,6 +309,6 @@ def fill_fact(fill: Fill, instrument: Instrument) -> FillFact:
         ticks(fill.fillPx, instrument, "fillPx"),
         -decimal(fill.fee, "fee"),
         fill.execType == "M",
-        number(fill.fillTime or fill.ts, "fillTime"),
+        millis(fill.fillTime or fill.ts, "fillTime"),
         fill.feeCcy,
     )

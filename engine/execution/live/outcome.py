@@ -20,7 +20,7 @@ UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007, 50004, 50013, 50026, 5101
 GONE_CODES = frozenset({-2011, -2013, 51400, 51401, 51402, 51503, 51603})
 OKX_FIRST = 50_000
 # OKX says of an order `sCode` and `sMsg`, of a request `code` and `msg`; "1" and "2" only say that an order failed.
-_CODE = re.compile(r'"(?:sCode|code)"\s*:\s*"?(-?\d+)')
+_CODE = re.compile(r'"(?:sCode|code)"\s*:\s*"?(-?[0-9]{1,9})(?![0-9])')
 _MESSAGE = re.compile(r'"(?:sMsg|msg)"\s*:\s*"((?:[^"\\]|\\.)+)"')
 # Raised by ccxt itself before anything is sent.
 LOCAL = frozenset({"ArgumentsRequired", "BadSymbol", "NotSupported"})
