@@ -37,6 +37,11 @@ Heard = Control | Events
 NOTHING: Events = []
 
 
+def said(text: str) -> str:
+    """A stranger's words as a terminal may show them: short, one line, no escape."""
+    return "".join(char if char.isprintable() else "?" for char in text[:SHORT])
+
+
 def usable(value: Decimal) -> bool:
     """Whether sums and quotients can bear a figure: finite, and no exponent that would take minutes to write out."""
     if not value.is_finite() or value.adjusted() > LARGEST_FIGURE:

@@ -9,7 +9,7 @@ import msgspec
 from engine.config import Settings
 from engine.core import Core
 from engine.core.pictures import pictures
-from engine.events import Action, Connected, Event, OrderKind, Side, Tick, Ticket, decode_input, encode
+from engine.events import Action, Alert, Connected, Event, OrderKind, Side, Tick, Ticket, decode_input, encode
 from engine.views import Watch
 from engine.views import encode as shown
 from tests.factory import MARKET, MS
@@ -72,6 +72,7 @@ def took(events: Sequence[Event]) -> None:
         out += core.process(Tick(at))
     for output in out:
         encode(output)
+        assert not isinstance(output, Alert) or output.text.isprintable(), "an escape would reach the terminal"
     core.snapshot()
     orders = [order.client_id for order in core.state.live_orders()][:1]
     for market, timeframe_ms in ((MARKET, 1_000), (BTC.market, 60_000)):

@@ -34,6 +34,7 @@ def known(problem: Exception) -> None:
     text = str(problem)
     assert text and len(text) < LONGEST, f"an error of {len(text)} characters"
     text.encode("utf-8", "surrogateescape")
+    assert all(char.isprintable() for char in text), "an escape would reach the terminal"
 
 
 # --- market data -------------------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def _rest(raw: bytes, decode: Any, grid: Grid) -> None:
         lambda: decode.server_time(raw),
     )
     code, words = decode.refusal(raw)
-    assert isinstance(code, int) and len(words) <= 200
+    assert isinstance(code, int) and len(words) <= 200 and words.isprintable()
     for read in readers:
         try:
             found = read()
@@ -337,5 +338,5 @@ def budget(raw: bytes) -> None:
         assert 0 <= held.reads_in_s() <= 3 * 86_400 + 1
         held.reading(), held.entering()
     problem = RuntimeError(str(text))
-    assert isinstance(code_of(problem), int) and len(words_of(problem)) <= 200
+    assert isinstance(code_of(problem), int) and len(words_of(problem)) <= 200 and words_of(problem).isprintable()
     fate_of(problem, status_of(problem))

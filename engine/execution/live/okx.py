@@ -34,6 +34,7 @@ from engine.events import (
 from engine.execution.live import base
 from engine.execution.live import okx_shapes as shapes
 from engine.execution.live.base import Wire
+from engine.signal.decoding import said
 
 VENUE, TITLE = "okx", "OKX"
 PUBLIC_HOST = "https://www.okx.com"
@@ -75,7 +76,7 @@ class OkxAccount(base.VenueAccount):
         if "withdraw" in allowed:
             raise KeyRefused(TITLE, base.MAY_WITHDRAW)
         if "trade" not in allowed:
-            raise KeyRefused(TITLE, f"this key may not trade (it has {config.perm or 'no permission'}); make one that may")
+            raise KeyRefused(TITLE, f"this key may not trade (it has {said(config.perm) or 'no permission'}); make one that may")
 
     # --- orders ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from engine.events import BalanceChange, Connected, DecodeFailed, Disconnected, 
 from engine.execution.live import okx_shapes as shapes
 from engine.execution.live.base import QUIET, Credentials
 from engine.execution.live.okx import TITLE, VENUE, OkxAccount
-from engine.signal.decoding import SHORT, UNREADABLE
+from engine.signal.decoding import SHORT, UNREADABLE, said
 
 FRAMES_BUFFERED = 1024
 CLOSE_S = 1.0
@@ -171,7 +171,7 @@ class OkxFeed:
                     if not wanted:
                         ready.set()
                 case "error":
-                    raise VenueError(TITLE, f"the private stream was refused: {frame.msg[:200]}", _code(frame))
+                    raise VenueError(TITLE, f"the private stream was refused: {said(frame.msg)}", _code(frame))
                 case "notice" if frame.code == LEAVING:
                     return "the venue closes the connection for an upgrade"
             urgent = [self.emit(event, read_ns) for event in events]

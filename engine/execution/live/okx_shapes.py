@@ -10,7 +10,7 @@ import msgspec
 from engine.errors import DecodeError
 from engine.events import ConditionalReport, FillFact, Instrument, OrderFact, OrderReport, PositionFact, Side
 from engine.execution.live import base
-from engine.signal.decoding import LARGEST, LATEST_MS, usable
+from engine.signal.decoding import LARGEST, LATEST_MS, said, usable
 
 WHAT = "OKX account"
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
@@ -267,7 +267,7 @@ def order_fact(order: Order, instrument: Instrument) -> OrderFact:
 
 def algo_report(algo: Algo, instrument: Instrument, at: int) -> ConditionalReport:
     word = ALGO_STATUS.get(algo.state, algo.state.upper())
-    reason = f"the venue says {algo.failCode}" if word == "REJECTED" and algo.failCode else ""
+    reason = f"the venue says {said(algo.failCode)}" if word == "REJECTED" and algo.failCode else ""
     name = algo.algoClOrdId or algo.algoId
     return ConditionalReport(at, instrument.market, name, algo.algoId, word, algo.placed, reason, millis(algo.uTime, "uTime"))
 

@@ -7,6 +7,8 @@ decides; without one, only errors from before the request was sent mean that not
 import re
 from enum import Enum
 
+from engine.signal.decoding import said
+
 
 class Fate(Enum):
     REFUSED = "refused"  # the venue said no: the order does not exist
@@ -36,7 +38,7 @@ def words_of(problem: BaseException) -> str:
     """The venue's message, else the kind of error: never the whole text, which holds the request's URL and signature."""
     found = _MESSAGE.findall(str(problem))
     told = next((words for words in found if not words.startswith(("All operations", "Bulk operation"))), "")
-    return told[:200] if told else type(problem).__name__
+    return said(told) if told else type(problem).__name__
 
 
 def fate_of(problem: BaseException, status: int | None) -> Fate:

@@ -29,7 +29,7 @@ from engine.events import (
 from engine.execution.live import shapes
 from engine.execution.live.account import VENUE, BinanceAccount
 from engine.execution.live.base import QUIET
-from engine.signal.decoding import SHORT, UNREADABLE
+from engine.signal.decoding import SHORT, UNREADABLE, said
 
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024
@@ -114,7 +114,7 @@ class PrivateFeed:
             if instrument is None:
                 self.foreign += 1
                 return []
-            return [ConditionalReport(at, instrument.market, algo.caid, str(algo.aid), algo.X, algo.ai, algo.rm, frame.E)]
+            return [ConditionalReport(at, instrument.market, algo.caid, str(algo.aid), algo.X, algo.ai, said(algo.rm), frame.E)]
         if isinstance(frame, shapes.AccountUpdateFrame) and frame.a.m != "ORDER":
             market = next((self._by_symbol[row.s].market for row in frame.a.P if row.s in self._by_symbol), "")
             return [

@@ -41,6 +41,7 @@ from engine.signal.decoding import (
     counted,
     nearest,
     on_grid,
+    said,
     usable,
 )
 
@@ -224,7 +225,7 @@ def _answer(raw: bytes) -> Control | None:
     except UNREADABLE:
         return None
     if answer.error is not None:
-        text = f"the venue refused a request: {answer.error.msg[:SHORT]} (code {answer.error.code})"
+        text = f"the venue refused a request: {said(answer.error.msg)} (code {answer.error.code})"
         return Control("error", text=text, number=answer.id or 0)
     return Control("done", number=answer.id) if answer.id is not None else None
 
@@ -324,7 +325,7 @@ def instruments(raw: bytes, at: int, simulated: bool) -> tuple[list[Instrument],
             if symbol.contractType == "PERPETUAL" and symbol.status == "TRADING" and symbol.marginAsset == symbol.quoteAsset:
                 listed.append(_listed(symbol, at, simulated))
         except UNREADABLE as problem:
-            wrong.append(f"{bytes(row)[:40].decode('utf-8', 'replace')}... ({str(problem)[:80]})")
+            wrong.append(said(f"{bytes(row)[:40].decode('utf-8', 'replace')}... ({str(problem)[:80]})"))
     return listed, wrong
 
 
@@ -402,8 +403,8 @@ def refusal(raw: bytes) -> tuple[int, str]:
     try:
         error = msgspec.json.decode(raw, type=_Error)
     except UNREADABLE:
-        return 0, raw[:120].decode("utf-8", "replace")
-    return error.code, error.msg[:SHORT]
+        return 0, said(raw[:120].decode("utf-8", "replace"))
+    return error.code, said(error.msg)
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", raw: bytes, what: str) -> T:

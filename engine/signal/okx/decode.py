@@ -45,6 +45,7 @@ from engine.signal.decoding import (
     counted,
     nearest,
     on_grid,
+    said,
     usable,
 )
 
@@ -293,12 +294,16 @@ def _control(frame: _Frame, raw: bytes) -> Control:
     if frame.event in ("subscribe", "unsubscribe"):
         return Control(frame.event, name)
     if frame.event == "notice":
-        return Control("leaving" if frame.code == "64008" else "notice", name, f"{frame.msg[:SHORT]} (code {frame.code[:10]})")
+        return Control("leaving" if frame.code == "64008" else "notice", name, _told(frame))
     if frame.event == "error":
-        return Control("error", name, f"the venue refused a request: {frame.msg[:SHORT]} (code {frame.code[:10]})")
+        return Control("error", name, f"the venue refused a request: {_told(frame)}")
     if frame.event in ("channel-conn-count", "channel-conn-count-error", "login"):
         return Control("notice", name)
     raise ValueError(f"an event of an unknown kind, {frame.event[:20]!r}")
+
+
+def _told(frame: _Frame) -> str:
+    return f"{said(frame.msg)} (code {said(frame.code[:10])})"
 
 
 def _millis(text: str) -> int:
@@ -377,7 +382,7 @@ def instruments(raw: bytes, at: int, simulated: bool) -> tuple[list[Instrument],
                 continue
             listed.append(_listed(spec, at, simulated))
         except UNREADABLE:
-            wrong.append(bytes(row)[:60].decode("utf-8", "replace"))
+            wrong.append(said(bytes(row)[:60].decode("utf-8", "replace")))
     return listed, wrong
 
 
@@ -443,9 +448,9 @@ def refusal(raw: bytes) -> tuple[int, str]:
     """Code and message of an error body, (0, "") when it is none; errors come with HTTP 200 too."""
     try:
         reply = _reply.decode(raw)
-        return int(reply.code), reply.msg[:SHORT]
+        return int(reply.code), said(reply.msg)
     except UNREADABLE:
-        return -1, raw[:120].decode("utf-8", "replace")
+        return -1, said(raw[:120].decode("utf-8", "replace"))
 
 
 def _data(decoder: "msgspec.json.Decoder[T]", raw: bytes, what: str) -> T:
