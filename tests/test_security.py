@@ -170,7 +170,8 @@ def test_text_from_the_market_does_not_reach_the_prompt() -> None:
 # What the table may say: the words of `engine.judgment.prompt`.
 WORDS = frozenset([
     "age_s", "cost_bp", "spread_bp", "fund", "h_bp", "basis_bp", "m", "h", "move", "flat", "mild", "strong", "up", "down", "ema",
-    "volume", "heavy", "light", "normal", "ret", "bp", "rsi", "atr", "book", "all", "venues", "trades", "even", "buyers", "sellers",
+    "volume", "heavy", "light", "normal", "ret", "bp", "rsi", "atr", "book", "all", "venues", "trades", "even",
+    "buyers", "sellers",
 ])  # fmt: skip
 
 
