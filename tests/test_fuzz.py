@@ -1,6 +1,7 @@
 """Whatever a stranger sends, writes or types: a value or the documented error; and the core goes on. See `tests.fuzz`."""
 
 import contextlib
+import gzip
 import json
 import sqlite3
 import struct
@@ -150,6 +151,19 @@ def test_a_row_of_a_bars_file_that_is_no_text_is_named_and_not_left_out(place: P
 def test_a_captures_line_with_an_endless_time_is_named(place: Path) -> None:
     with pytest.raises(CaptureError, match="line 1"):
         scan(str(files.put("capture", b"9" * 5_000 + b" {}\n")))
+
+
+def test_a_captures_line_without_end_is_not_read_to_its_end(place: Path) -> None:
+    bomb = gzip.compress(bytes(64 << 20))
+    with pytest.raises(CaptureError, match="line 1: expected lines of at most 8 MiB"):
+        scan(str(files.put("capture.gz", bomb)))
+
+
+def test_an_account_whose_pages_do_not_end_is_weather_and_not_read_for_ever() -> None:
+    tree = json.loads(DOORS["okx-account-rest"]().seeds[0])
+    for answer in tree.values():
+        answer["data"] *= 100
+    enter("okx-account-rest", json.dumps(tree).encode())
 
 
 def test_a_model_server_that_nests_without_end_is_malformed() -> None:

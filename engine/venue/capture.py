@@ -30,6 +30,7 @@ from engine.venue.frames import (
 
 NS_PER_MS = 1_000_000
 BACKWARDS_NS = 1_000_000_000  # recorders reorder a little; more than this is a damaged file
+LONGEST_LINE = 8 << 20
 STRINGS_HELD = 50_000
 TOLD_EVERY = 1_000  # frames
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -129,8 +130,10 @@ def _raw(path: str) -> Iterator[bytes]:
         if not zipped and path.endswith(".gz") and Path(path).stat().st_size:
             raise CaptureError(path, "expected gzip, as the name says; the content is not")
         with gzip.open(path, "rb") if zipped else Path(path).open("rb") as file:
-            for text in file:
+            while text := file.readline(LONGEST_LINE + 1):
                 number += 1
+                if len(text) > LONGEST_LINE:
+                    raise CaptureError(path, f"expected lines of at most {LONGEST_LINE >> 20} MiB", number)
                 yield text
     except EOFError:
         raise CaptureError(path, "the gzip file is truncated; expected its end mark", number + 1) from None
