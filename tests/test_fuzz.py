@@ -40,7 +40,7 @@ def test_what_is_real_comes_in(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOORS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_a_stranger_changed_is_read_or_refused(name: str, data: st.DataObject) -> None:
     door = DOORS[name]()

@@ -19,6 +19,7 @@ from engine.events import Alert, DecodeFailed, Disconnected, JudgmentDropped, Le
 from engine.signal.binance.decode import Decoder
 from engine.signal.okx import decode as okx
 from tests.factory import aster, of, sent
+from tests.fuzz.doors import DOORS
 from tests.test_judging import Judging
 from tests.test_package import modules
 
@@ -186,3 +187,15 @@ def test_text_from_the_model_is_data_and_no_answer_raises_a_limit() -> None:
     more = '{"chance_up":60,"expires_min":5,"invalid_bp":40,"regime":"trend","why":"a reason","max_leverage":100}'
     dropped = of(desk.answer(desk.asked(120), more), JudgmentDropped)
     assert [one.kind for one in dropped] == ["malformed"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("field", ["N", "c", "X", "s"])
+def test_a_name_in_an_accounts_report_that_cannot_be_printed_is_no_report(field: str) -> None:
+    """An asset's name is said in an alert."""
+    door = DOORS["binance-account"]()
+    report = msgspec.json.decode(door.seeds[2])
+    report["o"][field] = ESCAPE
+    door.enter(msgspec.json.encode(report))  # fails where an alert holds an escape
+    push = msgspec.json.decode(DOORS["okx-account"]().seeds[0])
+    push["data"][0] |= {"fillFeeCcy": ESCAPE, "clOrdId": ESCAPE, "state": ESCAPE}
+    DOORS["okx-account"]().enter(msgspec.json.encode(push))

@@ -42,6 +42,7 @@ TIMEOUT_MS = 10_000
 KEEP_CONNECTION_S = 70
 # Why a key is not used, at every venue that tells.
 MAY_WITHDRAW = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
+MESSAGES = frozenset({"rm", "sMsg"})
 NOWHERE = "http://127.0.0.1:9/unused"
 # ccxt and websockets log whole requests at DEBUG, with the API key, signatures and the listen key: theirs go nowhere.
 QUIET = logging.Logger("barter.quiet", logging.CRITICAL + 1)
@@ -300,8 +301,16 @@ def convert(body: object, shape: type[T], title: str, what: str) -> T:
         raise DecodeError(f"{title} {what}", str(problem)[:SHORT]) from None
 
 
+def _texts(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [one for one in value if isinstance(one, str)]
+    return [value] if isinstance(value, str) else []
+
+
 class Figures(msgspec.Struct):
-    """A NaN, an infinity or a number beyond all bounds is a wrong type: it would poison every sum that it enters."""
+    """A NaN, an infinity or a number beyond all bounds is a wrong type: it would poison every sum that it enters. So is a name
+    that cannot be printed: it would reach the terminal. `MESSAGES` are words, and are looked at where they are shown.
+    """
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -310,6 +319,8 @@ class Figures(msgspec.Struct):
                 raise ValueError(f"{name} is {value}"[:SHORT])
             if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
                 raise ValueError(f"{name} is of more than 64 bits")
+            if name not in MESSAGES and not all(text.isprintable() for text in _texts(value)):
+                raise ValueError(f"{name} cannot be printed")
 
 
 def whole(value: Decimal, unit: Decimal, what: str) -> int:

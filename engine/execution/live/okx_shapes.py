@@ -28,13 +28,13 @@ ALGO_STATUS = {
 }
 
 
-class Config(msgspec.Struct):
+class Config(base.Figures):
     posMode: str
     perm: str = "trade"
     acctLv: str = ""
 
 
-class Detail(msgspec.Struct):
+class Detail(base.Figures):
     ccy: str
     cashBal: str
     availEq: str = ""
@@ -45,7 +45,7 @@ class Balance(msgspec.Struct):
     details: list[Detail]
 
 
-class Position(msgspec.Struct):
+class Position(base.Figures):
     instId: str
     pos: str
     avgPx: str = ""
@@ -54,7 +54,7 @@ class Position(msgspec.Struct):
     liqPx: str = ""
 
 
-class Order(msgspec.Struct):
+class Order(base.Figures):
     """By REST and by stream; `fill*`, `exec*` and `tradeId` are the stream's."""
 
     instId: str
@@ -80,7 +80,7 @@ class Order(msgspec.Struct):
     execType: str = ""
 
 
-class Algo(msgspec.Struct):
+class Algo(base.Figures):
     instId: str
     algoId: str
     side: str
@@ -95,7 +95,7 @@ class Algo(msgspec.Struct):
     activePx: str = ""
     callbackRatio: str = ""
     ordId: str = ""
-    ordIdList: list[str] = []
+    ordIdList: list[str] = msgspec.field(default_factory=list)
     failCode: str = ""
     uTime: str = ""
 
@@ -105,7 +105,7 @@ class Algo(msgspec.Struct):
         return next((number for number in [*self.ordIdList, self.ordId] if number not in ("", "0")), "")
 
 
-class Fill(msgspec.Struct):
+class Fill(base.Figures):
     instId: str
     ordId: str
     tradeId: str
@@ -131,7 +131,7 @@ class Leverage(msgspec.Struct):
     lever: str
 
 
-class Taken(msgspec.Struct):
+class Taken(base.Figures):
     """What became of one order of a request: by `sCode` "0" it was taken."""
 
     ordId: str = ""
@@ -144,19 +144,19 @@ class Taken(msgspec.Struct):
         return self.ordId or self.algoId
 
 
-class Cash(msgspec.Struct):
+class Cash(base.Figures):
     ccy: str
     cashBal: str
 
 
-class Held(msgspec.Struct):
+class Held(base.Figures):
     instId: str
 
 
-class BalanceAndPosition(msgspec.Struct):
+class BalanceAndPosition(base.Figures):
     eventType: str
-    balData: list[Cash] = []
-    posData: list[Held] = []
+    balData: list[Cash] = msgspec.field(default_factory=list)
+    posData: list[Held] = msgspec.field(default_factory=list)
 
 
 class Arg(msgspec.Struct):

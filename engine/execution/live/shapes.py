@@ -144,12 +144,12 @@ class AccountPosition(Figures):
     pa: Decimal
 
 
-class AccountUpdate(msgspec.Struct):
+class AccountUpdate(Figures):
     """`a` of ACCOUNT_UPDATE."""
 
     m: str
-    B: list[Balance] = []
-    P: list[AccountPosition] = []
+    B: list[Balance] = msgspec.field(default_factory=list)
+    P: list[AccountPosition] = msgspec.field(default_factory=list)
 
 
 class OrderTradeUpdateFrame(msgspec.Struct, tag_field="e", tag="ORDER_TRADE_UPDATE"):
