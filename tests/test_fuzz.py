@@ -71,6 +71,8 @@ def test_a_figure_that_takes_minutes_to_write_out_does_not_stop_the_engine(figur
     enter("okx-account", changed("okx-account", 0, sz=figure, fillPx=figure, uTime=figure))
     enter("okx-account-rest", changed("okx-account-rest", 0, callbackRatio=figure, cashBal=figure, lever=figure))
     enter("binance-rest", changed("binance-rest", 0, maxQty=figure))
+    for place in range(4):
+        enter("paper-feed", changed("paper-feed", place, b=figure, p=figure, q=figure, r=figure))
     enter("okx-rest", changed("okx-rest", 0, maxMktSz=figure))
 
 
@@ -151,6 +153,17 @@ def test_a_row_of_a_bars_file_that_is_no_text_is_named_and_not_left_out(place: P
 def test_a_captures_line_with_an_endless_time_is_named(place: Path) -> None:
     with pytest.raises(CaptureError, match="line 1"):
         scan(str(files.put("capture", b"9" * 5_000 + b" {}\n")))
+
+
+def test_a_captures_frame_that_nests_without_end_is_named(place: Path) -> None:
+    nested = b"[" * 100_000
+    for line in (
+        b'1 {"stream":"x@depth","data":{"e":' + nested + b"}}",
+        b"1 " + nested,
+        b'1 {"lastUpdateId":1,"bids":' + nested + b"}",
+    ):
+        with pytest.raises(CaptureError, match="line 1"):
+            scan(str(files.put("capture", line + b"\n")))
 
 
 def test_a_captures_line_without_end_is_not_read_to_its_end(place: Path) -> None:

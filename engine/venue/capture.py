@@ -120,6 +120,8 @@ def _line(path: str, number: int, recv_ns: int, payload: bytes) -> Line:
         raise CaptureError(path, f"expected JSON: {error}", number) from None
     except UnicodeDecodeError:
         raise CaptureError(path, "expected JSON in UTF-8", number) from None
+    except RecursionError:
+        raise CaptureError(path, "expected a frame, and not one that is nested without end", number) from None
 
 
 def _raw(path: str) -> Iterator[bytes]:
@@ -275,7 +277,7 @@ def _note(symbol: _Seen, kind: str, frame: Frame, number: int, path: str) -> Non
         for raw in (frame.b, frame.a):
             try:
                 levels = decode_levels(raw)
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise CaptureError(path, f"expected levels of [price, size] texts: {error}", number) from None
             if levels:
                 prices, sizes = zip(*levels, strict=True)

@@ -176,7 +176,7 @@ class Feeding:
             if kind not in DECODE:
                 return  # an acknowledgement
             frame = DECODE[kind](envelope.data)
-        except (msgspec.DecodeError, ValueError):
+        except (ValueError, RecursionError):  # msgspec's are ValueErrors
             self.source.unreadable += 1
             return  # where it was a part of the book, the next one is a gap
         self.source.take(frame.s, Line(0, self.clock.now_ns(), kind, frame, envelope))
@@ -191,7 +191,7 @@ class Feeding:
 
     async def _snapshot(self, session: aiohttp.ClientSession, symbol: str) -> None:
         query = {"symbol": symbol, "limit": str(SNAPSHOT_LEVELS)}
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError, RecursionError):
             async with session.get(f"{self.rest}/fapi/v1/depth", params=query) as reply:
                 raw = await reply.read()
             if reply.status != 200:
@@ -241,7 +241,7 @@ async def fed_markets(rest: str, symbols: Iterable[str]) -> Source:
     except (aiohttp.ClientError, TimeoutError) as problem:
         text = f"{rest} could not be reached for its list of markets ({type(problem).__name__}); paper needs the network"
         raise VenueStartError("paper", text) from None
-    except msgspec.DecodeError as problem:
+    except (ValueError, RecursionError) as problem:
         raise VenueStartError("paper", f"the list of markets of {rest} cannot be read: {problem}") from None
     listed = {
         f"{one.baseAsset}/{one.quoteAsset}:{one.marginAsset}": one

@@ -16,10 +16,15 @@ from engine.execution.live.outcome import code_of, fate_of, words_of
 from engine.signal.binance import decode as binance
 from engine.signal.decoding import NAMES_KEPT, Grid
 from engine.signal.okx import decode as okx
+from engine.venue.capture import Line
+from engine.venue.feed import FedMarket, Feeding, Source
+from engine.venue.frames import decode_envelope
+from engine.venue.market import Sinks
 from tests import test_decode, test_okx_decode
 from tests.factory import MARKET, START, aster
 from tests.fuzz.bench import busy, took
 from tests.test_okx_decode import BTC
+from tests.venue.still_market import ASTER
 
 LONGEST = 600  # characters of an error that a screen shows
 GRIDS = {"binance": Grid.of(aster()), "okx": Grid.of(BTC)}
@@ -124,6 +129,48 @@ def _rest(raw: bytes, decode: Any, grid: Grid) -> None:
             known(problem)
             continue
         took(found if isinstance(found, list) else [found] if isinstance(found, Event) else [])
+
+
+def paper_frames() -> tuple[bytes, ...]:
+    name = "asterusdt"
+    depth = {
+        "e": "depthUpdate",
+        "E": 10,
+        "T": 9,
+        "s": "ASTERUSDT",
+        "U": 156,
+        "u": 160,
+        "pu": 155,
+        "b": [["0.6199", "10"]],
+        "a": [],
+    }
+    quote = {"e": "bookTicker", "u": 160, "s": "ASTERUSDT", "b": "0.6200", "B": "31", "a": "0.6201", "A": "40", "T": 9, "E": 10}
+    trade = {"e": "aggTrade", "E": 10, "a": 8, "s": "ASTERUSDT", "p": "0.6200", "q": "297", "f": 1, "l": 4, "T": 9, "m": False}
+    mark = {
+        "e": "markPriceUpdate",
+        "E": 10,
+        "s": "ASTERUSDT",
+        "p": "0.62001234",
+        "i": "0.61990000",
+        "P": "0.62",
+        "r": "-0.0003",
+        "T": 99,
+    }
+    streams = {"depth@100ms": depth, "bookTicker": quote, "aggTrade": trade, "markPrice@1s": mark}
+    return tuple(json.dumps({"stream": f"{name}@{stream}", "data": data}).encode() for stream, data in streams.items())
+
+
+def paper(raw: bytes) -> None:
+    """The simulated venue's own feed of a real market: what cannot be read is counted, and the venue goes on."""
+    source = Source()
+    market = source.markets["ASTERUSDT"] = FedMarket(source, ASTER)
+    market.attach(Sinks(lambda *_: None, lambda *_: None, lambda *_: None))
+    feeding = Feeding("", "", source, Clock.start())
+    snapshot = b'{"lastUpdateId":155,"E":1,"T":1,"bids":[["0.6198","10"]],"asks":[["0.6203","5"]]}'
+    source.take("ASTERUSDT", Line(0, 1, "snapshot", None, decode_envelope(snapshot)))
+    for frame in (paper_frames()[0], raw, *paper_frames()):
+        feeding._take(frame)
+        source.advance(20)
 
 
 # --- accounts ----------------------------------------------------------------------------------------------------------
