@@ -421,8 +421,9 @@ def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
 
     feed, paper = None, settings.engine.mode is Mode.PAPER
     if paper:
-        place = addresses(settings)[settings.engine.venues[0]]
-        feed = Feed(place.rest, place.ws, settings.engine.symbols)
+        traded = settings.engine.venues[0]
+        place = addresses(settings)[traded]
+        feed = Feed(traded, place.rest, place.ws, settings.engine.symbols)
     return Order(
         Clock.start(arguments.speed),
         secrets.token_hex(16),
