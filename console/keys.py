@@ -116,6 +116,7 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
 BACKTEST: tuple[Key, ...] = (
     *_of("backtest", (
         ("run", "f5", "run", "run", "Run the backtest that the form describes"),
+        ("sweep", "f8", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
         ("next_tab", "f6", "tab(1)", "next tab", "To the next tab, from the form to the notes"),
         ("previous_tab", "f7", "tab(-1)", "previous tab", "To the tab before"),
         ("leave", "escape", "leave", "leave", "End a run that goes on, else back to the market"),
@@ -134,6 +135,17 @@ BACKTEST: tuple[Key, ...] = (
         ("previous", "p,left,h", "step(-1)", "previous trade", "The bars around the trade before"),
         ("zoom_in", "plus,equals_sign", "zoom(1)", "zoom in", "Fewer bars around it"),
         ("zoom_out", "minus", "zoom(-1)", "zoom out", "More bars around it"),
+    )),
+    *_of("heat", (
+        ("next_pair", "n", "pair(1)", "next pair", "The next two of what differed"),
+        ("previous_pair", "p", "pair(-1)", "previous pair", "The two before"),
+        ("up", "up,k", "scroll(-1,0)", "up", "Rows above, where not all fit"),
+        ("down", "down,j", "scroll(1,0)", "down", "Rows below"),
+        ("left", "left,h", "scroll(0,-1)", "left", "Columns to the left, where not all fit"),
+        ("right", "right,l", "scroll(0,1)", "right", "Columns to the right"),
+    )),
+    *_of("runs", (
+        ("run", "enter", "run", "run it", "Put the values of the run under the cursor into the form, and run it"),
     )),
 )  # fmt: skip
 BACKTEST_PANES = tuple(dict.fromkeys(key.pane for key in BACKTEST))

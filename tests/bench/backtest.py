@@ -96,6 +96,7 @@ def loops(bars: Path, runs: int) -> None:
     from engine.backtest.judges import nobody
     from engine.backtest.loop import REFUSALS, Bars, Funding, Out
     from engine.backtest.run import setup
+    from engine.backtest.series import WHOLE
     from engine.processor import indicators
     from tests.bench.bare_loop import bare
     from tests.bench.peers import common
@@ -112,7 +113,7 @@ def loops(bars: Path, runs: int) -> None:
     series = Bars(held["open_ms"], *ticks, held["volume"].astype(np.int64))
     settled = Funding(held["funding_ms"], held["funding_rate"])
     equity = np.empty(n)
-    out = Out(np.empty(n), np.empty((2 * n + 2, 9), np.int64), np.empty((2 * n + 2, 4)), np.zeros(len(REFUSALS), np.int64))
+    out = Out(np.empty(n), np.empty((2 * n + 2, WHOLE), np.int64), np.empty((2 * n + 2, 4)), np.zeros(len(REFUSALS), np.int64))
     ours_s, bare_s = [], []
     rows = made = 0
     for _ in range(runs + 1):
