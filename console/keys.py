@@ -187,7 +187,7 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
 def render_table() -> str:
     """The README's table."""
     rows = [
-        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |"
+        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. | `{row.id}` |"
         for row in EVERY
     ]
-    return "\n".join(["| key | command | what it does |", "|---|---|---|", *rows])
+    return "\n".join(["| key | command | what it does | name in `console.keys` |", "|---|---|---|---|", *rows])
