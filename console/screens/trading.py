@@ -204,6 +204,9 @@ class TradingScreen(Screen[None]):
     def action_backtest(self) -> None:
         self.program.open_backtest()
 
+    def action_settings(self) -> None:
+        self.program.open_settings()
+
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))
 
