@@ -202,13 +202,15 @@ def settled(remapped: Mapping[str, str]) -> dict[str, str]:
 
 
 def _named(key: str) -> str:
-    if key.lower() in AS_SHOWN:
-        return AS_SHOWN[key.lower()]
-    if len(key) == 1 and not key.isalnum():
-        name = unicodedata.name(key, key).lower().replace("-", "_").replace(" ", "_")
-        return KEY_NAME_REPLACEMENTS.get(name, name)
-    parts = key.split("+")
-    return key.lower() if "ctrl" in map(str.lower, parts) else "+".join(one if len(one) == 1 else one.lower() for one in parts)
+    *modifiers, last = key.split("+") if len(key) > 1 else [key]
+    if len(last) == 1 and last.isalnum():
+        last = last.lower() if "ctrl" in map(str.lower, modifiers) else last
+    elif len(last) == 1 and last not in AS_SHOWN:
+        name = unicodedata.name(last, last).lower().replace("-", "_").replace(" ", "_")
+        last = KEY_NAME_REPLACEMENTS.get(name, name)
+    else:
+        last = AS_SHOWN.get(last.lower(), last.lower())
+    return "+".join([*map(str.lower, modifiers), last])
 
 
 def _is_key(name: str) -> bool:

@@ -86,10 +86,10 @@ class SettingsPane(LinePane):
             self._move(self.found.index(key) - self.cursor)
 
     def on_focus(self) -> None:
-        self.repaint()
+        self.call_later(self.repaint)  # the base class learns of it after this
 
     def on_blur(self) -> None:
-        self.repaint()
+        self.call_later(self.repaint)
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         if not self.found:

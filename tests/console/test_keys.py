@@ -121,7 +121,8 @@ def test_keys_may_be_written_as_they_are_shown() -> None:
     assert keys.settled({"halt": "F9, Ctrl+K", "help": "? ,h"}) == {"halt": "f9,ctrl+k", "help": "question_mark,h"}
     for key in keys.EVERY:
         assert keys.settled({key.id: key.key}) == {key.id: key.key}
-        assert keys.settled({key.id: ",".join(keys.shown(name) for name in key.key.split(","))}) == {key.id: key.key}
+        shown = ",".join(keys.shown(name) for name in key.key.split(","))
+        assert key.key == "comma" or keys.settled({key.id: shown}) == {key.id: key.key}, "a comma separates"
 
 
 async def test_a_remapped_key_acts_and_is_shown() -> None:

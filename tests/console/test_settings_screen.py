@@ -10,12 +10,17 @@ from textual.widgets import Input, Static
 
 from console import keys
 from console.app import Console, Parting
+from console.link import memory_link
 from console.panes.settings import SettingsPane
+from console.replay import consoles
 from console.screens.settings import SettingsScreen
 from console.settings import KEYS, NEXT_START, WATCHES, Form
 from engine.config import Sourced, read, typed
 from engine.errors import ConfigError
 from engine.events import Action
+from engine.queue.local import Session
+from engine.replay.playback import Playback
+from engine.replay.player import Player
 from tests import pictures
 from tests.console.conftest import SIZES, FakeLink, frames_of, program
 from tests.console.test_app import drawn
@@ -91,13 +96,11 @@ def test_every_key_of_the_screen_is_bound_and_does_something() -> None:
 async def test_every_setting_is_there_with_its_help_range_default_source_and_when_it_holds(folder: Path) -> None:
     (folder / "settings.toml").write_text("[risk]\nmax_leverage = 2.0\n")
     app, link = on(sourced({"BARTER_BOOK_LEVELS": "60"}))
-    async with app.run_test(size=SIZES["large"]) as pilot:
+    async with app.run_test(size=(160, 150)) as pilot:
         screen = await opened(pilot, link)
-        seen = []
-        for _ in range(len(KEYS) // 20):
-            seen += [line.split()[0] for line in drawn(app).replace("▸", " ").splitlines()[2:38] if line.strip()]
-            await pilot.press("pagedown")
-        assert {key.name for key in KEYS.values()} <= set(seen)
+        await until(pilot, lambda: "▸ mode" in drawn(app), WITHIN_S)
+        rows = [line.split()[0] for line in drawn(app).replace("▸", " ").splitlines()[2:] if line.strip()]
+        assert [name for name in rows if name in {key.name for key in KEYS.values()}] == [key.name for key in KEYS.values()]
         for key in KEYS.values():
             about = " ".join(screen.form.about(key.dotted))
             assert key.description in about and f"the default is {typed(key, key.default) or 'nothing'}." in about
@@ -386,9 +389,8 @@ async def test_keys_and_frames_hold_as_soon_as_they_are_saved() -> None:
         assert app.kill.keys == {"f9"}
 
 
-@pytest.mark.parametrize("options", [{"control": False}], ids=["watching"])
-async def test_a_console_that_only_watches_changes_the_screen_and_not_the_engine(folder: Path, options: dict[str, Any]) -> None:
-    app, link = on(sourced(), **options)
+async def test_a_console_that_only_watches_changes_the_screen_and_not_the_engine(folder: Path) -> None:
+    app, link = on(sourced(), control=False)
     async with app.run_test(size=SIZES["large"]) as pilot:
         screen = await opened(pilot, link)
         await type_in(pilot, screen, "risk.max_leverage", "9")
@@ -437,3 +439,22 @@ async def test_a_file_that_turned_bad_meanwhile_is_named(folder: Path) -> None:
         (folder / "config.toml").write_text("= = =")
         await type_in(pilot, screen, "venue.seed", "3")
         await until(pilot, lambda: "config.toml: is not valid TOML" in text_of(screen, "problem"), WITHIN_S)
+
+
+async def test_over_a_recorded_session_the_screens_own_settings_can_be_changed(small: Path, folder: Path) -> None:
+    sources = sourced()
+    with Session(small) as session:
+        playback = Playback(Player(session))
+        app = Console(memory_link(lambda: consoles(playback)), playback=playback, settings=sources.settings, sources=sources)
+        async with app.run_test(size=SIZES["large"]) as pilot:
+            await until(pilot, lambda: app.screen is app.trading and bool(app.desk.markets), WITHIN_S)
+            await pilot.press("s")
+            await until(pilot, lambda: isinstance(app.screen, SettingsScreen) and app.screen.list.has_focus, WITHIN_S)
+            screen = app.screen
+            assert isinstance(screen, SettingsScreen)
+            await type_in(pilot, screen, "risk.max_leverage", "9")
+            await until(pilot, lambda: text_of(screen, "problem") == WATCHES, WITHIN_S)
+            await pilot.press("escape")
+            await enter(pilot, screen, "console.theme", "sepia")
+            await pilot.press("f2")
+            await until(pilot, lambda: (folder / "settings.toml").is_file() and app.theme == "sepia", WITHIN_S)
