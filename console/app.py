@@ -25,7 +25,7 @@ from textual.notifications import Notify
 from textual.screen import Screen
 from textual.timer import Timer
 
-from console import keys, theme
+from console import keys, layouts, theme
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
@@ -132,6 +132,8 @@ class Console(App[Parting], inherit_bindings=False):
         self.trading = TradingScreen(self.desk, now) if playback is None else _replay_screen(self.desk, playback, now)
         self.user_keys = keys.settled(self.look_of.keys if user_keys is None else user_keys)
         self._timer: Timer | None = None
+        self.layouts: dict[str, layouts.Rows] = dict(layouts.BUILT_IN)
+        self.laid = layouts.DESK
         self._opened = False  # the account was shown
         self.painted_soon = False  # an urgent paint was made since the last frame
         self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
@@ -150,6 +152,7 @@ class Console(App[Parting], inherit_bindings=False):
     def on_mount(self) -> None:
         wrong = [f"{sentence} The default keys are used." for sentence in keys.problems(self.user_keys)]
         self._bind({} if wrong else self.user_keys)
+        wrong += self._take_layouts()
         self.reread_themes()
         if self._wear in self.available_themes:
             self.theme = self._wear
@@ -477,6 +480,29 @@ class Console(App[Parting], inherit_bindings=False):
         self.set_keymap(self.user_keys)
         self.kill.remap(self.user_keys.get("halt", keys.BY_ID["halt"].key).split(","))
 
+    def _take_layouts(self) -> list[str]:
+        """Ours and the user's, and the one to begin with; what cannot be, as sentences."""
+        look = self.look_of
+        wrong = layouts.problems(look.layouts, self.pane_names)
+        self.layouts = {**layouts.BUILT_IN, **({} if wrong else look.layouts)}
+        if look.layout not in self.layouts:
+            wrong.append(f"There is no layout {look.layout}.")
+        self.lay(look.layout if look.layout in self.layouts else layouts.DESK)
+        return wrong
+
+    @property
+    def pane_names(self) -> tuple[str, ...]:
+        return tuple(pane.id or "" for pane in self.trading.panes)
+
+    def lay(self, name: str) -> None:
+        self.laid = name
+        self.trading.lay(self.layouts[name])
+
+    def next_layout(self) -> None:
+        names = list(self.layouts)
+        self.lay(names[(names.index(self.laid) + 1) % len(names)])
+        self.say(f"Layout: {self.laid}.")
+
     def take(self, sources: "Sourced") -> None:
         """Settings that were saved: the screen's hold at once."""
         before, look = self.look_of, sources.settings.console
@@ -488,6 +514,8 @@ class Console(App[Parting], inherit_bindings=False):
             self._timer.stop()
             self.frames_per_s = look.frames_per_s
             self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
+        if (look.layout, look.layouts) != (before.layout, before.layouts):
+            self._take_layouts()
 
     def open_settings(self) -> None:
         if self.sources is None:
@@ -530,5 +558,7 @@ class Console(App[Parting], inherit_bindings=False):
             yield SystemCommand("view: the account at the venue", what, lambda: self.push_screen(OpeningScreen(self.desk)))
         for name, seen in self.faults.items():
             yield SystemCommand(f"demo: inject {name}", seen, partial(self._inject, name))
+        for name in self.layouts:
+            yield SystemCommand(f"layout: {name}", "Lay the panes out like this", partial(self.lay, name))
         for name in self.theme_names:
             yield SystemCommand(f"theme: {name}", "Wear this theme", partial(setattr, self, "theme", name))

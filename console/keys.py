@@ -60,6 +60,7 @@ KEYS: tuple[Key, ...] = (
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
+    Key("layout", "L", "layout", "layout", "Lay the panes out another way: desk, chart, orders, then your own", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Input, Label, Static
 
-from console import keys
+from console import keys, layouts
 from console.desk import Desk
 from console.panes.settings import SettingsPane
 from console.settings import Form
@@ -29,7 +29,7 @@ HINTS = (
     *("settings_save", "settings_put_back", "settings_leave", "setting_list_edit", "setting_list_search"),
     *("setting_list_next_value", "setting_list_value_before"),
 )
-THEME, KEYS = "console.theme", "console.keys"
+THEME, KEYS, LAYOUT, LAYOUTS = "console.theme", "console.keys", "console.layout", "console.layouts"
 
 
 class SettingsScreen(Screen[None]):
@@ -130,7 +130,17 @@ class SettingsScreen(Screen[None]):
         """What only the screen knows."""
         if dotted == THEME and value not in self.program.available_themes:
             return f"There is no theme {value}. Expected one of {', '.join(self.program.theme_names)}."
-        return " ".join(keys.problems(value)) if dotted == KEYS and isinstance(value, dict) else ""
+        if dotted == LAYOUT and value not in self._layouts():
+            return f"There is no layout {value}. Expected one of {', '.join(self._layouts())}."
+        if dotted == KEYS and isinstance(value, dict):
+            return " ".join(keys.problems(value))
+        if dotted == LAYOUTS and isinstance(value, dict):
+            return " ".join(layouts.problems(value, self.program.pane_names))
+        return ""
+
+    def _layouts(self) -> list[str]:
+        own = self.form.value(LAYOUTS)
+        return [*layouts.BUILT_IN, *(own if isinstance(own, dict) else ())]
 
     # --- saving and leaving --------------------------------------------------------------------------------------------
 
@@ -197,6 +207,7 @@ class SettingsScreen(Screen[None]):
     def _look(self, keep: bool = False) -> None:
         """All that the cursor, a change or a sentence has an effect on; `keep`: but what is being typed."""
         form, here = self.form, self.list.here
+        form.offered[LAYOUT] = self._layouts()
         self._tell()
         self.query_one("#detail", Vertical).border_title = here.dotted if here is not None else ""
         self.query_one("#about", Static).update("\n".join(form.about(here.dotted)) if here is not None else "")

@@ -458,3 +458,22 @@ async def test_over_a_recorded_session_the_screens_own_settings_can_be_changed(s
             await enter(pilot, screen, "console.theme", "sepia")
             await pilot.press("f2")
             await until(pilot, lambda: (folder / "settings.toml").is_file() and app.theme == "sepia", WITHIN_S)
+
+
+async def test_a_layout_of_ones_own_can_be_chosen_as_soon_as_it_is_entered(folder: Path) -> None:
+    app, link = on(sourced())
+    async with app.run_test(size=SIZES["large"]) as pilot:
+        screen = await opened(pilot, link)
+        await type_in(pilot, screen, "console.layouts", '{ mine = ["ladder chrat"] }')
+        await until(pilot, lambda: "chrat is no pane" in text_of(screen, "problem"), WITHIN_S)
+        screen.query_one("#value", Input).value = '{ mine = ["ladder chart"] }'
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.list.has_focus, WITHIN_S)
+        await go_to(pilot, screen, "console.layout")
+        assert "One of desk, chart, orders, mine; the default is desk." in text_of(screen, "about")
+        await pilot.press("left", "f2")
+        await until(pilot, lambda: (folder / "settings.toml").is_file() and app.laid == "mine", WITHIN_S)
+        written = tomllib.loads((folder / "settings.toml").read_text())
+        assert written == {"console": {"layout": "mine", "layouts": {"mine": ["ladder chart"]}}}
+        await pilot.press("escape")
+        await until(pilot, lambda: sum(pane.is_on_screen for pane in app.trading.panes) == 2, WITHIN_S)
