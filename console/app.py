@@ -23,22 +23,24 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.notifications import Notify
 from textual.screen import Screen
+from textual.timer import Timer
 
-from console import keys, theme
+from console import keys, layouts, theme
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
 from console.notes import Note
 from console.screens.opening import OpeningScreen
+from console.screens.settings import SettingsScreen
 from console.screens.trading import TradingScreen
-from engine.config import TIMEFRAMES_MS
+from engine.config import TIMEFRAMES_MS, ConsoleSettings
 from engine.events import Action, Alert, Filled, Level, Mode, OrderChanged, Ticket, Trading, TradingChanged
 from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, OpeningView, StatusView, Watch
 
 if TYPE_CHECKING:
     from console.link import Link
-    from engine.config import Settings
+    from engine.config import Settings, Sourced
     from engine.replay.playback import Playback
 
 log = logging.getLogger(__name__)
@@ -97,10 +99,11 @@ class Console(App[Parting], inherit_bindings=False):
         link: "Link",
         *,
         restart: "Callable[[], Awaitable[Link | None] | Link | None] | None" = None,
-        frames_per_s: float = 12,
-        wear: str = theme.DEFAULT,
+        frames_per_s: float | None = None,
+        wear: str | None = None,
         user_keys: Mapping[str, str] | None = None,
         themes: Path | None = None,
+        own_themes: Path | None = None,
         log_file: Path | None = None,
         faults: Mapping[str, str] | None = None,
         inject: Callable[[str, str], Awaitable[None]] | None = None,
@@ -109,30 +112,37 @@ class Console(App[Parting], inherit_bindings=False):
         control: bool = True,
         may_stop: bool = True,
         settings: "Settings | None" = None,
+        sources: "Sourced | None" = None,
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
+        self.sources = sources  # what the settings screen shows
+        self.look_of = settings.console if settings is not None else ConsoleSettings()
         self._backtest: Screen[None] | None = None
         self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
         self.faults, self.inject = faults if faults and inject else {}, inject
-        self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
+        self.frames_per_s = self.look_of.frames_per_s if frames_per_s is None else frames_per_s
+        self.link, self._restart, self.now = link, restart, now
         self.desk = Desk()
         self.desk.watches = not control
         self.presses = Presses()
         self.kill = KillKey(self.presses, lambda ask: self.link.send_now(ask), now)
         self.playback = playback
         self.trading = TradingScreen(self.desk, now) if playback is None else _replay_screen(self.desk, playback, now)
-        self.user_keys = dict(user_keys or {})
+        self.user_keys = keys.settled(self.look_of.keys if user_keys is None else user_keys)
+        self._timer: Timer | None = None
+        self.layouts: dict[str, layouts.Rows] = dict(layouts.BUILT_IN)
+        self.laid = layouts.DESK
         self._opened = False  # the account was shown
         self.painted_soon = False  # an urgent paint was made since the last frame
         self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
         self._heard_at = 0.0
         self._lost_dialog: Question | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._folder = themes or theme.folder()
-        self._saved: dict[str, int] = {}
-        self._wear = wear
+        self._folders = [themes or theme.folder(), *([own_themes] if own_themes is not None else [])]
+        self._saved: dict[Path, tuple[int, int]] = {}
+        self._wear = self.look_of.theme if wear is None else wear
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -140,20 +150,19 @@ class Console(App[Parting], inherit_bindings=False):
         return reading(super().get_driver_class())
 
     def on_mount(self) -> None:
-        wrong = keys.problems(self.user_keys)
-        if wrong:
-            self.user_keys = {}
-        self.set_keymap(self.user_keys)
-        self.kill.remap(self.user_keys.get("halt", keys.BY_ID["halt"].key).split(","))
+        wrong = [f"{sentence} The default keys are used." for sentence in keys.problems(self.user_keys)]
+        self._bind({} if wrong else self.user_keys)
+        wrong += self._take_layouts()
         self.reread_themes()
         if self._wear in self.available_themes:
             self.theme = self._wear
         elif theme.DEFAULT in self.available_themes:
             self.theme = theme.DEFAULT
+            wrong.append(f"There is no theme {self._wear}: {theme.DEFAULT} is worn.")
         self.push_screen(self.trading)
         for sentence in wrong:
-            self.say(f"{sentence} The default keys are used.", "warning")
-        self.set_interval(1 / self.frames_per_s, self._frame)
+            self.say(sentence, "warning")
+        self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
         self.set_interval(1.0, self.reread_themes)
         self._follow()
         if not self.is_headless:
@@ -464,19 +473,66 @@ class Console(App[Parting], inherit_bindings=False):
         if self.screen is not self._backtest:
             self.push_screen("backtest")
 
-    # --- themes and the palette ----------------------------------------------------------------------------------------
+    # --- settings, themes and the palette ------------------------------------------------------------------------------
+
+    def _bind(self, user_keys: Mapping[str, str]) -> None:
+        self.user_keys = dict(user_keys)
+        self.set_keymap(self.user_keys)
+        self.kill.remap(self.user_keys.get("halt", keys.BY_ID["halt"].key).split(","))
+
+    def _take_layouts(self) -> list[str]:
+        """Ours and the user's, and the one to begin with; what cannot be, as sentences."""
+        look = self.look_of
+        wrong = layouts.problems(look.layouts, self.pane_names)
+        self.layouts = {**layouts.BUILT_IN, **({} if wrong else look.layouts)}
+        if look.layout not in self.layouts:
+            wrong.append(f"There is no layout {look.layout}.")
+        self.lay(look.layout if look.layout in self.layouts else layouts.DESK)
+        return wrong
+
+    @property
+    def pane_names(self) -> tuple[str, ...]:
+        return tuple(pane.id or "" for pane in self.trading.panes)
+
+    def lay(self, name: str) -> None:
+        self.laid = name
+        self.trading.lay(self.layouts[name])
+
+    def next_layout(self) -> None:
+        names = list(self.layouts)
+        self.lay(names[(names.index(self.laid) + 1) % len(names)])
+        self.say(f"Layout: {self.laid}.")
+
+    def take(self, sources: "Sourced") -> None:
+        """Settings that were saved: the screen's hold at once."""
+        before, look = self.look_of, sources.settings.console
+        self.sources, self.settings, self.look_of = sources, sources.settings, look
+        if look.keys != before.keys:
+            self._bind(keys.settled(look.keys))
+            self.trading.key_bar.repaint()
+        if look.frames_per_s != before.frames_per_s and self._timer is not None:
+            self._timer.stop()
+            self.frames_per_s = look.frames_per_s
+            self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
+        if (look.layout, look.layouts) != (before.layout, before.layouts):
+            self._take_layouts()
+
+    def open_settings(self) -> None:
+        if self.sources is None:
+            self.say("There are no settings to be changed here.", "warning")
+        elif not isinstance(self.screen, SettingsScreen):
+            self.push_screen(SettingsScreen(self.desk, self.sources, only_console=self.playback is not None or not self.control))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return theme.market_defaults(self.current_theme)
 
     def reread_themes(self) -> None:
         """Take in theme files that were saved; a bad one is named, and what is worn stays."""
-        with contextlib.suppress(OSError):
-            saved = {str(path): path.stat().st_mtime_ns for path in self._folder.glob("*.toml")}
-            if saved == self._saved:
-                return
-            self._saved = saved
-        themes, wrong = theme.load_all(self._folder)
+        saved = {path: theme.stamp(path) for folder in self._folders for path in theme.files(folder)}
+        if saved == self._saved:
+            return
+        self._saved = saved
+        themes, wrong = theme.load_all(*self._folders)
         worn = self.current_theme
         for made in themes:
             self.register_theme(made)
@@ -502,5 +558,7 @@ class Console(App[Parting], inherit_bindings=False):
             yield SystemCommand("view: the account at the venue", what, lambda: self.push_screen(OpeningScreen(self.desk)))
         for name, seen in self.faults.items():
             yield SystemCommand(f"demo: inject {name}", seen, partial(self._inject, name))
+        for name in self.layouts:
+            yield SystemCommand(f"layout: {name}", "Lay the panes out like this", partial(self.lay, name))
         for name in self.theme_names:
             yield SystemCommand(f"theme: {name}", "Wear this theme", partial(setattr, self, "theme", name))

@@ -19,7 +19,7 @@ from console.exits import Exit
 from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
-from engine.config import Settings, load, state_dir
+from engine.config import Settings, Sourced, read, state_dir
 from engine.errors import BarterError, ConfigError, DataError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
 from engine.strategy import chosen
@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log_to_stderr(arguments.verbose)
 
     def work() -> int:
-        settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
+        sources = read(file=arguments.config, environ=os.environ, flags=_flags(arguments))
+        settings = sources.settings
         if arguments.words and arguments.command not in MANY_WORDS:
             raise ConfigError("command line", arguments.words[0], f"{arguments.command} takes nothing more", "it alone")
         if arguments.what_if and not arguments.replay:
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 except KeyboardInterrupt:
                     print("barter-tui: interrupted; what was not finished was not done.", file=sys.stderr)
                     return Exit.INTERRUPTED
-        return _replay(arguments, settings) if arguments.replay else _run(arguments, settings)
+        return _replay(arguments, sources) if arguments.replay else _run(arguments, sources)
 
     return _told(work)
 
@@ -261,16 +262,17 @@ def _model(settings: Settings, words: Sequence[str]) -> int:
     return pull.run(settings, words[1] if len(words) > 1 else "")
 
 
-def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
+def _replay(arguments: argparse.Namespace, sources: Sourced) -> int:
     from console import sessions
 
+    settings = sources.settings
     if arguments.command or arguments.capture is not None:
         raise ConfigError("command line", "--replay", "it goes with no command and no capture", "it alone")
     if not arguments.no_ui:
         if arguments.what_if:
             raise ConfigError("command line", "--what-if", "on the screen it is a key", "--no-ui with it, or W on the screen")
         _check_screen(arguments)
-        return guarded(lambda: _told(lambda: asyncio.run(_replay_screen(arguments, settings))))
+        return guarded(lambda: _told(lambda: asyncio.run(_replay_screen(arguments, sources))))
     if arguments.seconds is not None:
         raise ConfigError("command line", "--for", "a replay goes to the session's end", "--replay without it")
     try:
@@ -284,13 +286,14 @@ def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
         return Exit.INTERRUPTED
 
 
-async def _replay_screen(arguments: argparse.Namespace, settings: Settings) -> int:
+async def _replay_screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     from console.replay import show
 
-    return await show(settings, arguments.replay, arguments.speed, verbose=arguments.verbose)
+    return await show(sources, arguments.replay, arguments.speed, verbose=arguments.verbose)
 
 
-def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+def _run(arguments: argparse.Namespace, sources: Sourced) -> int:
+    settings = sources.settings
     mode = settings.engine.mode
     chosen(settings.strategy)  # a strategy that is not there is told before anything starts
     if mode is not Mode.DEMO and arguments.capture is not None:
@@ -307,7 +310,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
         arguments.capture = captures.find(state_dir(settings), arguments.capture)
     if arguments.no_ui:
         return asyncio.run(_headless(arguments, settings))
-    return guarded(lambda: _told(lambda: asyncio.run(_screen(arguments, settings))))
+    return guarded(lambda: _told(lambda: asyncio.run(_screen(arguments, sources))))
 
 
 def _check_screen(arguments: argparse.Namespace) -> None:
@@ -318,12 +321,14 @@ def _check_screen(arguments: argparse.Namespace) -> None:
         raise ConfigError("command line", "", "the screen needs a terminal", "--no-ui for lines or JSON without one")
 
 
-async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
+async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     """The console, on an engine that starts behind its first frame, or on one that runs already."""
-    from console import logs
+    from console import logs, theme
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
     from engine.venue.faults import OFFERED
+
+    settings = sources.settings
 
     def fit(symbols: tuple[str, ...]) -> Settings:
         return _for_capture(arguments, settings, symbols)
@@ -340,7 +345,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         launch = Embedded(_order(arguments, settings), settings, fit)
     else:
         launch = Siblings(_order(arguments, settings), settings, fit, verbose=arguments.verbose)
-    link = launch.link()
+    link = launch.link(settings.console.frames_per_s)
     log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
     console = Console(
@@ -351,7 +356,9 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         inject=launch.inject,
         control=arguments.control or not attached,
         may_stop=not far,
+        own_themes=theme.own_folder(),
         settings=settings,
+        sources=sources,
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:

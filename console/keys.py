@@ -1,10 +1,11 @@
 """The one table of keys in; bindings, key bar, help, palette entries and the README's table out."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from textual.binding import Binding
-from textual.keys import format_key, key_to_character
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key, key_to_character
 
 PANES = 8  # number keys
 LAST = 99  # in the key bar
@@ -59,6 +60,7 @@ KEYS: tuple[Key, ...] = (
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
+    Key("layout", "L", "layout", "layout", "Lay the panes out another way: desk, chart, orders, then your own", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
@@ -88,6 +90,7 @@ KEYS: tuple[Key, ...] = (
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
     )),
+    Key("settings", "s", "settings", "settings", "Look at every setting, where its value comes from, and change it", "program"),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),
     Key("quit", "q,ctrl+c", "quit", "quit", "Leave: asks whether the engine stops, runs on, or you stay", "program", bar=2),
@@ -149,7 +152,28 @@ BACKTEST: tuple[Key, ...] = (
     )),
 )  # fmt: skip
 BACKTEST_PANES = tuple(dict.fromkeys(key.pane for key in BACKTEST))
-EVERY = (*KEYS, *REPLAY, *BACKTEST)
+# Of the settings screen; `settings` are those that act in all of it.
+SETTINGS: tuple[Key, ...] = (
+    *_of("settings", (
+        ("save", "f2", "save", "save", "Write what was changed to settings.toml"),
+        ("put_back", "f3", "put_back", "put back", "Have what holds without settings.toml: your file's value, else the default"),
+        ("leave", "escape", "leave", "leave", "From a value or the search to the list, else back to the market"),
+    )),
+    *_of("setting_list", (
+        ("up", "up,k", "rows(-1)", "up", "The setting before"),
+        ("down", "down,j", "rows(1)", "down", "The next setting"),
+        ("page_up", "pageup", "page(-1)", "page up", "A page of settings up"),
+        ("page_down", "pagedown", "page(1)", "page down", "A page of settings down"),
+        ("first", "home", "ends(0)", "first", "The first setting"),
+        ("last", "end", "ends(1)", "last", "The last setting"),
+        ("edit", "enter", "edit", "edit", "Type another value; enter takes it"),
+        ("next_value", "right,l", "step(1)", "next value", "The next of the values that it may have; a theme is worn at once"),
+        ("value_before", "left,h", "step(-1)", "value before", "The one before"),
+        ("search", "slash", "search", "search", "Only the settings that hold the words you type"),
+    )),
+)  # fmt: skip
+SETTINGS_PANES = tuple(dict.fromkeys(key.pane for key in SETTINGS))
+EVERY = (*KEYS, *REPLAY, *BACKTEST, *SETTINGS)
 BY_ID = {key.id: key for key in EVERY}
 
 
@@ -179,17 +203,53 @@ def palette(replay: bool = False) -> Iterable[tuple[str, Key]]:
     return ((f"{key.group}: {key.label}", key) for key in offered if key.id != "palette")
 
 
+MODIFIERS = {"ctrl", "alt", "shift", "super", "hyper", "meta"}
+SIGNS = frozenset(KEY_NAME_REPLACEMENTS.values())  # whose names Textual shortened, and so does not know as characters
+NAMED = SIGNS | {name.value.rpartition("+")[2] for name in Keys if name.value.rpartition("+")[2].isidentifier()}
+AS_SHOWN = {format_key(name).lower(): name for name in sorted(NAMED, reverse=True)}  # an arrow, for one
+
+
+def settled(remapped: Mapping[str, str]) -> dict[str, str]:
+    """A user's keys, as Textual names them or as they are shown, by Textual's names: `?, F9` as `question_mark,f9`."""
+    return {id: ",".join(_named(name.strip()) for name in names.split(",")) for id, names in remapped.items()}
+
+
+def _named(key: str) -> str:
+    *modifiers, last = key.split("+") if len(key) > 1 else [key]
+    if len(last) == 1 and last.isalnum():
+        last = last.lower() if "ctrl" in map(str.lower, modifiers) else last
+    elif len(last) == 1 and last not in AS_SHOWN:
+        name = unicodedata.name(last, last).lower().replace("-", "_").replace(" ", "_")
+        last = KEY_NAME_REPLACEMENTS.get(name, name)
+    else:
+        last = AS_SHOWN.get(last.lower(), last.lower())
+    return "+".join([*map(str.lower, modifiers), last])
+
+
+def _is_key(name: str) -> bool:
+    *modifiers, last = name.split("+")
+    return MODIFIERS.issuperset(modifiers) and bool(last) and (last in NAMED or key_to_character(last) is not None)
+
+
+def _writes(name: str) -> bool:
+    return key_to_character(name) is not None or name in SIGNS
+
+
 def problems(remapped: Mapping[str, str]) -> list[str]:
     """Why a user's keys cannot be used, as sentences; empty when they can."""
+    remapped = settled(remapped)
     found = [f"keys.{name}: there is no such key." for name in remapped if name not in BY_ID]
     kill = remapped.get("halt", BY_ID["halt"].key).split(",")
-    if any(key_to_character(key.strip()) is not None or not key.strip() for key in kill):
+    if any(_writes(name) or not name for name in kill):
         found.append("keys.halt: the kill switch may not be a key that writes a letter, or typing would halt.")
+    for id, names in remapped.items():
+        unknown = [name or "nothing" for name in dict.fromkeys(names.split(",")) if not _is_key(name)]
+        found += [f"keys.{id}: {name} is no key's name." for name in unknown]
     taken: dict[tuple[str, str], str] = {}  # by pane: two panes may use the same key, a pane and the screen may not
     for key in sorted(EVERY, key=lambda key: key.pane):
         for name in (name.strip() for name in remapped.get(key.id, key.key).split(",")):
-            # On purpose: while a session is played nothing can be steered, and the backtest's screen covers the market's.
-            shadows = key.pane in ("replay", *BACKTEST_PANES) and name not in kill
+            # On purpose: while a session is played nothing can be steered, and other screens cover the market's.
+            shadows = key.pane in ("replay", *BACKTEST_PANES, *SETTINGS_PANES) and name not in kill
             other = (not shadows and taken.get(("", name))) or taken.setdefault((key.pane, name), key.id)
             if other != key.id:
                 found.append(f"keys.{key.id}: {shown(name)} is already the key of {other}.")
@@ -199,7 +259,7 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
 def render_table() -> str:
     """The README's table."""
     rows = [
-        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |"
+        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. | `{row.id}` |"
         for row in EVERY
     ]
-    return "\n".join(["| key | command | what it does |", "|---|---|---|", *rows])
+    return "\n".join(["| key | command | what it does | name in `console.keys` |", "|---|---|---|---|", *rows])

@@ -17,6 +17,7 @@ from console import format as show
 from console import keys
 from console.desk import Desk
 from console.dialogs import Phrase, Typed, ask_quit, confirm
+from console.layouts import Laid, Rows, panes_of
 from console.orderline import Facts, Understood
 from console.panes.account import AccountPane
 from console.panes.bars import Banner, KeyBar, TabStrip
@@ -74,6 +75,7 @@ class TradingScreen(Screen[None]):
         self.typed: list[str] = []  # orders, the newest last
         self.here = 1
         self.maximised = False
+        self.rows: Rows = ()  # of panes; none: as the style sheet says
         self._framed: tuple[bool, str] = (False, "")
         self._broken: dict[LinePane, str] = {}
 
@@ -86,7 +88,7 @@ class TradingScreen(Screen[None]):
         yield self.status
         yield self.banner
         yield self.tabs
-        with Vertical(id="desk"):
+        with Laid(id="desk"):
             with Horizontal(id="top"):
                 yield self.ladder
                 yield chart
@@ -139,11 +141,13 @@ class TradingScreen(Screen[None]):
     def _arrange(self, width: int = 0, height: int = 0) -> None:
         """One pane at a time where the screen is small or one is maximised; else all of them."""
         width, height = width or self.size.width, height or self.size.height
-        one = self.maximised or width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1]
         pane = self.panes[self.here - 1]
+        absent = bool(self.rows) and pane.id not in panes_of(self.rows)
+        one = self.maximised or absent or width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1]
         holders = {node for node in pane.ancestors if isinstance(node, Widget)}
         with self.app.batch_update():
             self.set_class(one, "-one")
+            self.query_one("#desk", Laid).lay(() if one else self.rows)
             for other in self.panes:
                 other.set_class(other is pane, "-here")
             for holder in self.query("#desk Horizontal, #desk Vertical"):
@@ -166,7 +170,18 @@ class TradingScreen(Screen[None]):
         self.paint()
 
     def action_pane_step(self, step: int) -> None:
-        self.action_pane((self.here - 1 + step) % len(self.panes) + 1)
+        laid = panes_of(self.rows)
+        there = [place for place, pane in enumerate(self.panes, start=1) if not laid or pane.id in laid]
+        self.action_pane(there[(there.index(self.here) + step) % len(there)] if self.here in there else there[0])
+
+    def lay(self, rows: Rows) -> None:
+        """Panes in rows; the one that is looked at stays so where it has a place."""
+        self.rows = rows
+        names = panes_of(rows)
+        if names and self.panes[self.here - 1].id not in names:
+            self.here = next(place for place, pane in enumerate(self.panes, start=1) if pane.id == names[0])
+        if self.is_mounted:
+            self.action_pane(self.here)
 
     def action_maximise(self) -> None:
         self.maximised = not self.maximised
@@ -198,11 +213,17 @@ class TradingScreen(Screen[None]):
         if callable(recentre):
             recentre()
 
+    def action_layout(self) -> None:
+        self.program.next_layout()
+
     def action_theme(self) -> None:
         self.program.next_theme()
 
     def action_backtest(self) -> None:
         self.program.open_backtest()
+
+    def action_settings(self) -> None:
+        self.program.open_settings()
 
     def action_help(self) -> None:
         self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))

@@ -104,6 +104,10 @@ def test_palette_entries_read_area_and_verb() -> None:
         ({"halt": "k"}, "letter"),
         ({"arm": "d"}, "disarm"),
         ({"halt": ""}, "letter"),
+        ({"halt": "/"}, "letter"),
+        ({"halt": "f99"}, "f99 is no key's name"),
+        ({"arm": "ctr+k"}, "ctr+k is no key's name"),
+        ({"order": "?"}, "? is already the key of order"),
         ({"chart_newest": "q"}, "quit"),
         ({"quit": "k"}, "quit"),
     ],
@@ -113,9 +117,17 @@ def test_a_remapping_that_cannot_be_is_a_sentence(remapped: dict[str, str], name
     assert found and names in found[0]
 
 
+def test_keys_may_be_written_as_they_are_shown() -> None:
+    assert keys.settled({"halt": "F9, Ctrl+K", "help": "? ,h"}) == {"halt": "f9,ctrl+k", "help": "question_mark,h"}
+    for key in keys.EVERY:
+        assert keys.settled({key.id: key.key}) == {key.id: key.key}
+        shown = ",".join(keys.shown(name) for name in key.key.split(","))
+        assert key.key == "comma" or keys.settled({key.id: shown}) == {key.id: key.key}, "a comma separates"
+
+
 async def test_a_remapped_key_acts_and_is_shown() -> None:
     link = FakeLink(frames_of(pictures.busy()))
-    app = program(link, user_keys={"halt": "f9", "disarm": "D"})
+    app = program(link, user_keys={"halt": "F9", "disarm": "D"})
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
         await pilot.press("d", "f12")
