@@ -283,6 +283,7 @@ class Room(msgspec.Struct, frozen=True, array_like=True):
     limit: float
     unit: str  # USDT, %, bps, x, steps, or "" for a number of times
     share: float  # of the limit that is used; above 1 (where the limit itself is too much: from 1 on) it refuses
+    least: bool = False  # it may not be fallen below
 
 
 class Estimate(msgspec.Struct, frozen=True, array_like=True):
@@ -306,6 +307,7 @@ class Estimate(msgspec.Struct, frozen=True, array_like=True):
     result: str  # what closing comes to, "" of an entry
     loss: str  # of an entry at its stop, "" without one
     gain: str  # at its target
+    most: int  # steps that the limits would let an entry have, as sizing is clipped to it; 0 of what closes
     rooms: tuple[Room, ...]  # of the limits that apply to it, the nearest first
 
 

@@ -153,12 +153,12 @@ def test_the_room_of_each_limit_is_told_the_nearest_first() -> None:
     assert [room.share for room in found] == sorted((room.share for room in found), reverse=True)
     told = {room.name: (pytest.approx(room.used), room.limit, room.unit) for room in found}
     assert told["order"] == (6200.0, 50_000.0, "USDT")
-    assert told["position"] == (6200.5, 50_000.0, "USDT") and told["gross exposure"] == (6200.5, 50_000.0, "USDT")
+    assert told["position"] == (6200.5, 50_000.0, "USDT") and told["gross"] == (6200.5, 50_000.0, "USDT")
     assert told["leverage"] == (0.62005, 20.0, "x")
     assert told["loss at stop"] == (1.0, 50.0, "%")  # 100 of 10,000
     assert told["collar"] == (0.8063865, 2000.0, "bps")  # it rests half a tick below the mark: 20 times the collar
     assert told["daily loss"] == (0.0, 95.0, "%") and told["drawdown"] == (0.0, 95.0, "%")
-    assert told["entries a minute"] == (1.0, 30.0, "") and told["largest order"] == (10_000.0, 250_000.0, "steps")
+    assert told["entries/min"] == (1.0, 30.0, "") and told["largest order"] == (10_000.0, 250_000.0, "steps")
     assert told["spread"] == (1.612773, 20.0, "bps") and told["least order"] == (6200.0, 5.0, "USDT")
     assert "funding" not in told, "it is due in half an hour, and the limit looks at the last minute before"
 

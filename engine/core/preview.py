@@ -114,6 +114,7 @@ def estimate(state: State, settings: Settings, wanted: Wanted, filled: Fills) ->
         f"{cents(realised - fee):f}" if closes else "",
         f"{-lost:f}" if lost is not None else "",
         f"{won:f}" if won is not None else "",
+        0 if closes else risk.entry_room(look, settings.risk, abs(look.price - intent.stop * look.tick) if intent.stop else 0.0),
         () if closes else tuple(sorted(rooms(intent, look, settings.risk), key=lambda room: -room.share)),
     )
 
@@ -140,7 +141,7 @@ def rooms(intent: risk.Intent, look: risk.Context, limits: RiskSettings) -> Iter
     found = risk.measured(intent, look)
     yield _room("order", found.order, limits.max_order_notional, "USDT")
     yield _room("position", found.after, limits.max_position_notional, "USDT")
-    yield _room("gross exposure", found.gross, limits.max_gross_notional, "USDT")
+    yield _room("gross", found.gross, limits.max_gross_notional, "USDT")
     yield _room("leverage", found.leverage, limits.max_leverage, "x")
     yield _least("least order", found.order, look.min_notional, "USDT")
     if limits.min_liquidation_distance:
@@ -157,7 +158,7 @@ def rooms(intent: risk.Intent, look: risk.Context, limits: RiskSettings) -> Iter
         yield max(beyond, key=lambda room: room.share)
     if look.funding_in_s <= limits.funding_window_s:
         yield _room("funding", max(look.funding_bps * intent.side, 0.0), limits.max_funding_bps, "bps")
-    yield _room("entries a minute", look.entries_last_minute + 1, limits.max_orders_per_minute, "")
+    yield _room("entries/min", look.entries_last_minute + 1, limits.max_orders_per_minute, "")
     if limits.stop_guard:
         yield _room("stops hit", look.recent_stops, limits.stop_guard, "")
 
@@ -168,7 +169,7 @@ def _room(name: str, used: float, limit: float, unit: str) -> Room:
 
 def _least(name: str, there: float, least: float, unit: str) -> Room:
     """Of a limit that may not be fallen below."""
-    return Room(name, float(there), float(least), unit, least / there if there > 0.0 else 1e18)
+    return Room(name, float(there), float(least), unit, least / there if there > 0.0 else 1e18, least=True)
 
 
 def free_margin(state: State) -> Decimal:
