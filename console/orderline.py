@@ -93,7 +93,7 @@ def complete(line: str) -> str:
 
 def _order(side: Side, rest: Iterator[str], facts: Facts) -> Understood:
     size = next(rest, "")
-    if not size:
+    if size in ("", "@"):
         raise LineError(f"How much? In {facts.base}, or with {facts.quote.lower()} or % behind it, or risk and a %, all, half")
     if size == "risk":
         size = f"risk {next(rest, '')}"

@@ -1,10 +1,9 @@
 """The fields of an order ticket and the keys that change them in; the line that they amount to, for `orderline`, out. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
 from console.orderline import Facts
-from engine.events import Side
 
 SIDES = ("buy", "sell")
 # Each type, with the word of the line behind its price; the last three are for the position that there is.
@@ -165,8 +164,14 @@ def _number(value: str) -> Decimal | None:
     return found if found.is_finite() and found > 0 else None
 
 
-def at_price(ticks: int, facts: Facts, before: Form) -> Form:
-    """A ticket for a price of the ladder: the side for which it rests, and the size and ends of the one before."""
-    side = Side.BUY if ticks <= facts.bid or (facts.ask and ticks < facts.ask) else Side.SELL
-    kind = before.kind if before.kind in ("limit", "post-only") else "limit"
-    return Form(side.name.lower(), kind, before.size, f"{ticks * facts.tick:f}", before.stop, before.target, before.trail)
+def again(before: Form, facts: Facts | None, at: int | None) -> Form:
+    """The ticket that was left, opened anew: no price of then; at a price of the ladder (ticks), the side for which it rests."""
+    form = replace(before, fresh=True)
+    if at is not None and facts is not None:
+        form.side = "buy" if at <= facts.bid or (facts.ask and at < facts.ask) else "sell"
+        form.kind, form.reduce = before.kind if before.kind == "post-only" else "limit", "no"
+        form.price = f"{at * facts.tick:f}"
+    elif _number(form.price) is not None:
+        form.price = "" if form.kind in GUARDS else "join"
+    form.here = "size" if "size" in form.fields else form.fields[-1]
+    return form

@@ -75,8 +75,9 @@ class LadderPane(LinePane):
             self.cursor = side[0][0]
         else:
             self.cursor = max(self.cursor + rows * self.ticks_a_row, 1)
-        seen = [bucket for line in range(self._lines) if (bucket := self.axis.bucket(line)) is not None]
-        beyond = min(self.cursor // self.ticks_a_row - seen[-1], 0) or max(-(-self.cursor // self.ticks_a_row) - seen[0], 0)
+        low, high = self.cursor // self.ticks_a_row, -(-self.cursor // self.ticks_a_row)
+        seen = [bucket for line in range(self._lines) if (bucket := self.axis.bucket(line)) is not None] or [low]
+        beyond = min(low - seen[-1], 0) or max(high - seen[0], 0)
         if beyond:
             self.axis.scroll(beyond)
         self.repaint()

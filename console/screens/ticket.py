@@ -18,6 +18,8 @@ from console.panes.ticket import FormPane
 from console.screens.order import Writing
 from console.ticket import Form
 
+STEPS = {"+": 1, "=": 1, "-": -1}
+
 
 class TicketScreen(Writing):
     """`form` is kept by whoever opens it. `cursor` is the price at the ladder's cursor, "" without one."""
@@ -28,8 +30,6 @@ class TicketScreen(Writing):
         Binding("shift+tab,up", "go(-1)", "Previous", priority=True),
         Binding("right", "step(1)", "Next value"),
         Binding("left", "step(-1)", "Previous value"),
-        Binding("plus,equals_sign", "nudge(1)", "More"),
-        Binding("minus", "nudge(-1)", "Less"),
         Binding("backspace", "erase(False)", "Erase"),
         Binding("delete,ctrl+u", "erase(True)", "Clear"),
         Binding("enter", "send", "Send"),
@@ -71,9 +71,13 @@ class TicketScreen(Writing):
         self.frame()
 
     def on_key(self, event: events.Key) -> None:
+        """What is typed comes here before it is looked for among the bindings."""
         if event.is_printable and event.character:
             event.stop()
-            self.form.type(event.character, self._cursor)
+            if event.character in STEPS:
+                self.form.nudge(STEPS[event.character], self._facts())
+            else:
+                self.form.type(event.character, self._cursor)
             self._changed()
 
     def action_go(self, fields: int) -> None:
@@ -82,10 +86,6 @@ class TicketScreen(Writing):
 
     def action_step(self, by: int) -> None:
         self.form.step(by, self._facts())
-        self._changed()
-
-    def action_nudge(self, by: int) -> None:
-        self.form.nudge(by, self._facts())
         self._changed()
 
     def action_erase(self, all: bool) -> None:

@@ -33,7 +33,7 @@ from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.ticket import TicketScreen
 from console.screens.trace import TraceScreen
-from console.ticket import Form, at_price
+from console.ticket import Form, again
 from engine.events import Action, Level, Mode, Side, Trading
 from engine.views import AccountView, LadderView, OrdersView, PositionsView, StatusView, arm_phrase
 
@@ -74,7 +74,7 @@ class TradingScreen(Screen[None]):
         self.key_bar = KeyBar(desk, id="keys")
         self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
         self.typed: list[str] = []  # orders, the newest last
-        self.ticket = Form()  # as it was left
+        self.ticket, self._ticketed = Form(), ""  # as it was left, and in which market
         self.here = 1
         self.maximised = False
         self._framed: tuple[bool, str] = (False, "")
@@ -288,8 +288,8 @@ class TradingScreen(Screen[None]):
         if self.program.bounced("ticket"):
             return
         market, facts, at = self.desk.market, self._facts(self.desk.market), self.ladder.cursor
-        if at is not None and facts is not None:
-            self.ticket = at_price(at, facts, self.ticket)
+        self.ticket = again(self.ticket if market == self._ticketed else Form(), facts, at)
+        self._ticketed = market
         cursor = f"{at * facts.tick:f}" if at is not None and facts is not None else ""
         screen = TicketScreen(self.desk, market, lambda: self._facts(market), self.ticket, cursor)
         self.app.push_screen(screen, lambda answer: self._ordered(market, answer))

@@ -67,6 +67,7 @@ def test_what_was_understood_is_said_in_words() -> None:
         ("", ASTER, "Type an order"),
         ("bye 500", ASTER, "'bye' is no command"),
         ("buy", ASTER, "How much?"),
+        ("buy @ bid", ASTER, "How much?"),
         ("buy much", ASTER, "'much' is no number"),
         ("buy -5", ASTER, "cannot be the size"),
         ("buy nan", ASTER, "cannot be the size"),
