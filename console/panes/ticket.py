@@ -96,7 +96,7 @@ def figures(found: Estimate, ladder: LadderView, width: int) -> list[Row]:
         facts["cost"] = [(show.money(found.notional), "text bold"), (f"fee {show.money(found.fee, 4)}", "muted")]
     far = (f"liquidation {found.liquidation:.{places}f}", "liq") if found.liquidation else ("no liquidation", "muted")
     facts["leverage"] = [(f"{found.leverage:.2f}x", "text"), far]
-    facts["funding"] = [(funding(found), "muted")]
+    facts["funding"] = [(text, "muted") for text in funding(found)]
     loss = Decimal(found.loss or 0)
     if found.loss:
         facts["at stop"] = [signed(str(-loss)), (show.ticks(found.stop, ladder.tick), "stop")]
@@ -110,14 +110,13 @@ def figures(found: Estimate, ladder: LadderView, width: int) -> list[Row]:
     return [((f"{name:<{NAME}}", "muted"), *fitted(runs, max(width - NAME, 1))) for name, runs in facts.items()]
 
 
-def funding(found: Estimate) -> str:
+def funding(found: Estimate) -> tuple[str, str]:
     """Of the next settlement, and whether it comes within the hour."""
     if found.funding_in_s == math.inf:
-        return "not known"
+        return "not known", ""
     due = Decimal(found.funding)
     what = f"{'receives' if due < 0 else 'pays'} {show.money(str(abs(due)), 4)}" if due else "none"
-    later = ", none within the hour" if found.funding_in_s > HOUR_S else ""
-    return f"{what} in {show.duration(found.funding_in_s * 1000)}{later}"
+    return f"{what} in {show.duration(found.funding_in_s * 1000)}", "none this hour" if found.funding_in_s > HOUR_S else ""
 
 
 def limit(room: Room, width: int) -> Row:

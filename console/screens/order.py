@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.console import RenderableType
 from rich.table import Table
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
 def _help() -> Table:
     """What may be typed."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")  # each of them is there on the smallest screen
     for typed, text in orderline.LINES:
-        table.add_row(Text(typed, no_wrap=True), text.replace("`", ""))
+        table.add_row(typed, text.replace("`", ""))
     return table
 
 

@@ -73,7 +73,7 @@ def fills(wanted: Wanted, ticket: Ticket) -> Fills:
         elif ticket.kind is OrderKind.MARKET:
             notes.append(f"{shown} only: the rest is reckoned at its last price.")
     paid = sum(price * steps for price, steps in got)
-    slippage = (paid / (got[0][0] * taken) - 1.0) * 10_000 * intent.side if taken else 0.0
+    slippage = (paid / (got[0][0] * taken) - 1.0) * 10_000 * intent.side + 0.0 if taken else 0.0  # no minus zero
     return Fills(parts, taken, slippage, tuple(notes))
 
 

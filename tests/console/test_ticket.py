@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from engine.server import Consoles
 from engine.views import AccountView, Ask, Estimate, LadderView, OrdersView, Room, StatusView, TicketView, Watch
 from tests import pictures
 from tests.console.conftest import FakeLink, Time, frames_of, program
+from tests.screens import Film
 from tests.test_engine import desk, engine_on, venue
 
 B, S, K, T = Side.BUY, Side.SELL, OrderKind, TimeInForce
@@ -201,7 +203,7 @@ async def test_a_ticket_is_written_previewed_confirmed_and_sent_once() -> None:
         await made.until(lambda: "it would be sent now" in drawn(made.app))
         for words in (
             *(":buy 500 @ join", "602.05", "fee 0.3010", "+0.8 bps, 300 at once", "0.06x", "liquidation 0.4321"),
-            *("none within the hour", "-6.62", "+11.38", "1.7 times the loss", "1660 ASTER", "602 of 2,000 USDT", "30 %"),
+            *("none this hour", "-6.62", "+11.38", "1.7 times the loss", "1660 ASTER", "602 of 2,000 USDT", "30 %"),
         ):
             assert words in drawn(made.app), words
         await made.press("enter")
@@ -288,9 +290,9 @@ async def test_the_ladders_cursor_is_the_price_of_the_ticket() -> None:
         await made.until(lambda: made.app.screen is made.app.trading)
         await made.press("space")
         assert made.app.trading.ladder.cursor is None
-        await made.press(*["shift+up"] * 40)
+        await made.press(*["shift+up"] * 20)
         cursor = made.app.trading.ladder.cursor
-        assert cursor is not None and cursor > bid + 30
+        assert cursor is not None and cursor > bid + 15
         await made.until(lambda: f"{cursor * pictures.TICK:.4f} <" in drawn(made.app))
 
 
@@ -357,6 +359,24 @@ async def test_it_wears_every_theme() -> None:
         assert len(seen) > 1
 
 
+def test_the_ticket_looks_as_it_did(snap_compare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    film = Film(pictures.busy, "light")
+
+    async def write(pilot: Pilot[Parting]) -> None:
+        await film.run(pilot)
+        await pilot.press("o", *"500", "tab", "tab", "1", "percent_sign")
+        screen = film.app.screen
+        assert isinstance(screen, TicketScreen) and screen.understood is not None
+        view = TicketView(pictures.MARKET, screen.understood.ticket, "", "trading is off", ESTIMATE)
+        film.link.show(view)
+        await until(pilot, lambda: screen.preview.view() == view)
+        screen.frame()
+        await pilot.pause()
+
+    assert snap_compare(film.app, terminal_size=(80, 24), run_before=write)
+
+
 def test_limits_and_funding_in_words() -> None:
     def text(room: Room, width: int = 60) -> str:
         return "".join(part for part, _ in limit(room, width))
@@ -366,10 +386,10 @@ def test_limits_and_funding_in_words() -> None:
     assert "9.50 of at least 10 %" in text(Room("to liquidation", 9.5, 10.0, "%", 1.05, least=True))
     assert text(Room("order", 0.0, 0.0, "", 1e18)).endswith("999 %") and len(text(ROOMS[0], 30)) <= 31
     replace = msgspec.structs.replace
-    assert funding(ESTIMATE) == "pays 0.0602 in 1h30, none within the hour"
-    assert funding(replace(ESTIMATE, funding="-0.5", funding_in_s=60.0)) == "receives 0.5000 in 1m00"
-    assert funding(replace(ESTIMATE, funding_in_s=float("inf"))) == "not known"
-    assert funding(replace(ESTIMATE, funding="0.0000", funding_in_s=60.0)) == "none in 1m00"
+    assert funding(ESTIMATE) == ("pays 0.0602 in 1h30", "none this hour")
+    assert funding(replace(ESTIMATE, funding="-0.5", funding_in_s=60.0)) == ("receives 0.5000 in 1m00", "")
+    assert funding(replace(ESTIMATE, funding_in_s=float("inf"))) == ("not known", "")
+    assert funding(replace(ESTIMATE, funding="0.0000", funding_in_s=60.0)) == ("none in 1m00", "")
 
 
 async def test_with_an_engine_the_ticket_becomes_the_position_that_it_said(tmp_path: Path) -> None:
