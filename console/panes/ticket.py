@@ -71,6 +71,8 @@ class PreviewPane(LinePane, can_focus=False):
         view, ladder = self.view(), desk.get(LadderView, self.market)
         if self.asked() is None or ladder is None:
             return []
+        if not desk.connected:
+            return [((f"! {desk.lost_reason or 'no engine is heard'}", "stale"),)]
         if view is None:
             return [(("The engine is asked what it would do.", "muted"),)]
         rows: list[Row] = []

@@ -264,6 +264,15 @@ async def test_the_kill_key_works_over_a_ticket_and_escape_sends_nothing() -> No
         await made.until(lambda: isinstance(made.app.screen, TicketScreen) and "Buy 500 ASTER" in made.said())
 
 
+async def test_without_an_engine_nothing_old_is_shown_and_nothing_is_sent() -> None:
+    async with a_ticket() as made:
+        await made.press(*"500")
+        await made.engine_says()
+        made.clock.at += 5  # without a word from it
+        await made.until(lambda: "! no engine is heard" in drawn(made.app))
+        assert "602.05" not in drawn(made.app)
+
+
 async def test_a_price_that_joins_follows_the_market() -> None:
     async with a_ticket() as made:
         await made.press(*"500")
