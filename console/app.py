@@ -12,11 +12,11 @@ import signal
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -136,10 +136,11 @@ class Console(App[Parting], inherit_bindings=False):
         self.laid = layouts.DESK
         self._opened = False  # the account was shown
         self.painted_soon = False  # an urgent paint was made since the last frame
+        self._previewed: tuple[Ticket | None, str] = None, ""  # the order that is being written, and the one that it amends
         self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
         self._heard_at = 0.0
         self._lost_dialog: Question | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
         self._folders = [themes or theme.folder(), *([own_themes] if own_themes is not None else [])]
         self._saved: dict[Path, tuple[int, int]] = {}
         self._wear = self.look_of.theme if wear is None else wear
@@ -192,7 +193,7 @@ class Console(App[Parting], inherit_bindings=False):
                 desk.market = desk.markets[0]
             desk.lost_reason = ""
             self._heard_at = self.now()
-            await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH))
+            await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH, "", *self._previewed))
             for ask in [ask for ask in self._asked.values() if ask.action in KILLS]:
                 await self.link.send(ask)  # the last engine may have died of it before it halted; the id makes it act once
             taken = 0
@@ -400,12 +401,12 @@ class Console(App[Parting], inherit_bindings=False):
 
     def send_soon(self, ask: Ask) -> None:
         """From a dialog's answer."""
-        task = asyncio.get_running_loop().create_task(self._send(ask))
+        self._soon(self.send(ask))
+
+    def _soon(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _send(self, ask: Ask) -> None:
-        await self.send(ask)
 
     async def look(self, symbol_step: int = 0, timeframe_step: int = 0) -> None:
         """Watch another market or other bars."""
@@ -426,9 +427,15 @@ class Console(App[Parting], inherit_bindings=False):
         """Tell the engine what is looked at; with `order`, the trace of that order too."""
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
-                await self.link.send(Watch(self.desk.market, self.desk.timeframe_ms, DEPTH, order))
+                await self.link.send(Watch(self.desk.market, self.desk.timeframe_ms, DEPTH, order, *self._previewed))
         except Exception as error:
             log.warning("the engine was not told what is watched", exc_info=error)
+
+    def preview(self, ticket: Ticket | None, amends: str = "") -> None:
+        """Have the engine say, frame by frame, what that order would do; None: no more."""
+        if (ticket, amends) != self._previewed:
+            self._previewed = ticket, amends
+            self._soon(self.tell_watched())
 
     async def _inject(self, name: str) -> None:
         """A fault at the simulated venue, where the watched market is."""

@@ -47,6 +47,8 @@ KEYS: tuple[Key, ...] = (
     Key("veto_why", "V", "veto_why", "veto saying why", "The same, with a note that the journal keeps", "trading"),
     Key("order", "colon", "order", "order", "Type an order; what it would do is said before it is sent", "trading", True,
         bar=16),
+    Key("ticket", "o", "ticket", "ticket", "Write an order field by field, at the ladder's cursor: what it would do is said "
+        "before it is sent", "trading", True, bar=17),
     Key("close", "c", "close", "close", "Close a position at the market, reduce-only: the selected one in positions, else "
         "this market's", "trading", True, bar=7),
     Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",
@@ -74,6 +76,9 @@ KEYS: tuple[Key, ...] = (
         ("page_down", "pagedown", "page_down", "page down", "Half a page of prices lower"),
         ("group_more", "right_square_bracket", "group_more", "coarser", "More ticks a row"),
         ("group_less", "left_square_bracket", "group_less", "finer", "Fewer ticks a row"),
+        ("cursor_up", "shift+up", "cursor(1)", "cursor up", "Put a cursor on a price, or move it up"),
+        ("cursor_down", "shift+down", "cursor(-1)", "cursor down", "The same, down"),
+        ("ticket", "enter", "ticket", "ticket here", "The ticket, at the cursor's price"),
     )),
     *_of("chart", (
         ("zoom_in", "plus,equals_sign", "zoom_in", "zoom in", "Fewer, wider bars"),

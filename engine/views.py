@@ -32,8 +32,9 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 7  # raised by any change that an older console could misread
+PROTOCOL = 8  # raised by any change that an older console could misread
 ARM_LIVE = "trade live with real money on {}"
+NO_PREVIEW = "What an order would do is not told over a cluster: the engine says so when it is sent."
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
 
@@ -96,6 +97,8 @@ class AccountView(Picture, frozen=True, array_like=True):
     day_equity: str  # at the opening of the day
     max_daily_loss: float  # the limit, fraction of it
     judges: tuple[tuple[str, str], ...] = ()  # who wanted the positions, and what they earned after commission and funding
+    free: str = ""  # equity that neither a position nor an entry holds as margin
+    leverages: tuple[tuple[str, int], ...] = ()  # by market, as the venue confirmed them
 
 
 class LadderView(Picture, frozen=True, array_like=True):
@@ -272,6 +275,52 @@ class TraceView(Picture, frozen=True, array_like=True):
     steps: tuple[tuple[str, int, str], ...]
 
 
+class Room(msgspec.Struct, frozen=True, array_like=True):
+    """A limit, and how much of it there would be used; both in `unit`."""
+
+    name: str
+    used: float
+    limit: float
+    unit: str  # USDT, %, bps, x, steps, or "" for a number of times
+    share: float  # of the limit that is used; above 1 (where the limit itself is too much: from 1 on) it refuses
+    least: bool = False  # it may not be fallen below
+
+
+class Estimate(msgspec.Struct, frozen=True, array_like=True):
+    """What an order would do now, reckoned as if all of it were filled: what the book shows at its prices, the rest at the limit.
+
+    Money is exact text in quote units; `result`, `loss` and `gain` are after the commissions of going in and out.
+    """
+
+    quantity: int  # steps
+    taken: int  # of them, by the book at once
+    average: float  # price, quote units
+    slippage_bps: float  # of what is taken at once, beyond the best price
+    notional: str
+    fee: str
+    leverage: float  # of the account after it, with the entries that rest
+    liquidation: float  # price, of the position after it; 0 where there is none
+    funding: str  # that the position after it would pay at the next settlement; below zero it receives
+    funding_in_s: float  # until then; infinite where the venue has not told
+    stop: int  # ticks, 0 without one
+    target: int
+    result: str  # what closing comes to, "" of an entry
+    loss: str  # of an entry at its stop, "" without one
+    gain: str  # at its target
+    most: int  # steps that the limits would let an entry have, as sizing is clipped to it; 0 of what closes
+    rooms: tuple[Room, ...]  # of the limits that apply to it, the nearest first
+
+
+class TicketView(Picture, frozen=True, array_like=True):
+    """What the engine would do with a ticket if it were sent now. Nothing was done, and nothing remembers it."""
+
+    ticket: Ticket
+    amends: str  # the order that it would change, "" for a new one
+    refusal: str  # why it would not be sent, "" where it would
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()  # sentences about what the venue would make of it
+
+
 AnyPicture = (
     StatusView
     | AccountView
@@ -285,6 +334,7 @@ AnyPicture = (
     | OpeningView
     | ModelView
     | TraceView
+    | TicketView
 )
 AnyNews = (
     Alert
@@ -350,6 +400,8 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
     timeframe_ms: int
     depth: int  # levels a side
     order: str = ""  # whose trace is shown, a client id
+    ticket: Ticket | None = None  # that is being written: what it would do is shown
+    amends: str = ""  # the order that it would change, a client id
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

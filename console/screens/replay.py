@@ -170,5 +170,11 @@ class ReplayScreen(TradingScreen):
     def action_close(self) -> None:
         self._nobody()
 
+    def action_order(self) -> None:
+        self._nobody()
+
+    def action_ticket(self) -> None:
+        self._nobody()
+
     def action_quit(self) -> None:
         self.program.part("leave")

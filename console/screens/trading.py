@@ -32,9 +32,11 @@ from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
+from console.screens.ticket import TicketScreen
 from console.screens.trace import TraceScreen
+from console.ticket import Form, again
 from engine.events import Action, Level, Mode, Side, Trading
-from engine.views import LadderView, OrdersView, PositionsView, StatusView, arm_phrase
+from engine.views import AccountView, LadderView, OrdersView, PositionsView, StatusView, arm_phrase
 
 if TYPE_CHECKING:
     from console.app import Console
@@ -73,6 +75,7 @@ class TradingScreen(Screen[None]):
         self.key_bar = KeyBar(desk, id="keys")
         self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
         self.typed: list[str] = []  # orders, the newest last
+        self.ticket, self._ticketed = Form(), ""  # as it was left, and in which market
         self.here = 1
         self.maximised = False
         self.rows: Rows = ()  # of panes; none: as the style sheet says
@@ -298,15 +301,25 @@ class TradingScreen(Screen[None]):
         if self.program.bounced("order"):
             return
         market = self.desk.market
+        screen = OrderScreen(self.desk, market, lambda: self._facts(market), self.typed)
+        self.app.push_screen(screen, lambda answer: self._ordered(market, answer))
 
-        def typed(answer: Understood | None) -> None:
-            if answer is not None:
-                ask = self.program.prepare(answer.action, answer.target or market, ticket=answer.ticket)
-                self.program.tell(Level.INFO, f"you asked: {answer.words}")
-                self.program.send_soon(ask)
+    def action_ticket(self) -> None:
+        """The same by fields, at the ladder's cursor where there is one."""
+        if self.program.bounced("ticket"):
+            return
+        market, facts, at = self.desk.market, self._facts(self.desk.market), self.ladder.cursor
+        self.ticket = again(self.ticket if market == self._ticketed else Form(), facts, at)
+        self._ticketed = market
+        cursor = f"{at * facts.tick:f}" if at is not None and facts is not None else ""
+        screen = TicketScreen(self.desk, market, lambda: self._facts(market), self.ticket, cursor)
+        self.app.push_screen(screen, lambda answer: self._ordered(market, answer))
 
-        screen = OrderScreen(show.market_name(market), lambda: self._facts(market), self.typed)
-        self.app.push_screen(screen, typed)
+    def _ordered(self, market: str, answer: Understood | None) -> None:
+        if answer is not None:
+            ask = self.program.prepare(answer.action, answer.target or market, ticket=answer.ticket)
+            self.program.tell(Level.INFO, f"you asked: {answer.words}")
+            self.program.send_soon(ask)
 
     def _facts(self, market: str) -> Facts | None:
         """What an order's line is read against; None before there is a book."""
@@ -322,7 +335,10 @@ class TradingScreen(Screen[None]):
         bid, ask = (side[0][0] if side else 0 for side in (view.bids, view.asks))
         quote = market.rpartition(":")[2]
         name, side = (row.client_id, row.side) if row is not None else ("", Side.BUY)
-        return Facts(view.base, quote, view.tick, view.step, bid, ask, position, name, side)
+        account = self.desk.get(AccountView, "")
+        equity = Decimal(account.equity) if account is not None else None
+        power = Decimal(account.free) * dict(account.leverages).get(market, 1) if account is not None and account.free else None
+        return Facts(view.base, quote, view.tick, view.step, bid, ask, position, name, side, equity, power)
 
     def action_close(self) -> None:
         if self.program.bounced("close"):

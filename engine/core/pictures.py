@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from engine.config import Settings
 from engine.core import across, judging
+from engine.core.preview import free_margin, preview
 from engine.core.state import MarketState, State
 from engine.core.trace import trace
 from engine.events import ModelState, OrderKind, Purpose, Side, Trust
@@ -43,6 +44,8 @@ def pictures(
     found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
     if watch.order:
         found.append(trace(state, watch.order))
+    if watch.ticket is not None:
+        found.append(preview(state, settings, watch.market, watch.ticket, watch.amends))
     held = state.markets.get(watch.market)
     if held is not None:
         if (asked := model(state, settings, held)) is not None:
@@ -67,6 +70,8 @@ def account(state: State, settings: Settings) -> AccountView:
         str(portfolio.day_equity),
         settings.risk.max_daily_loss,
         tuple((judge, str(one.net)) for judge, one in portfolio.judges.items()),
+        str(free_margin(state)),
+        tuple((market, held.leverage) for market, held in state.markets.items() if held.leverage),
     )
 
 

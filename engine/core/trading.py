@@ -63,7 +63,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
     )
     others = 0.0
     for market, other in state.markets.items():
-        quantity = state.portfolio.position(market).quantity
+        quantity = state.portfolio.quantity(market)
         other_mark = other.mark_price()
         if other is not held and quantity and other_mark is not None:
             others += abs(quantity) * float(other.instrument.step) * float(other_mark)
@@ -79,7 +79,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         across.beside(state, settings, held).divergence_bps,
         float(state.equity()),
         float(state.portfolio.day_equity),
-        state.portfolio.position(instrument.market).quantity,
+        state.portfolio.quantity(instrument.market),
         pending,
         others,
         state.unknown_orders(instrument.market),

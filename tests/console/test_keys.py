@@ -28,6 +28,7 @@ from console.panes.rationale import RationalePane
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
+from console.screens.ticket import TicketScreen
 from console.screens.trace import TraceScreen
 from console.screens.trading import TradingScreen
 from engine.events import Action, Mode, Side, TimeInForce, Trading
@@ -521,6 +522,9 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "ladder_page_down": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after < before - 3),  # type: ignore
     "ladder_group_more": ((), lambda pane: pane.ticks_a_row, lambda before, after: (before, after) == (1, 2)),  # type: ignore
     "ladder_group_less": (("]", "]"), lambda pane: pane.ticks_a_row, lambda before, after: (before, after) == (5, 2)),  # type: ignore
+    "ladder_cursor_up": (("shift+up",), lambda pane: pane.cursor, lambda before, after: after == before + 1),  # type: ignore
+    "ladder_cursor_down": (("shift+down",), lambda pane: pane.cursor, lambda before, after: after == before - 1),  # type: ignore
+    "ladder_ticket": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TicketScreen is not before),
     "chart_zoom_in": ((), lambda pane: pane._zoom, lambda before, after: after == before + 1),  # type: ignore
     "chart_zoom_out": ((), lambda pane: pane._zoom, lambda before, after: after == before - 1),  # type: ignore
     "chart_scroll_left": ((), lambda pane: newer(pane), lambda before, after: (before, after) == (0, 1)),  # type: ignore

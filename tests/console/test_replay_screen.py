@@ -100,7 +100,7 @@ async def test_a_time_is_gone_to_and_what_is_no_time_is_told(small: Path) -> Non
         await until(pilot, lambda: "noon is not a time" in drawn(app))
 
 
-@pytest.mark.parametrize("key", ["a", "d", "v", "c", "r", "f12"])
+@pytest.mark.parametrize("key", ["a", "d", "v", "c", "r", "o", "colon", "f12"])
 async def test_nothing_is_sent_and_that_is_said(small: Path, key: str) -> None:
     async with screen(small) as (app, _, pilot):
         await pilot.press(key)
