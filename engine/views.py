@@ -32,7 +32,7 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 7  # raised by any change that an older console could misread
+PROTOCOL = 8  # raised by any change that an older console could misread
 ARM_LIVE = "trade live with real money on {}"
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
@@ -117,6 +117,48 @@ class LadderView(Picture, frozen=True, array_like=True):
     next_funding_ms: int
     own: tuple[tuple[int, int, Side, str], ...]
     others: tuple[tuple[str, Trust, float, float, float], ...] = ()  # venue, trust, bid, ask (quote units), our basis in bps
+
+
+Print = tuple[int, int, int, int]  # a trade: venue ms, price, size, the aggressor's side
+
+
+class TapeView(Picture, frozen=True, array_like=True):
+    """The newest trades, the newest last, of `seen` in all since `since` (engine time, ns): what lies between two pictures and
+    is in neither can so be counted.
+    """
+
+    tick: Decimal
+    step: Decimal
+    since: int
+    seen: int
+    prints: tuple[Print, ...]
+
+
+class MarketRow(msgspec.Struct, frozen=True, array_like=True):
+    """A market of the watch list. `closes` are bars' closes evenly apart, the oldest first, of the last `span_ms`: an hour, less
+    while less is known. `change` is since its begin.
+    """
+
+    market: str
+    tick: Decimal
+    trust: Trust
+    last: int  # newest trade's price, 0 before one
+    last_side: int
+    mid: float  # quote units, trusted or not, 0 without both sides
+    basis_bps: float  # our mid over the other venue's, NaN without another that is trusted
+    funding_rate: str
+    next_funding_ms: int
+    position: str  # signed base units
+    unrealised: str
+    change: float  # fraction, NaN before a bar
+    span_ms: int
+    closes: tuple[int, ...]
+
+
+class MarketsView(Picture, frozen=True, array_like=True):
+    """Every market that is collected, those of one symbol side by side, the traded one first."""
+
+    rows: tuple[MarketRow, ...]
 
 
 class ChartView(Picture, frozen=True, array_like=True):
@@ -285,6 +327,8 @@ AnyPicture = (
     | OpeningView
     | ModelView
     | TraceView
+    | TapeView
+    | MarketsView
 )
 AnyNews = (
     Alert

@@ -37,7 +37,7 @@ class Playback:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         state = self.player.core.state
-        return [self._status(watch), *pictures(state, self.player.settings, watch)]
+        return [self._status(watch), *pictures(state, self.player.settings, watch, tapes=self.player.core.tapes)]
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         self._listeners.append(callback)
