@@ -398,9 +398,11 @@ class Console(App[Parting], inherit_bindings=False):
     async def _send(self, ask: Ask) -> None:
         await self.send(ask)
 
-    async def look(self, symbol_step: int = 0, timeframe_step: int = 0) -> None:
+    async def look(self, symbol_step: int = 0, timeframe_step: int = 0, market: str = "") -> None:
         """Watch another market or other bars."""
         desk = self.desk
+        if market in desk.markets:
+            desk.market = market
         if symbol_step and len(desk.markets) < 2:
             self.say("There is one market only.")
             return

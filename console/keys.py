@@ -6,7 +6,7 @@ from typing import NamedTuple
 from textual.binding import Binding
 from textual.keys import format_key, key_to_character
 
-PANES = 8  # number keys
+PANES = 10  # number keys, the last one is 0
 LAST = 99  # in the key bar
 
 
@@ -63,8 +63,8 @@ KEYS: tuple[Key, ...] = (
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
-    *(Key(f"pane_{place}", str(place), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
-        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"), start=1)),
+    *(Key(f"pane_{place}", str(place % PANES), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
+        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"), start=1)),
     *_of("ladder", (
         ("scroll_up", "up,k", "scroll_up", "scroll up", "Look at higher prices"),
         ("scroll_down", "down,j", "scroll_down", "scroll down", "Look at lower prices"),
@@ -87,6 +87,18 @@ KEYS: tuple[Key, ...] = (
     )),
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
+    )),
+    *_of("tape", (
+        ("scroll_up", "up,k", "scroll_up", "newer", "Look at newer trades"),
+        ("scroll_down", "down,j", "scroll_down", "older", "Look at older trades; those that come are counted"),
+        ("page_up", "pageup", "page_up", "page newer", "A page of trades newer"),
+        ("page_down", "pagedown", "page_down", "page older", "A page of trades older"),
+        ("newest", "end", "newest", "newest", "Back to the newest trade, and follow"),
+        ("larger", "right_square_bracket", "larger", "larger", "Only trades of a larger size"),
+        ("smaller", "left_square_bracket", "smaller", "smaller", "Trades of a smaller size too, down to all"),
+    )),
+    *_of("markets", (
+        ("show", "enter", "show", "show", "Show the market under the cursor"),
     )),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),

@@ -144,7 +144,6 @@ class MarketRow(msgspec.Struct, frozen=True, array_like=True):
     trust: Trust
     last: int  # newest trade's price, 0 before one
     last_side: int
-    mid: float  # quote units, trusted or not, 0 without both sides
     basis_bps: float  # our mid over the other venue's, NaN without another that is trusted
     funding_rate: str
     next_funding_ms: int

@@ -192,7 +192,7 @@ def test_the_watch_list_has_price_change_curve_and_position_of_a_market() -> Non
     assert row.closes == tuple(bar.close for bar in closed) and 5 <= len(row.closes) <= SPARKS
     assert row.change == held.last_price / held.bars[1000].closed[0].open - 1
     assert row.span_ms == len(held.bars[1000].closed) * 1000
-    assert (row.last, row.trust, row.mid) == (held.last_price, held.book.trust, held.mid)
+    assert (row.last, row.trust) == (held.last_price, held.book.trust)
     assert Decimal(row.position) == desk.core.state.portfolio.position(MARKET).quantity > 0
     assert Decimal(row.unrealised) != 0 and math.isnan(row.basis_bps)
 

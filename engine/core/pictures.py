@@ -148,7 +148,6 @@ def _market(state: State, held: MarketState, alike: list[MarketState]) -> Market
         held.book.trust,
         held.last_price,
         held.last_side,
-        held.mid,
         next((consolidated.distance_bps(ours, mid) for mid in theirs if mid), math.nan),
         str(due[0]) if due is not None else "",
         due[1] if due is not None else 0,
