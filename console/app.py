@@ -25,10 +25,13 @@ from textual.notifications import Notify
 from textual.screen import Screen
 
 from console import keys, theme
+from console.alertfile import AlertFile
+from console.alerts import Watcher
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
+from console.messenger import Messenger
 from console.notes import Note
 from console.screens.opening import OpeningScreen
 from console.screens.trading import TradingScreen
@@ -109,6 +112,8 @@ class Console(App[Parting], inherit_bindings=False):
         control: bool = True,
         may_stop: bool = True,
         settings: "Settings | None" = None,
+        alerts: Path | None = None,
+        alert_urls: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
@@ -133,6 +138,9 @@ class Console(App[Parting], inherit_bindings=False):
         self._folder = themes or theme.folder()
         self._saved: dict[str, int] = {}
         self._wear = wear
+        self._alert_file = AlertFile(alerts)
+        self.alerts = Watcher()
+        self._messenger = Messenger(alert_urls, self._unsent)
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -153,6 +161,10 @@ class Console(App[Parting], inherit_bindings=False):
         self.push_screen(self.trading)
         for sentence in wrong:
             self.say(f"{sentence} The default keys are used.", "warning")
+        self._ours = asyncio.get_running_loop()
+        self.alerts = Watcher(self._alert_file.read())
+        if self._alert_file.problem:
+            self.say(self._alert_file.problem, "warning")
         self.set_interval(1 / self.frames_per_s, self._frame)
         self.set_interval(1.0, self.reread_themes)
         self._follow()
@@ -302,6 +314,7 @@ class Console(App[Parting], inherit_bindings=False):
     def _frame(self) -> None:
         self.painted_soon = False
         self._paint()
+        self._watch_alerts()
 
     def paint_soon(self) -> None:
         """At once, unless that was done since the last frame: then with the next one."""
@@ -333,6 +346,30 @@ class Console(App[Parting], inherit_bindings=False):
             self.trading.paint()
         except Exception as error:
             log.error("the screen could not be painted", exc_info=error)
+
+    # --- alerts --------------------------------------------------------------------------------------------------------
+
+    def _watch_alerts(self) -> None:
+        if self.playback is not None:
+            return
+        try:
+            for fired in self.alerts.check(self.desk, self.now()):
+                self.say(fired.text, "warning")
+                self.bell()
+                self._messenger.send(fired.text)
+        except Exception as error:
+            log.error("the alerts could not be watched", exc_info=error)
+
+    def keep_alerts(self) -> None:
+        """After each change."""
+        self._alert_file.write(self.alerts.rules)
+        if self._alert_file.problem:
+            self.say(self._alert_file.problem, "warning")
+
+    def _unsent(self, sentence: str) -> None:
+        """From the messenger's thread."""
+        with contextlib.suppress(RuntimeError):  # the program ends
+            self._ours.call_soon_threadsafe(self.say, sentence, "warning")
 
     # --- commands ------------------------------------------------------------------------------------------------------
 

@@ -323,11 +323,13 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     from console import logs
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
+    from console.messenger import addresses
     from engine.venue.faults import OFFERED
 
     def fit(symbols: tuple[str, ...]) -> Settings:
         return _for_capture(arguments, settings, symbols)
 
+    urls = addresses(os.environ)
     attached, far = arguments.command == "attach", arguments.fluvio is not None
     launch: Launch
     if far:
@@ -352,6 +354,8 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         control=arguments.control or not attached,
         may_stop=not far,
         settings=settings,
+        alerts=state_dir(settings),
+        alert_urls=urls,
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:

@@ -50,6 +50,8 @@ KEYS: tuple[Key, ...] = (
         "this market's", "trading", True, bar=7),
     Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",
         "trading", True, bar=8),
+    Key("alert", "exclamation_mark", "alert", "alerts", "Say when a price, a figure, profit, the day's loss, trust or a judgment "
+        "comes to something: type it, see and delete them", "view"),
     Key("next_symbol", "n", "symbol(1)", "next symbol", "Show the next market", "view", bar=13),
     Key("previous_symbol", "p", "symbol(-1)", "previous symbol", "Show the previous market", "view"),
     Key("collect", "w", "collect", "watch another", "Collect another market from every venue that lists it: asks for its symbol",

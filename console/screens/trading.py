@@ -31,6 +31,7 @@ from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
 from console.panes.tape import TapePane
+from console.screens.alerts import AlertScreen
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.trace import TraceScreen
@@ -205,6 +206,10 @@ class TradingScreen(Screen[None]):
 
     def action_theme(self) -> None:
         self.program.next_theme()
+
+    def action_alert(self) -> None:
+        program = self.program
+        self.app.push_screen(AlertScreen(self.desk, program.alerts, program.keep_alerts))
 
     def action_backtest(self) -> None:
         self.program.open_backtest()
