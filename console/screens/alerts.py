@@ -35,6 +35,7 @@ class AlertScreen(ModalScreen[None]):
         Binding("pageup,up", "scroll(-1)", "Up", priority=True),
         Binding("pagedown,down", "scroll(1)", "Down", priority=True),
     ]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (20, "-roomy")]  # noqa: RUF012 - as Textual declares it
     MOST = 80  # letters
 
     def __init__(self, desk: Desk, watcher: Watcher, kept: Callable[[], None]) -> None:
@@ -42,7 +43,7 @@ class AlertScreen(ModalScreen[None]):
         self.desk, self._watcher, self._kept = desk, watcher, kept
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="dialog", classes="-line") as box:
+        with Vertical(id="dialog") as box:
             box.border_title = "Alerts"
             yield Input(placeholder="aster > 1.30", id="phrase", compact=True, max_length=self.MOST)
             yield Static("", id="question", markup=False)

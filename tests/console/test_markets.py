@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 
 import msgspec
 import pictures
@@ -9,15 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from panes_host import any_picture_fits, rows_never_fail
+from textual.pilot import Pilot
 
-from console.app import DEPTH
+from console.app import DEPTH, Parting
 from console.desk import Desk
 from console.panes.lines import Row
 from console.panes.markets import MarketsPane, curve
 from engine.events import Trust
 from engine.views import Frame, MarketRow, MarketsView, Watch
 from tests.console.conftest import MARKETS, FakeLink, frames_of, program
-from tests.console.test_keys import settled, until
+from tests.console.test_keys import settled
+from tests.console.test_keys import until as until_within
+
+
+async def until(pilot: Pilot[Parting], holds: Callable[[], bool]) -> None:
+    await until_within(pilot, holds, 30.0)
 
 
 def text(rows: list[Row]) -> list[str]:
