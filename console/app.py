@@ -26,10 +26,13 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from console import keys, layouts, theme
+from console.alertfile import AlertFile
+from console.alerts import Watcher
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
+from console.messenger import Messenger
 from console.notes import Note
 from console.screens.opening import OpeningScreen
 from console.screens.settings import SettingsScreen
@@ -113,6 +116,8 @@ class Console(App[Parting], inherit_bindings=False):
         may_stop: bool = True,
         settings: "Settings | None" = None,
         sources: "Sourced | None" = None,
+        alerts: Path | None = None,
+        alert_urls: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
@@ -144,6 +149,9 @@ class Console(App[Parting], inherit_bindings=False):
         self._folders = [themes or theme.folder(), *([own_themes] if own_themes is not None else [])]
         self._saved: dict[Path, tuple[int, int]] = {}
         self._wear = self.look_of.theme if wear is None else wear
+        self._alert_file = AlertFile(alerts)
+        self.alerts = Watcher()
+        self._messenger = Messenger(alert_urls, self._unsent)
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -163,6 +171,10 @@ class Console(App[Parting], inherit_bindings=False):
         self.push_screen(self.trading)
         for sentence in wrong:
             self.say(sentence, "warning")
+        self._ours = asyncio.get_running_loop()
+        self.alerts = Watcher(self._alert_file.read())
+        if self._alert_file.problem:
+            self.say(self._alert_file.problem, "warning")
         self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
         self.set_interval(1.0, self.reread_themes)
         self._follow()
@@ -312,6 +324,7 @@ class Console(App[Parting], inherit_bindings=False):
     def _frame(self) -> None:
         self.painted_soon = False
         self._paint()
+        self._watch_alerts()
 
     def paint_soon(self) -> None:
         """At once, unless that was done since the last frame: then with the next one."""
@@ -343,6 +356,30 @@ class Console(App[Parting], inherit_bindings=False):
             self.trading.paint()
         except Exception as error:
             log.error("the screen could not be painted", exc_info=error)
+
+    # --- alerts --------------------------------------------------------------------------------------------------------
+
+    def _watch_alerts(self) -> None:
+        if self.playback is not None:
+            return
+        try:
+            for fired in self.alerts.check(self.desk, self.now()):
+                self.say(fired.text, "warning")
+                self.bell()
+                self._messenger.send(fired.text)
+        except Exception as error:
+            log.error("the alerts could not be watched", exc_info=error)
+
+    def keep_alerts(self) -> None:
+        """After each change."""
+        self._alert_file.write(self.alerts.rules)
+        if self._alert_file.problem:
+            self.say(self._alert_file.problem, "warning")
+
+    def _unsent(self, sentence: str) -> None:
+        """From the messenger's thread."""
+        with contextlib.suppress(RuntimeError):  # the program ends
+            self._ours.call_soon_threadsafe(self.say, sentence, "warning")
 
     # --- commands ------------------------------------------------------------------------------------------------------
 
@@ -408,9 +445,11 @@ class Console(App[Parting], inherit_bindings=False):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def look(self, symbol_step: int = 0, timeframe_step: int = 0) -> None:
+    async def look(self, symbol_step: int = 0, timeframe_step: int = 0, market: str = "") -> None:
         """Watch another market or other bars."""
         desk = self.desk
+        if market in desk.markets:
+            desk.market = market
         if symbol_step and len(desk.markets) < 2:
             self.say("There is one market only.")
             return

@@ -326,6 +326,7 @@ async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     from console import logs, theme
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
+    from console.messenger import addresses
     from engine.venue.faults import OFFERED
 
     settings = sources.settings
@@ -333,6 +334,7 @@ async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     def fit(symbols: tuple[str, ...]) -> Settings:
         return _for_capture(arguments, settings, symbols)
 
+    urls = addresses(os.environ)
     attached, far = arguments.command == "attach", arguments.fluvio is not None
     launch: Launch
     if far:
@@ -359,6 +361,8 @@ async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
         own_themes=theme.own_folder(),
         settings=settings,
         sources=sources,
+        alerts=state_dir(settings),
+        alert_urls=urls,
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:

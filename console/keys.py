@@ -7,7 +7,7 @@ from typing import NamedTuple
 from textual.binding import Binding
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key, key_to_character
 
-PANES = 8  # number keys
+PANES = 10  # number keys, the last one is 0
 LAST = 99  # in the key bar
 
 
@@ -53,6 +53,8 @@ KEYS: tuple[Key, ...] = (
         "this market's", "trading", True, bar=7),
     Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",
         "trading", True, bar=8),
+    Key("alert", "exclamation_mark", "alert", "alerts", "Say when a price, a figure, profit, the day's loss, trust or a judgment "
+        "comes to something: type it, see and delete them", "view"),
     Key("next_symbol", "n", "symbol(1)", "next symbol", "Show the next market", "view", bar=13),
     Key("previous_symbol", "p", "symbol(-1)", "previous symbol", "Show the previous market", "view"),
     Key("collect", "w", "collect", "watch another", "Collect another market from every venue that lists it: asks for its symbol",
@@ -67,8 +69,8 @@ KEYS: tuple[Key, ...] = (
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
-    *(Key(f"pane_{place}", str(place), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
-        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"), start=1)),
+    *(Key(f"pane_{place}", str(place % PANES), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
+        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"), start=1)),
     *_of("ladder", (
         ("scroll_up", "up,k", "scroll_up", "scroll up", "Look at higher prices"),
         ("scroll_down", "down,j", "scroll_down", "scroll down", "Look at lower prices"),
@@ -94,6 +96,18 @@ KEYS: tuple[Key, ...] = (
     )),
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
+    )),
+    *_of("tape", (
+        ("scroll_up", "up,k", "scroll_up", "newer", "Look at newer trades"),
+        ("scroll_down", "down,j", "scroll_down", "older", "Look at older trades; those that come are counted"),
+        ("page_up", "pageup", "page_up", "page newer", "A page of trades newer"),
+        ("page_down", "pagedown", "page_down", "page older", "A page of trades older"),
+        ("newest", "end", "newest", "newest", "Back to the newest trade, and follow"),
+        ("larger", "right_square_bracket", "larger", "larger", "Only trades of a larger size"),
+        ("smaller", "left_square_bracket", "smaller", "smaller", "Trades of a smaller size too, down to all"),
+    )),
+    *_of("markets", (
+        ("show", "enter", "show", "show", "Show the market under the cursor"),
     )),
     Key("settings", "s", "settings", "settings", "Look at every setting, where its value comes from, and change it", "program"),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),

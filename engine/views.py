@@ -122,6 +122,47 @@ class LadderView(Picture, frozen=True, array_like=True):
     others: tuple[tuple[str, Trust, float, float, float], ...] = ()  # venue, trust, bid, ask (quote units), our basis in bps
 
 
+Print = tuple[int, int, int, int]  # a trade: venue ms, price, size, the aggressor's side
+
+
+class TapeView(Picture, frozen=True, array_like=True):
+    """The newest trades, the newest last, of `seen` in all since `since` (engine time, ns): what lies between two pictures and
+    is in neither can so be counted.
+    """
+
+    tick: Decimal
+    step: Decimal
+    since: int
+    seen: int
+    prints: tuple[Print, ...]
+
+
+class MarketRow(msgspec.Struct, frozen=True, array_like=True):
+    """A market of the watch list. `closes` are bars' closes evenly apart, the oldest first, of the last `span_ms`: an hour, less
+    while less is known. `change` is since its begin.
+    """
+
+    market: str
+    tick: Decimal
+    trust: Trust
+    last: int  # newest trade's price, 0 before one
+    last_side: int
+    basis_bps: float  # our mid over the other venue's, NaN without another that is trusted
+    funding_rate: str
+    next_funding_ms: int
+    position: str  # signed base units
+    unrealised: str
+    change: float  # fraction, NaN before a bar
+    span_ms: int
+    closes: tuple[int, ...]
+
+
+class MarketsView(Picture, frozen=True, array_like=True):
+    """Every market that is collected, those of one symbol side by side, the traded one first."""
+
+    rows: tuple[MarketRow, ...]
+
+
 class ChartView(Picture, frozen=True, array_like=True):
     """Closed bars, oldest first, with one overlay value each, NaN while warming up: another picture when a bar closes."""
 
@@ -335,6 +376,8 @@ AnyPicture = (
     | ModelView
     | TraceView
     | TicketView
+    | TapeView
+    | MarketsView
 )
 AnyNews = (
     Alert

@@ -8,7 +8,7 @@ from textual import events
 from textual.message import Message
 
 from console.desk import Desk
-from console.keys import BY_ID, KEYS, REPLAY, shown
+from console.keys import BY_ID, KEYS, PANES, REPLAY, shown
 from console.panes.lines import LinePane, Row, Run, wrap
 from engine.events import Trading
 from engine.views import Picture, PositionsView, StatusView
@@ -96,10 +96,12 @@ class TabStrip(LinePane, can_focus=False):
 
     def labels(self, width: int) -> list[str]:
         """` 1 ladder ` where all fit, else the name at the current one only."""
-        long = [f" {place} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, start=1)]
+        long = [
+            f" {place % PANES} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, start=1)
+        ]
         if sum(map(len, long)) <= width:
             return long
-        return [text if place == self.here else f" {place} " for place, text in enumerate(long, start=1)]
+        return [text if place == self.here else f" {place % PANES} " for place, text in enumerate(long, start=1)]
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         return [tuple((text, "here bold" if place == self.here else "muted") for place, text in enumerate(self.labels(width), 1))]

@@ -176,5 +176,8 @@ class ReplayScreen(TradingScreen):
     def action_ticket(self) -> None:
         self._nobody()
 
+    def action_alert(self) -> None:
+        self.program.say("This is a recorded session: alerts are watched over a running engine.", "warning")
+
     def action_quit(self) -> None:
         self.program.part("leave")

@@ -26,10 +26,13 @@ from console.panes.indicators import IndicatorsPane
 from console.panes.ladder import LadderPane
 from console.panes.lines import LinePane
 from console.panes.log import LogPane
+from console.panes.markets import MarketsPane
 from console.panes.orders import OrdersPane
 from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
+from console.panes.tape import TapePane
+from console.screens.alerts import AlertScreen
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.ticket import TicketScreen
@@ -52,10 +55,10 @@ def unified(typed: str) -> str:
 
 
 class TradingScreen(Screen[None]):
-    """`here` is the place (1 to 8) of the pane that has the focus, or the whole screen."""
+    """`here` is the place (1 to 10) of the pane that has the focus, or the whole screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(anywhere=False)]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012 - as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide"), (190, "-vast")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (8, "-short"), (28, "-mid"), (45, "-tall")]  # noqa: RUF012
 
     def __init__(self, desk: Desk, now: Callable[[], float] = time.monotonic) -> None:
@@ -70,6 +73,7 @@ class TradingScreen(Screen[None]):
         self.panes: tuple[LinePane, ...] = (
             *(self.ladder, ChartPane(desk, id="chart"), IndicatorsPane(desk, id="indicators")),
             *(RationalePane(desk, id="rationale"), self.positions, self.orders, self.news, AccountPane(desk, id="account")),
+            *(TapePane(desk, id="tape"), MarketsPane(desk, id="markets")),
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
         self.key_bar = KeyBar(desk, id="keys")
@@ -87,13 +91,14 @@ class TradingScreen(Screen[None]):
         return cast("Console", self.app)
 
     def compose(self) -> ComposeResult:
-        _, chart, indicators, rationale, _, _, _, account = self.panes
+        _, chart, indicators, rationale, _, _, _, account, tape, markets = self.panes
         yield self.status
         yield self.banner
         yield self.tabs
         with Laid(id="desk"):
             with Horizontal(id="top"):
                 yield self.ladder
+                yield tape
                 yield chart
                 with Vertical(id="side"):
                     yield indicators
@@ -104,12 +109,13 @@ class TradingScreen(Screen[None]):
                     yield self.orders
                 with Vertical(id="notes"):
                     yield account
+                    yield markets
                     yield self.news
         yield self.key_bar
 
     def on_mount(self) -> None:
         for place, pane in enumerate(self.panes, start=1):
-            pane.border_title = f"{place} {pane.title.lower()}"
+            pane.border_title = f"{place % keys.PANES} {pane.title.lower()}"
         self._arrange()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -221,6 +227,10 @@ class TradingScreen(Screen[None]):
 
     def action_theme(self) -> None:
         self.program.next_theme()
+
+    def action_alert(self) -> None:
+        program = self.program
+        self.app.push_screen(AlertScreen(self.desk, program.alerts, program.keep_alerts))
 
     def action_backtest(self) -> None:
         self.program.open_backtest()

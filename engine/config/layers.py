@@ -23,7 +23,7 @@ RESERVED = frozenset(
     {
         *("BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET", "BARTER_API_PASSPHRASE"),
         *("BARTER_OLLAMA_HOST", "BARTER_CONTROL_SECRET", "BARTER_KEYS_FILE", "BARTER_BINANCE_KEY", "BARTER_BINANCE_SECRET"),
-        *("BARTER_OKX_KEY", "BARTER_OKX_SECRET", "BARTER_OKX_PASSPHRASE"),
+        *("BARTER_OKX_KEY", "BARTER_OKX_SECRET", "BARTER_OKX_PASSPHRASE", "BARTER_ALERT_URLS"),
     }
 )
 """Variables that are ours and not settings: they are never read here, stored in `Settings` or repeated in a message."""

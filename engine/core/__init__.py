@@ -28,6 +28,7 @@ from engine.core import (
     watchlist,
 )
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
+from engine.core.tape import Tape
 from engine.core.trading import Out
 from engine.events import Action, Alert, Event, Level, Trading
 from engine.judgment import RuleJudge
@@ -47,6 +48,7 @@ class Core:
         self.settings = settings
         self.state = state or State()
         self.judge = RuleJudge(settings.judgment)
+        self.tapes: dict[str, Tape] = {}  # of the markets, for consoles
         self._handlers: dict[type[Event], Callable[[Any, Out], None]] = {
             e.Quote: self._quote,
             e.BookDelta: self._delta,
@@ -160,6 +162,9 @@ class Core:
             held.received_at = event.at
             held.newest_ms = max(held.newest_ms, event.venue_ms)  # of the trade: its message left up to 150 ms later
             market.traded(self.state, self.settings, held, event, self.judge, out)
+            if (tape := self.tapes.get(event.market)) is None:
+                tape = self.tapes[event.market] = Tape()
+            tape.add(event)
 
     def _mark(self, event: e.Mark, out: Out) -> None:
         self.state.counters.marks += 1
@@ -198,6 +203,7 @@ class Core:
 
     def _unlisted(self, event: e.Unlisted, out: Out) -> None:
         self.state.markets.pop(event.market, None)
+        self.tapes.pop(event.market, None)
 
     def _indicator_values(self, event: e.IndicatorValues, out: Out) -> None:
         if held := self._held(event.market):

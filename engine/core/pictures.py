@@ -1,12 +1,13 @@
 """The core's state in; the pictures that a console watching one market needs out. Nothing here changes the state."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from engine.config import Settings
 from engine.core import across, judging
 from engine.core.preview import free_margin, preview
 from engine.core.state import MarketState, State
+from engine.core.tape import Tape
 from engine.core.trace import trace
 from engine.events import ModelState, OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
@@ -22,11 +23,14 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    MarketRow,
+    MarketsView,
     ModelView,
     OrderRow,
     OrdersView,
     PositionRow,
     PositionsView,
+    TapeView,
     TrackView,
     Watch,
 )
@@ -34,14 +38,20 @@ from engine.views import (
 BARS_SHOWN = 300
 FLAT = Position()  # read only
 FINISHED_SHOWN = 50
+SPARKS = 30  # points of a market's small curve
+SPARKS_OF_MS = {60_000: 3_600_000, 1_000: 300_000}  # bars: how far back they are shown, the first that have enough
 OVERLAYS = ("sma_20", "sma_50", "bollinger_upper", "bollinger_lower")
 
 
 def pictures(
-    state: State, settings: Settings, watch: Watch, charts: Callable[[MarketState, int], ChartView] | None = None
+    state: State,
+    settings: Settings,
+    watch: Watch,
+    charts: Callable[[MarketState, int], ChartView] | None = None,
+    tapes: Mapping[str, Tape] | None = None,
 ) -> list[AnyPicture]:
     """Everything but the status line, which the runtime adds. `charts` stands in for `chart`: one that remembers."""
-    found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
+    found: list[AnyPicture] = [account(state, settings), positions(state), orders(state), markets(state)]
     if watch.order:
         found.append(trace(state, watch.order))
     if watch.ticket is not None:
@@ -51,6 +61,8 @@ def pictures(
         if (asked := model(state, settings, held)) is not None:
             found.append(asked)
         found += [ladder(state, settings, held, watch.depth), judgment(held), indicators(held, watch.timeframe_ms)]
+        if tapes is not None:
+            found.append(tape(held, tapes.get(watch.market) or Tape()))
         if watch.timeframe_ms in held.bars:
             found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, held, watch.timeframe_ms)]
     return found
@@ -114,6 +126,57 @@ def _elsewhere(held: MarketState, other: MarketState) -> tuple[str, Trust, float
     book, tick = other.book, float(other.instrument.tick)
     basis = consolidated.distance_bps(consolidated.mid(across.quoted(held)), consolidated.mid(across.quoted(other)))
     return other.venue, book.trust, book.best_bid * tick, book.best_ask * tick, basis
+
+
+def tape(held: MarketState, known: Tape) -> TapeView:
+    instrument = held.instrument
+    return TapeView(instrument.market, instrument.tick, instrument.step, known.since, known.seen, tuple(known.prints))
+
+
+def markets(state: State) -> MarketsView:
+    by_symbol: dict[str, list[MarketState]] = {}
+    for held in state.markets.values():
+        by_symbol.setdefault(held.symbol, []).append(held)
+    return MarketsView("", tuple(_market(state, held, alike) for alike in by_symbol.values() for held in alike))
+
+
+def _market(state: State, held: MarketState, alike: list[MarketState]) -> MarketRow:
+    """`alike` are the same contract at all venues."""
+    instrument, market = held.instrument, held.instrument.market
+    ours = consolidated.mid(across.quoted(held))
+    theirs = [consolidated.mid(across.quoted(other)) for other in alike if other is not held]
+    due, mark, position = held.next_funding(), held.mark_price(), state.portfolio.positions.get(market, FLAT)
+    change, span_ms, closes = _sparks(held)
+    return MarketRow(
+        market,
+        instrument.tick,
+        held.book.trust,
+        held.last_price,
+        held.last_side,
+        next((consolidated.distance_bps(ours, mid) for mid in theirs if mid), math.nan),
+        str(due[0]) if due is not None else "",
+        due[1] if due is not None else 0,
+        str(position.quantity * instrument.step),
+        str(position.unrealised(instrument, mark)) if mark is not None and position.quantity else "0",
+        change,
+        span_ms,
+        closes,
+    )
+
+
+def _sparks(held: MarketState) -> tuple[float, int, tuple[int, ...]]:
+    """Change, span and closes, as in `MarketRow`. Which bars are picked hangs on their opening: the curve does not jitter."""
+    for timeframe_ms, back_ms in SPARKS_OF_MS.items():
+        closed = held.bars[timeframe_ms].closed[-(back_ms // timeframe_ms) :]
+        ends_ms = closed[-1].open_ms + timeframe_ms if closed else 0
+        closed = [bar for bar in closed if bar.open_ms >= ends_ms - back_ms]  # there may be holes
+        if len(closed) * timeframe_ms < min(SPARKS_OF_MS.values()) and timeframe_ms != min(SPARKS_OF_MS):
+            continue  # minutes say less than seconds do yet
+        if closed:
+            picked = tuple(bar.close for bar in closed if bar.open_ms % (back_ms // SPARKS) == 0)
+            now = held.last_price or closed[-1].close
+            return now / closed[0].open - 1, ends_ms - closed[0].open_ms, picked
+    return math.nan, 0, ()
 
 
 def chart(held: MarketState, timeframe_ms: int) -> ChartView:

@@ -39,7 +39,7 @@ class Playback:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         state = self.player.core.state
-        found = pictures(state, self.player.settings, msgspec.structs.replace(watch, ticket=None))
+        found = pictures(state, self.player.settings, msgspec.structs.replace(watch, ticket=None), tapes=self.player.core.tapes)
         said = [TicketView(watch.market, watch.ticket, watch.amends, NOT_HERE)] if watch.ticket is not None else []
         return [self._status(watch), *found, *said]
 

@@ -23,8 +23,10 @@ from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
+from console.panes.markets import MarketsPane
 from console.panes.orders import OrdersPane
 from console.panes.rationale import RationalePane
+from console.panes.tape import TapePane
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
@@ -32,12 +34,27 @@ from console.screens.ticket import TicketScreen
 from console.screens.trace import TraceScreen
 from console.screens.trading import TradingScreen
 from engine.events import Action, Mode, Side, TimeInForce, Trading
-from engine.views import Ask, ChartLiveView, ChartView, Frame, LadderView, Leave, OrdersView, StatusView, TraceView, Watch
+from engine.views import (
+    Ask,
+    ChartLiveView,
+    ChartView,
+    Frame,
+    LadderView,
+    Leave,
+    MarketsView,
+    OrdersView,
+    StatusView,
+    TraceView,
+    Watch,
+)
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
 IDS = [key.id for key in keys.KEYS]
-PANES = {"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane}
+PANES = {
+    **{"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane},
+    **{"tape": TapePane, "markets": MarketsPane},
+}
 
 
 async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
@@ -485,15 +502,15 @@ async def test_pane_keys_focus_and_maximise(size: tuple[int, int]) -> None:
     app = program(link)
     async with app.run_test(size=size) as pilot:
         await settled(pilot, link)
-        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"]
+        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"]
         for place, name in enumerate(names, start=1):
-            await pilot.press(str(place))
+            await pilot.press(str(place % keys.PANES))
             await pilot.pause()
             assert app.focused is not None and app.focused.id == name
         await pilot.press("tab")
         assert app.focused is not None and app.focused.id == "ladder"
         await pilot.press("shift+tab", "shift+tab")
-        assert app.focused is not None and app.focused.id == "log"
+        assert app.focused is not None and app.focused.id == "tape"
         await pilot.press("2", "m")
         await pilot.pause(0.1)
         chart = app.trading.panes[1]
@@ -533,6 +550,14 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
     "rationale_record": ((), lambda pane: type(pane.app.screen), lambda before, after: after is RecordScreen is not before),
     "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
+    "tape_scroll_down": ((), lambda pane: pane.down, lambda before, after: (before, after) == (0, 1)),  # type: ignore
+    "tape_scroll_up": (("j", "j"), lambda pane: pane.down, lambda before, after: (before, after) == (2, 1)),  # type: ignore
+    "tape_page_down": ((), lambda pane: pane.down, lambda before, after: after > before + 3),  # type: ignore
+    "tape_page_up": (("pagedown", "pagedown"), lambda pane: pane.down, lambda before, after: 0 < after < before - 3),  # type: ignore
+    "tape_newest": (("pagedown",), lambda pane: pane.down, lambda before, after: before > 0 == after),  # type: ignore
+    "tape_larger": ((), lambda pane: pane.least, lambda before, after: before == 0 < after),  # type: ignore
+    "tape_smaller": (("]", "]"), lambda pane: pane.least, lambda before, after: 0 < after < before),  # type: ignore
+    "markets_show": (("down", "down"), lambda pane: pane.desk.market, lambda before, after: after != before),  # type: ignore
     "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
 }
 
@@ -548,16 +573,19 @@ def newer(pane: ChartPane) -> int:
 )
 async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str) -> None:
     before_it, look, holds = MOVES[name]
-    link = FakeLink(frames_of(pictures.busy()))
+    desk = pictures.busy()
+    known = desk.get(MarketsView, "")
+    assert known is not None
+    link = FakeLink(frames_of(desk), markets=tuple(row.market for row in known.rows))
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        place = {"ladder": 1, "chart": 2, "rationale": 4, "orders": 6}[keys.BY_ID[name].pane]
+        place = next(place for place, one in enumerate(app.trading.panes, 1) if one.id == keys.BY_ID[name].pane)
         pane = app.trading.panes[place - 1]
-        assert isinstance(pane, LadderPane | ChartPane | RationalePane | OrdersPane)
+        assert isinstance(pane, PANES[keys.BY_ID[name].pane])
         await pilot.press(str(3), key)  # somebody else's
         untouched = look(pane)
-        await pilot.press(str(place), *before_it)
+        await pilot.press(str(place % keys.PANES), *before_it)
         before = look(pane)
         assert before_it or before == untouched
         await pilot.press(key)
