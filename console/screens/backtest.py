@@ -168,7 +168,9 @@ class BacktestScreen(Screen[None]):
             for name in ("compare", "notes"):
                 with TabPane(name, id=name), VerticalScroll():
                     yield Static("No backtest was run yet.", id=f"{name}-text")
-        yield Static("  ".join(f"{key.shown} {key.label}" for key in keys.BACKTEST if key.pane == "backtest"), id="hint")
+        mine = getattr(self.app, "user_keys", {})
+        here = [key for key in keys.BACKTEST if key.pane == "backtest"]
+        yield Static("  ".join(f"{keys.name_of(key.id, mine)} {key.label}" for key in here), id="hint")
 
     def _row(self, field: Field, id: str) -> Horizontal:
         help = Static(field.help, markup=False, classes="help")
