@@ -401,7 +401,7 @@ class Console(App[Parting], inherit_bindings=False):
         """True on the second press; the first one says what a second would do."""
         if self.presses.second(key, self.now(), target):
             return True
-        name = keys.shown(self.user_keys.get(key, keys.BY_ID[key].key))
+        name = keys.name_of(key, self.user_keys)
         self.say(f"Press {name} again within {AGAIN_WITHIN_S:.0f} s to {what}.", "warning")
         return False
 

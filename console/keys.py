@@ -201,6 +201,11 @@ def shown(keys: str) -> str:
     return " or ".join(_shown(key) for key in keys.split(","))
 
 
+def name_of(id: str, remapped: Mapping[str, str]) -> str:
+    """How a key is called where a user may have another one for it."""
+    return shown(remapped.get(id, BY_ID[id].key))
+
+
 def _shown(key: str) -> str:
     *modifiers, name = key.strip().split("+")
     last = format_key(name)

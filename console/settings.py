@@ -83,7 +83,8 @@ class Form:
     def mismatch(self) -> str:
         """Why the changes cannot be saved as they are; "" when they can."""
         try:
-            self._try(self.changes)
+            if self.changes:
+                self._try(self.changes)
         except ConfigError as problem:
             return sentence(problem)
         return ""

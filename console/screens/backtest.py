@@ -212,7 +212,9 @@ class BacktestScreen(Screen[None]):
                     yield Static("No backtest was run yet.", id=f"{name}-text")
             with TabPane("sweep", id="sweep-tab"):
                 yield self.sweeping
-        yield Static("  ".join(f"{key.shown} {key.label}" for key in keys.BACKTEST if key.pane == "backtest"), id="hint")
+        mine = getattr(self.app, "user_keys", {})
+        here = [key for key in keys.BACKTEST if key.pane == "backtest"]
+        yield Static("  ".join(f"{keys.name_of(key.id, mine)} {key.label}" for key in here), id="hint")
 
     def _row(self, field: Field, id: str) -> Horizontal:
         help = Static(field.help, markup=False, classes="help")

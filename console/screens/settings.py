@@ -23,7 +23,7 @@ from engine.views import StatusView
 if TYPE_CHECKING:
     from console.app import Console
 
-LONGEST = 500  # letters of a value
+LONGEST = 2_000  # letters of a value
 LOOK_S = 0.2
 HINTS = (
     *("settings_save", "settings_put_back", "settings_leave", "setting_list_edit", "setting_list_search"),
@@ -73,10 +73,8 @@ class SettingsScreen(Screen[None]):
                 yield Label("value", id="name")
                 yield Input(id="value", compact=True, max_length=LONGEST)
             yield Static("", id="problem", markup=False)
-        yield Static("  ".join(self._hint(keys.BY_ID[id]) for id in HINTS), id="hint", markup=False)
-
-    def _hint(self, key: keys.Key) -> str:
-        return f"{keys.shown(self.program.user_keys.get(key.id, key.key).split(',')[0])} {key.label}"
+        names = ((keys.name_of(id, self.program.user_keys).partition(" or ")[0], keys.BY_ID[id].label) for id in HINTS)
+        yield Static("  ".join(f"{name} {label}" for name, label in names), id="hint", markup=False)
 
     def on_mount(self) -> None:
         self._worn = self.app.theme

@@ -258,7 +258,7 @@ class TradingScreen(Screen[None]):
         if program.bounced("arm"):
             return
         if status is not None and status.trading is Trading.HALTED:
-            program.say(f"Halted: release first ({keys.BY_ID['release'].shown}).", "warning")
+            program.say(f"Halted: release first ({keys.name_of('release', program.user_keys)}).", "warning")
         elif status is not None and status.mode is Mode.LIVE:
             phrase = arm_phrase(self.desk.markets[0].partition(":")[0])
             ask = program.prepare(Action.ARM, note=phrase)

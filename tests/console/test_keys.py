@@ -155,6 +155,16 @@ async def test_a_remapped_key_acts_and_is_shown() -> None:
         assert "F9" in "".join(strip.text for strip in [app.trading.query_one(KeyBar).render_line(0)])
 
 
+async def test_what_is_said_of_a_halt_names_the_keys_as_they_were_remapped() -> None:
+    link = FakeLink(frames_of(pictures.halted()))
+    app = program(link, user_keys={"halt": "f9", "release": "R"})
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await until(pilot, lambda: "F9 again flattens, R releases." in app.trading.banner.said)
+        await pilot.press("a")
+        assert any("release first (R)" in note.message for note in app._notifications)
+
+
 # --- presses -----------------------------------------------------------------------------------------------------------
 
 

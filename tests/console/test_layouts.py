@@ -16,7 +16,7 @@ from tests.console.conftest import SIZES, FakeLink, frames_of, program
 from tests.console.test_app import drawn
 from tests.console.test_keys import settled, until
 
-PANES = ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account")
+PANES = ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets")
 MINE = ["ladder indicators/rationale", "log"]
 WITHIN_S = 30.0
 
@@ -70,7 +70,7 @@ def test_ours_name_panes_that_are_there() -> None:
     own = {name: rows for name, rows in layouts.BUILT_IN.items() if rows}
     wrong = layouts.problems({f"{name} ": rows for name, rows in own.items()}, PANES)
     assert own and wrong == []
-    assert {*layouts.WIDTHS, *layouts.HEIGHTS} - {"tape", "markets"} <= set(PANES)
+    assert {*layouts.WIDTHS, *layouts.HEIGHTS} <= set(PANES)
 
 
 def on(**console: object) -> tuple[Console, FakeLink]:
