@@ -153,9 +153,13 @@ async def test_a_small_screen_shows_one_pane_whatever_the_layout() -> None:
     ("console", "said"),
     [({"layout": "nothing"}, "There is no layout nothing."), ({"layouts": {"mine": ["chrat"]}}, "chrat is no pane")],
 )
-async def test_what_cannot_be_is_said_and_the_desk_is_shown(console: dict[str, object], said: str) -> None:
+async def test_what_cannot_be_is_said_and_the_desk_is_shown(
+    console: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app, link = on(**console)
+    told: list[str] = []
+    monkeypatch.setattr(app, "say", lambda sentence, *_: told.append(sentence))  # a toast goes by itself
     async with app.run_test(size=SIZES["large"]) as pilot:
         await settled(pilot, link)
-        await until(pilot, lambda: any(said in note.message for note in app._notifications), WITHIN_S)
+        await until(pilot, lambda: any(said in sentence for sentence in told), WITHIN_S)
         assert app.laid == "desk" and len(seen(app)) == len(PANES)
