@@ -37,7 +37,7 @@ SLOW = {"nautilus_trader": 1, "backtesting.py": 2}  # runs after the first, at m
 NOTES = (
     "barter-tui: prices on a tick of a millionth, the others floats: a stop may trigger one bar sooner or later.",
     *(f"{name}: {said}" for name, said in SAID.items()),
-    "Reckoned: the bare arithmetic with the peer's rules of filling (`peer_fills.py`); what is left of the difference stands beside.",
+    "Reckoned: the bare arithmetic with the peer's rules of filling (`peer_fills.py`), and what is left of the difference.",
     "Of the peers none pays funding; the bars have none in this comparison, and the loops' own line has it.",
 )
 

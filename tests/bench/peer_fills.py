@@ -1,7 +1,7 @@
-"""The bare loop's arithmetic with each peer's own rules of filling: what is left of a difference in final equity is unexplained.
+"""The bare loop's arithmetic with each peer's own rules of filling: what is left of a difference in equity is unexplained.
 
-Found by comparing fills one by one (2026-11-30: backtesting.py 0.6.6, vectorbt 1.2.0, nautilus_trader 1.221.0); with these rules the
-arithmetic gives each peer's fills and, to what float sums leave over, its final equity.
+Found by comparing fills one by one (2026-11-30: backtesting.py 0.6.6, vectorbt 1.2.0, nautilus_trader 1.221.0); with these
+rules the arithmetic gives each peer's fills and, to what float sums leave over, its final equity.
 """
 
 from typing import Any, NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 
 
 class Rules(NamedTuple):
-    """All False is `bare_loop.bare`: entries at the next opening, whole units of the signal's equity and close, stop and target from
-    the fill, which count in the entry's own bar, after a signal's exit and before a target.
+    """All False is `bare_loop.bare`: entries at the next opening, whole units of the signal's equity and close, stop and target
+    from the fill; they count in the entry's own bar, after a signal's exit, the stop before the target.
     """
 
     fractions: bool = False  # of units
@@ -25,7 +25,7 @@ class Rules(NamedTuple):
     at_close: bool = False  # orders on a signal fill at its close
     high_first: bool = False  # of both in one bar the one on the way from opening to high to low to close
     at_trigger: bool = False  # a gap beyond stop or target fills at their price
-    sticks: bool = False  # a bar that stops a long and closes at its low leaves that stop as the price: an entry there fills at it
+    sticks: bool = False  # a bar that stops a long and closes at its low leaves that stop as the price of an entry
     on_ticks: bool = False  # stop and target on millionths
 
 
@@ -36,10 +36,10 @@ PEERS = {
 }
 SAID = {
     "backtesting.py": "stop and target from the signal's close; sized at the fill, the commission within the size",
-    "vectorbt": "fractions of units, sized at the fill, the commission within; no stop or target in the bar of an entry; else they"
-    " come before a signal's exit in the same bar",
-    "nautilus_trader": "orders on a signal fill at its close; within a bar the high comes before the low; gaps fill at stop and target"
-    " themselves; after a stop at the bar's last price an entry fills at the stop's price",
+    "vectorbt": "fractions of units, sized at the fill, the commission within; no stop or target in the bar of an entry, else"
+    " they come before a signal's exit in the same bar",
+    "nautilus_trader": "orders on a signal fill at its close; within a bar the high comes before the low; gaps fill at stop and"
+    " target themselves; after a stop at the bar's last price an entry fills at the stop's price",
 }
 
 
