@@ -57,6 +57,7 @@ KEYS: tuple[Key, ...] = (
     Key("drop", "u", "drop", "watch no more", "Collect the market that is shown no more, unless it is traded, held or has "
         "orders; asks for a second press", "view"),
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
+    Key("previous_timeframe", "T", "timeframe(-1)", "timeframe back", "Show the length of bars before", "view"),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
@@ -76,11 +77,15 @@ KEYS: tuple[Key, ...] = (
     *_of("chart", (
         ("zoom_in", "plus,equals_sign", "zoom_in", "zoom in", "Fewer, wider bars"),
         ("zoom_out", "minus", "zoom_out", "zoom out", "More bars, several a column"),
-        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars"),
-        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars"),
+        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars; where there is a cross hair, move it"),
+        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars; where there is a cross hair, move it"),
         ("page_left", "pageup", "page_left", "page older", "Half a page of bars older"),
         ("page_right", "pagedown", "page_right", "page newer", "Half a page of bars newer"),
         ("newest", "end", "newest", "newest", "Back to the newest bar, and follow it"),
+        ("hair", "enter", "hair", "cross hair", "Read a bar and a price off the chart, and back"),
+        ("hair_up", "up,k", "hair_up", "hair up", "Move the cross hair to a higher price"),
+        ("hair_down", "down,j", "hair_down", "hair down", "Move the cross hair to a lower price"),
+        ("overlays", "o", "overlays", "overlays", "The next lines over the candles: the list's, the usual ones, both, none"),
     )),
     *_of("rationale", (
         ("record", "enter", "record", "record", "How the model's judgments turned out, and what its chances are worth"),

@@ -354,12 +354,15 @@ class ClockJumped(Event, frozen=True, array_like=True, gc=False):
 
 
 class IndicatorValues(Event, frozen=True, array_like=True, gc=False):
-    """What a worker reckoned at a bar's close, by column name; NaN while a figure warms up."""
+    """What a worker reckoned at a bar's close, by column name; NaN while a figure warms up. `past` names the figures that are
+    prices: when a worker begins, at each bar up to this one, oldest first.
+    """
 
     market: str
     timeframe_ms: int
     bar_open_ms: int
     values: dict[str, float]
+    past: dict[str, tuple[float, ...]] = {}
 
 
 class ClockOffset(Event, frozen=True, array_like=True, gc=False):

@@ -12,6 +12,7 @@ from engine.events import (
     Action,
     Alert,
     Bar,
+    Bias,
     Decided,
     Features,
     Filled,
@@ -32,7 +33,7 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 7  # raised by any change that an older console could misread
+PROTOCOL = 8  # raised by any change that an older console could misread
 ARM_LIVE = "trade live with real money on {}"
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
@@ -126,6 +127,8 @@ class ChartView(Picture, frozen=True, array_like=True):
     tick: Decimal
     bars: tuple[Bar, ...]
     overlays: dict[str, tuple[float, ...]]  # sma_20, sma_50, bollinger_upper, bollinger_lower: quote units
+    listed: dict[str, tuple[float, ...]] = {}  # figures of `[[indicators]]` that are prices, by column name: quote units
+    judgments: tuple[tuple[int, Bias], ...] = ()  # venue ms when one came into force, and what it allows
 
     @property
     def key(self) -> tuple[str, str]:
@@ -138,7 +141,7 @@ class ChartLiveView(Picture, frozen=True, array_like=True):
     timeframe_ms: int
     unfinished: Bar | None
     marks: tuple[tuple[int, int, Side, str], ...]  # our fills: (venue ms, price, side, entry | exit | stop | target)
-    lines: tuple[tuple[str, float], ...]  # entry, stop, target: quote units
+    lines: tuple[tuple[str, float], ...]  # entry, stop, target, liquidation: quote units
 
     @property
     def key(self) -> tuple[str, str]:

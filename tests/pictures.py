@@ -144,7 +144,9 @@ def working(closed: tuple[Bar, ...]) -> tuple[tuple[int, int, Side, str], ...]:
 
 
 def chart(closed: tuple[Bar, ...]) -> ChartView:
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed))
+    said = (Bias.SHORT, Bias.SHORT, Bias.HOLD, Bias.LONG, Bias.LONG, Bias.HOLD, Bias.LONG)
+    marks = tuple((closed[-15 * (len(said) - n)].open_ms + 800, bias) for n, bias in enumerate(said))
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed), judgments=marks)
 
 
 def chart_live(closed: tuple[Bar, ...]) -> ChartLiveView:
@@ -551,8 +553,12 @@ def _random_chart(dice: random.Random) -> tuple[ChartView, ChartLiveView]:
         for _ in range(dice.choice((0, 3, 20)))
     )
     lined = overlays(closed) if closed and dice.random() < 0.8 else {}
+    names = dice.sample(("EMA", "Donchian.hband", "Donchian.lband", "長い名前", "x" * 99), 3)
+    listed = {name: lined.get("sma_20", ()) for name in names}
+    said = tuple((last.open_ms - dice.randrange(-90, 9_000) * 1_000, dice.choice(tuple(Bias))) for _ in range(9))
     live = ChartLiveView(MARKET, TIMEFRAME_MS, forming, marks, lines)
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined), live
+    more = (listed if dice.random() < 0.5 else {}, said if dice.random() < 0.8 else ())
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined, *more), live
 
 
 def _random_indicators(dice: random.Random) -> IndicatorsView:

@@ -190,8 +190,8 @@ class TradingScreen(Screen[None]):
             if program.second("drop", f"watch {show.market_name(self.desk.market, short=True)} no more", symbol):
                 await program.ask(Action.DROP, symbol)
 
-    async def action_timeframe(self) -> None:
-        await self.program.look(timeframe_step=1)
+    async def action_timeframe(self, step: int = 1) -> None:
+        await self.program.look(timeframe_step=step)
 
     def action_recentre(self) -> None:
         recentre = getattr(self.ladder, "recentre", None)

@@ -205,7 +205,8 @@ class Core:
             if before is not None and before.bar_open_ms > event.bar_open_ms:
                 self.state.counters.ignored += 1
                 return
-            held.catalog[event.timeframe_ms] = event
+            held.catalog[event.timeframe_ms] = msgspec.structs.replace(event, past={}) if event.past else event
+            market.listed_on_price(held, event)
 
     def _funding(self, event: e.Funding, out: Out) -> None:
         if held := self._held(event.market):

@@ -10,7 +10,7 @@ import msgspec
 from engine.action import plan
 from engine.config import Settings, timeframe_ms
 from engine.core import across
-from engine.core.state import JudgeState, MarketState, State
+from engine.core.state import STANCE_MARKS_KEPT, JudgeState, MarketState, State
 from engine.core.trading import Out, cost_bps
 from engine.events import (
     Alert,
@@ -38,7 +38,7 @@ from engine.judgment.answer import FAILURES, AnswerError, decode, rationale
 from engine.judgment.record import Record, Tier
 from engine.judgment.stance import Question, Scoring, check_fresh, ended, made
 
-NS_PER_S = 1_000_000_000
+NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
 MINUTE_MS = 60_000
 QUESTIONS_KEPT = 8
 SCORINGS_KEPT = 200
@@ -65,6 +65,8 @@ def choose(settings: Settings, held: MarketState, now: int) -> None:
         chosen = rules
     if chosen is not None and chosen is not held.stance:
         held.stance, held.vetoed = chosen, False
+        held.stance_marks.append((now // NS_PER_MS + held.clock_offset_ms, chosen.bias))
+        del held.stance_marks[:-STANCE_MARKS_KEPT]
 
 
 def by_rules(settings: Settings) -> bool:

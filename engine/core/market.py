@@ -19,6 +19,7 @@ from engine.events import (
     Features,
     FeaturesReady,
     FetchHistory,
+    IndicatorValues,
     Instrument,
     Judged,
     Kline,
@@ -212,6 +213,19 @@ def _update(settings: Settings, held: MarketState, bar: Bar) -> None:
     rows.append((bar.open_ms, known.sma_20, known.sma_50, known.bollinger_upper, known.bollinger_lower))
     if len(rows) > 2 * OVERLAYS_KEPT:
         del rows[:OVERLAYS_KEPT]
+
+
+def listed_on_price(held: MarketState, event: IndicatorValues) -> None:
+    """Keep what charts draw of `[[indicators]]`: a worker that begins tells of the bars before, then each close adds a figure."""
+    lines, timeframe = held.listed.setdefault(event.timeframe_ms, {}), event.timeframe_ms
+    for name, past in event.past.items():
+        first_ms = event.bar_open_ms - (len(past) - 1) * timeframe
+        lines[name] = lines.get(name, {}) | {first_ms + n * timeframe: value for n, value in enumerate(past)}
+    for name, line in lines.items():
+        line[event.bar_open_ms] = event.values.get(name, math.nan)
+        if len(line) > 2 * OVERLAYS_KEPT:
+            for open_ms in list(line)[:OVERLAYS_KEPT]:
+                del line[open_ms]
 
 
 def _features(settings: Settings, held: MarketState, bar: Bar) -> Features:

@@ -7,6 +7,7 @@ import msgspec
 
 from engine.action import Plan
 from engine.events import (
+    Bias,
     Features,
     Funding,
     IndicatorValues,
@@ -39,6 +40,8 @@ OVERLAYS_KEPT = 500
 BAR_GRACE_MS = 300  # engine time: trades come in batches, up to some 150 ms late
 QUIET_MS = 2000  # without news from a market for so long, the clock alone closes its bars
 FILL_MARKS_KEPT = 200
+StanceMark = tuple[int, Bias]  # venue ms when a stance came into force, and what it allows
+STANCE_MARKS_KEPT = 300
 CAUSES_KEPT = 200
 STOPS_KEPT = 100
 
@@ -88,7 +91,9 @@ class MarketState(msgspec.Struct):
     vetoed: bool = False
     outcome: str = ""  # what the rules did with the stance at the newest bar
     overlays: dict[int, list[Overlay]] = {}
+    listed: dict[int, dict[str, dict[int, float]]] = {}  # by timeframe, name and opening in ms: `[[indicators]]` that are prices
     fill_marks: list[FillMark] = []
+    stance_marks: list[StanceMark] = []
     bars_to_judgment: int = 0
     bars_since_close: int = 1_000_000
     lost_at: int = 0  # when a position was last closed at a loss

@@ -460,10 +460,10 @@ async def test_symbol_and_timeframe_keys_watch_something_else() -> None:
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        await pilot.press("n", "n", "p", "t")
+        await pilot.press("n", "n", "p", "t", "T")
         watched = [(message.market, message.timeframe_ms) for message in link.sent if isinstance(message, Watch)]
         one, other = MARKETS
-        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000)]
+        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000), (other, 60_000)]
 
 
 @pytest.mark.parametrize("size", [(160, 50), (80, 24)])
@@ -517,8 +517,17 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
     "rationale_record": ((), lambda pane: type(pane.app.screen), lambda before, after: after is RecordScreen is not before),
     "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
+    "chart_hair": ((), lambda pane: pane._hair is None, lambda before, after: before and not after),
+    "chart_hair_up": (("enter", "down"), lambda pane: line_of_hair(pane), lambda before, after: after == before - 1),  # type: ignore
+    "chart_hair_down": (("enter",), lambda pane: line_of_hair(pane), lambda before, after: after == before + 1),  # type: ignore
+    "chart_overlays": ((), lambda pane: pane._overlays, lambda before, after: (before, after) == ("", "none")),
     "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
 }
+
+
+def line_of_hair(pane: ChartPane) -> int:
+    """Of the cross hair, -1 without one."""
+    return pane._hair[1] if pane._hair is not None else -1
 
 
 def newer(pane: ChartPane) -> int:
