@@ -88,10 +88,14 @@ KEYS: tuple[Key, ...] = (
         ("overlays", "o", "overlays", "overlays", "The next lines over the candles: the list's, the usual ones, both, none"),
     )),
     *_of("rationale", (
-        ("record", "enter", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
+        ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the judgment and came of it"),
+        ("record", "e", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
     )),
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
+    )),
+    *_of("log", (
+        ("trace", "enter", "trace", "trace", "All that led to the fill, order or judgment under the cursor, and came of it"),
     )),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),

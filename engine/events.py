@@ -835,6 +835,11 @@ class Stance(msgspec.Struct, frozen=True, gc=False):
         """Whether it may still be acted on."""
         return self.made_at <= at < self.expires_at
 
+    @property
+    def key(self) -> str:
+        """Names it in all sessions: a veto, an early end or its late sentence make no other one of it."""
+        return f"{self.source}@{self.made_at} {self.market}"
+
 
 class Judged(Event, frozen=True, array_like=True, gc=False):
     stance: Stance

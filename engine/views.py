@@ -267,11 +267,11 @@ class OpeningView(Picture, frozen=True, array_like=True):
 
 
 class TraceView(Picture, frozen=True, array_like=True):
-    """One order's chain, from the question to the money: what each step is called, when (engine time, 0: not known), and what
-    it was.
+    """The chain of an order or of a judgment, from the question to the money: what each step is called, when (engine time, 0: not
+    known), and what it was.
     """
 
-    order: str
+    order: str  # as in `Watch`
     steps: tuple[tuple[str, int, str], ...]
 
 
@@ -352,7 +352,7 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
     market: str
     timeframe_ms: int
     depth: int  # levels a side
-    order: str = ""  # whose trace is shown, a client id
+    order: str = ""  # whose trace is shown: an order's client id, or a judgment's key or question
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

@@ -249,7 +249,11 @@ class TradingScreen(Screen[None]):
             await self.program.ask(Action.VETO, self.desk.market)
 
     def trace(self, order: str) -> None:
-        """Show what led to an order."""
+        """Show what led to an order or a judgment, and came of it; a sentence where there is none."""
+        if not order:
+            # A line in the log would move what the cursor is on there.
+            self.program.notify("Neither an order nor a judgment is here to be traced.", timeout=4, markup=False)
+            return
         self.app.push_screen(TraceScreen(self.desk, order, self.program.tell_watched))
 
     def action_veto_why(self) -> None:

@@ -350,6 +350,7 @@ class Core:
             return "there is no valid judgment to veto"
         judging.veto(held, self.state.now)
         held.outcome = "nothing: the judgment was vetoed"
+        judging.note(held, self.state.now)
         return ""
 
     # --- time and people --------------------------------------------------------------------------------------------

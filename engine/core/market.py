@@ -190,10 +190,12 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         held.bars_to_judgment = settings.judgment.every_bars
         held.rules = judge.judge(bar.market, known, state.now, bar.timeframe_ms)
         state.counters.judgments += 1
+        judging.keep(held, held.rules)
         out.append(Judged(state.now, held.rules))
     judging.choose(settings, held, state.now)
     if held is state.traded:
         trading.consider(state, settings, held, known, bar, out)
+        judging.note(held, state.now)
         counterfactual.bar_closed(state, settings, held, known, bar)
 
 

@@ -42,7 +42,10 @@ QUIET_MS = 2000  # without news from a market for so long, the clock alone close
 FILL_MARKS_KEPT = 200
 StanceMark = tuple[int, Bias]  # venue ms when a stance came into force, and what it allows
 STANCE_MARKS_KEPT = 300
+VERDICTS_KEPT = 60
+OUTCOMES_KEPT = 8
 CAUSES_KEPT = 200
+CHANGES_KEPT = 20  # of an order
 STOPS_KEPT = 100
 
 
@@ -66,6 +69,15 @@ class Paper(msgspec.Struct):
     def side(self) -> int:
         """1, -1 or 0."""
         return (self.quantity > 0) - (self.quantity < 0)
+
+
+class Verdict(msgspec.Struct):
+    """A judgment and what the rules did with it while it was in force (engine time, and a sentence)."""
+
+    stance: Stance
+    asked_at: int = 0  # when the question behind it was asked, 0 without one
+    since: int = 0  # in force, 0: never
+    outcomes: list[tuple[int, str]] = []
 
 
 class MarketState(msgspec.Struct):
@@ -94,6 +106,7 @@ class MarketState(msgspec.Struct):
     listed: dict[int, dict[str, dict[int, float]]] = {}  # by timeframe, name and opening in ms: `[[indicators]]` that are prices
     fill_marks: list[FillMark] = []
     stance_marks: list[StanceMark] = []
+    verdicts: list[Verdict] = []  # of the newest judgments
     bars_to_judgment: int = 0
     bars_since_close: int = 1_000_000
     lost_at: int = 0  # when a position was last closed at a loss
@@ -190,7 +203,9 @@ class JudgeState(msgspec.Struct):
 
 
 class Cause(msgspec.Struct):
-    """Why an order exists and what became of it: what a trace shows. `fills`: when, ticks, steps, fee, realised."""
+    """Why an order exists and what became of it: what a trace shows. `fills`: when, ticks, steps, fee, realised; `changes`: when,
+    the state then, and why.
+    """
 
     market: str
     at: int
@@ -201,6 +216,7 @@ class Cause(msgspec.Struct):
     entry: str  # the order that opened the position that this one guards or ends
     fills: list[tuple[int, int, int, Decimal, Decimal]] = []
     strategy: str = ""  # that wanted it by itself, "" where a judgment or a person did
+    changes: list[tuple[int, OrderState, str]] = []
 
 
 class Kill(msgspec.Struct):

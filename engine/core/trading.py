@@ -5,7 +5,7 @@ import math
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
 from engine.core import across
-from engine.core.state import CAUSES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
+from engine.core.state import CAUSES_KEPT, CHANGES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
 from engine.events import (
     Alert,
     Bar,
@@ -426,6 +426,9 @@ def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
     if after is OrderState.REJECTED:
         state.counters.rejects += 1
     out.append(OrderChanged(state.now, order.market, order.client_id, before, after, order.reason))
+    if (cause := state.causes.get(order.client_id)) is not None:
+        cause.changes.append((state.now, after, order.reason))
+        del cause.changes[:-CHANGES_KEPT]
     if not after.final:
         state.alive[order.client_id] = None  # the venue may know an order that we had given up
         return

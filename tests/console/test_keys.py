@@ -23,6 +23,7 @@ from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
+from console.panes.log import LogPane
 from console.panes.orders import OrdersPane
 from console.panes.rationale import RationalePane
 from console.screens.help import HelpScreen
@@ -30,13 +31,24 @@ from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
 from console.screens.trace import TraceScreen
 from console.screens.trading import TradingScreen
-from engine.events import Action, Mode, Side, TimeInForce, Trading
+from engine.events import (
+    Action,
+    Alert,
+    Judged,
+    Level,
+    Mode,
+    OrderChanged,
+    OrderState,
+    Side,
+    TimeInForce,
+    Trading,
+)
 from engine.views import Ask, ChartLiveView, ChartView, Frame, LadderView, Leave, OrdersView, StatusView, TraceView, Watch
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
 IDS = [key.id for key in keys.KEYS]
-PANES = {"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane}
+PANES = {"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane, "log": LogPane}
 
 
 async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
@@ -516,6 +528,8 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "chart_page_left": ((), lambda pane: newer(pane), lambda before, after: after > before + 3),  # type: ignore
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
     "rationale_record": ((), lambda pane: type(pane.app.screen), lambda before, after: after is RecordScreen is not before),
+    "rationale_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen is not before),
+    "log_trace": (("k",), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen is not before),
     "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
     "chart_hair": ((), lambda pane: pane._hair is None, lambda before, after: before and not after),
     "chart_hair_up": (("enter", "down"), lambda pane: line_of_hair(pane), lambda before, after: after == before - 1),  # type: ignore
@@ -545,9 +559,9 @@ async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        place = {"ladder": 1, "chart": 2, "rationale": 4, "orders": 6}[keys.BY_ID[name].pane]
+        place = {"ladder": 1, "chart": 2, "rationale": 4, "orders": 6, "log": 7}[keys.BY_ID[name].pane]
         pane = app.trading.panes[place - 1]
-        assert isinstance(pane, LadderPane | ChartPane | RationalePane | OrdersPane)
+        assert isinstance(pane, LadderPane | ChartPane | RationalePane | OrdersPane | LogPane)
         await pilot.press(str(3), key)  # somebody else's
         untouched = look(pane)
         await pilot.press(str(place), *before_it)
@@ -577,10 +591,39 @@ async def test_a_trace_asks_for_its_order_while_it_is_open_and_shows_each_step()
         link.give(Frame(app.desk.next_news, (TraceView("", chosen, steps),), ()))
         await pilot.pause(0.5)
         drawn = "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
-        assert "q1 was asked of [bold]m[/]" in drawn and "+0.4 bps from the mid" in drawn
+        assert re.search(r"14:14:00 +\+0\.0 ms +question +q1 was asked of \[bold\]m\[/\]", drawn)
+        assert "+0.4 bps from the mid" in drawn
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.trading and link.sent[-1].order == "")
         assert link.asks() == []
+
+
+async def test_fills_orders_and_judgments_are_traced_from_the_log_and_the_rationale() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    link._next = len(frames_of(pictures.busy()).news)
+    app = program(link)
+    stance = pictures.stance()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        moved = OrderChanged(pictures.NOW, pictures.MARKET, "b-4", OrderState.SENT, OrderState.WORKING, "")
+        link.show(news=[moved, Judged(pictures.NOW, stance), Alert(pictures.NOW, Level.INFO, "the newest line")])
+        await until(pilot, lambda: app.trading.news.lines[-1].text == "the newest line")
+        await pilot.press("7", "enter")
+        await until(pilot, lambda: any("to be traced" in note.message for note in app._notifications))
+        assert app.screen is app.trading
+        for before, traced in ((("up",), stance.key), (("up",), "b-4"), (("up", "up"), "b-3")):
+            await pilot.press(*before, "enter")
+            await until(pilot, lambda traced=traced: watched(link) == traced)  # type: ignore[misc]
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.trading and watched(link) == "")
+        await pilot.press("4", "enter")
+        await until(pilot, lambda: watched(link) == stance.key)
+        assert link.asks() == []
+
+
+def watched(link: FakeLink) -> str | None:
+    """Whose trace the engine was last asked for."""
+    return next((message.order for message in reversed(link.sent) if isinstance(message, Watch)), None)
 
 
 async def test_a_veto_with_a_note_is_one_command_and_escape_sends_none() -> None:
