@@ -61,6 +61,7 @@ KEYS: tuple[Key, ...] = (
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
+    Key("latency", "f3", "latency", "latency", "How long each stage takes, from the venue's stamp to its answer", "view"),
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
@@ -85,7 +86,7 @@ KEYS: tuple[Key, ...] = (
         ("hair", "enter", "hair", "cross hair", "Read a bar and a price off the chart, and back"),
         ("hair_up", "up,k", "hair_up", "hair up", "Move the cross hair to a higher price"),
         ("hair_down", "down,j", "hair_down", "hair down", "Move the cross hair to a lower price"),
-        ("overlays", "o", "overlays", "overlays", "The next lines over the candles: the list's, the usual ones, both, none"),
+        ("overlays", "right_square_bracket", "overlays", "overlays", "Other lines over the candles, or none"),
     )),
     *_of("rationale", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the judgment and came of it"),

@@ -266,6 +266,26 @@ class OpeningView(Picture, frozen=True, array_like=True):
     ready: bool
 
 
+class StageRow(msgspec.Struct, frozen=True, array_like=True):
+    """How long one stage takes, in microseconds, in the last minute and in the session."""
+
+    name: str
+    recent: int  # how often it was measured in the last minute
+    recent_p50: float
+    recent_p99: float
+    count: int
+    p50: float
+    p99: float
+
+
+class LatencyView(Picture, frozen=True, array_like=True):
+    """The stages in their order: `feed` (from the venue's stamp to here), `book` (one update), `features` (of a bar), `decision`,
+    `risk`, `send` (from the decision to the order's bytes at the socket), `ack` (from there to the venue's reply).
+    """
+
+    stages: tuple[StageRow, ...]
+
+
 class TraceView(Picture, frozen=True, array_like=True):
     """The chain of an order or of a judgment, from the question to the money: what each step is called, when (engine time, 0: not
     known), and what it was.
@@ -288,6 +308,7 @@ AnyPicture = (
     | OpeningView
     | ModelView
     | TraceView
+    | LatencyView
 )
 AnyNews = (
     Alert

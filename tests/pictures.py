@@ -20,11 +20,13 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    LatencyView,
     ModelView,
     OrderRow,
     OrdersView,
     PositionRow,
     PositionsView,
+    StageRow,
     StatusView,
     TrackView,
 )
@@ -225,6 +227,22 @@ def status(trading: Trading = Trading.ARMED, reason: str = "", at: int = NOW, da
     )
 
 
+def latency() -> LatencyView:
+    """An hour of trading; no order was sent in the last minute."""
+    return LatencyView(
+        "",
+        (
+            StageRow("feed", 3_510, 4_100.0, 11_800.0, 210_004, 4_200.0, 18_300.0),
+            StageRow("book", 3_510, 17.5, 61.0, 210_004, 17.0, 74.0),
+            StageRow("features", 132, 92.0, 240.0, 7_920, 90.0, 310.0),
+            StageRow("decision", 60, 61.0, 190.0, 3_600, 60.0, 220.0),
+            StageRow("risk", 2, 5.2, 5.6, 41, 5.0, 12.4),
+            StageRow("send", 0, 0.0, 0.0, 9, 310.0, 640.0),
+            StageRow("ack", 0, 0.0, 0.0, 9, 1_530.0, 2_110.0),
+        ),
+    )
+
+
 def account(closed: tuple[Bar, ...]) -> AccountView:
     """From 10,000.00: PnL = realised + unrealised - fees + funding, wallet = start + PnL - unrealised."""
     (row,) = positions(closed).rows
@@ -314,6 +332,7 @@ def busy() -> Desk:
     closed = bars()
     return desk_of(
         status(),
+        latency(),
         account(closed),
         ladder(forming(closed).close, own=working(closed)),
         chart(closed),
@@ -475,7 +494,7 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
 
 def random_pictures(dice: random.Random) -> tuple[AnyPicture, ...]:
     made = (_random_ladder(dice), *_random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
-    made = (*made, _random_model(dice))
+    made = (*made, _random_model(dice), _random_latency(dice))
     return tuple(picture for picture in made if dice.random() < 0.9)
 
 
@@ -586,6 +605,13 @@ def _random_judgment(dice: random.Random) -> JudgmentView:
     return JudgmentView(
         MARKET, opinion, dice.random() < 0.3, dice.choice(("", "refused because the daily loss limit is reached", "z" * 200))
     )
+
+
+def _random_latency(dice: random.Random) -> LatencyView:
+    def figures() -> tuple[int, float, float]:
+        return dice.choice((0, 1, 10**9)), dice.choice((0.0, 0.3, 999.9)), dice.choice((0.0, 1.0, 1e9))
+
+    return LatencyView("", tuple(StageRow(name, *figures(), *figures()) for name in ("feed", "book", "a new one", "ack")))
 
 
 def _random_status(dice: random.Random) -> StatusView:

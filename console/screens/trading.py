@@ -23,6 +23,7 @@ from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
 from console.panes.indicators import IndicatorsPane
 from console.panes.ladder import LadderPane
+from console.panes.latency import LatencyStrip
 from console.panes.lines import LinePane
 from console.panes.log import LogPane
 from console.panes.orders import OrdersPane
@@ -30,6 +31,7 @@ from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
 from console.screens.help import HelpScreen
+from console.screens.latency import LatencyScreen
 from console.screens.order import OrderScreen
 from console.screens.trace import TraceScreen
 from engine.events import Action, Level, Mode, Side, Trading
@@ -69,8 +71,9 @@ class TradingScreen(Screen[None]):
             *(RationalePane(desk, id="rationale"), self.positions, self.orders, self.news, AccountPane(desk, id="account")),
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
+        self.strip = LatencyStrip(desk, id="latency")
         self.key_bar = KeyBar(desk, id="keys")
-        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
+        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes, self.strip)
         self.typed: list[str] = []  # orders, the newest last
         self.here = 1
         self.maximised = False
@@ -100,6 +103,7 @@ class TradingScreen(Screen[None]):
                 with Vertical(id="notes"):
                     yield account
                     yield self.news
+        yield self.strip
         yield self.key_bar
 
     def on_mount(self) -> None:
@@ -197,6 +201,9 @@ class TradingScreen(Screen[None]):
         recentre = getattr(self.ladder, "recentre", None)
         if callable(recentre):
             recentre()
+
+    def action_latency(self) -> None:
+        self.app.push_screen(LatencyScreen(self.desk))
 
     def action_theme(self) -> None:
         self.program.next_theme()

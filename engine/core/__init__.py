@@ -28,7 +28,7 @@ from engine.core import (
     watchlist,
 )
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
-from engine.core.trading import Out
+from engine.core.trading import Lap, Out
 from engine.events import Action, Alert, Event, Level, Trading
 from engine.judgment import RuleJudge
 
@@ -41,10 +41,14 @@ TRADE_ROUTES = {"okx": "public"}  # `market` elsewhere; books come on `public` e
 
 
 class Core:
-    """State and the settings that it was built with. `process` is the only way in."""
+    """State and the settings that it was built with. `process` is the only way in. `lap` is a stopwatch: it is told where the
+    stages "features", "decision" and "risk" end, "" where something else does.
+    """
 
-    def __init__(self, settings: Settings, state: State | None = None) -> None:
+    def __init__(self, settings: Settings, state: State | None = None, lap: Lap | None = None) -> None:
         self.settings = settings
+        # A class and not an attribute of each: setting one takes longer than making the list.
+        self._out: type[Out] = Out if lap is None else type("Watched", (Out,), {"watch": staticmethod(lap)})
         self.state = state or State()
         self.judge = RuleJudge(settings.judgment)
         self._handlers: dict[type[Event], Callable[[Any, Out], None]] = {
@@ -100,7 +104,7 @@ class Core:
 
         Whatever it raises is a bug (InvariantError: a state that may not exist): see `process_or_halt`.
         """
-        state, out = self.state, Out()
+        state, out = self.state, self._out()
         if event.at > state.now:
             state.now = event.at
         state.counters.events += 1

@@ -174,6 +174,7 @@ def _compared(state: State, settings: Settings, held: MarketState, bars: Bars, d
 
 def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge: Judge, out: Out) -> None:
     """A bar closed: indicators, features, and in the strategy's timeframe the judgment and the decision."""
+    out.lap("")
     state.counters.bars += 1
     out.append(BarClosed(state.now, bar, derived=bar.volume == 0))
     _update(settings, held, bar)
@@ -182,6 +183,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         known = msgspec.structs.replace(known, extra=more.values)
     held.features[bar.timeframe_ms] = known
     out.append(FeaturesReady(state.now, bar.market, bar.timeframe_ms, bar.open_ms, known))
+    out.lap("features")
     if bar.timeframe_ms != timeframe_ms(settings):
         return
     held.bars_since_close += 1
@@ -194,7 +196,10 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         out.append(Judged(state.now, held.rules))
     judging.choose(settings, held, state.now)
     if held is state.traded:
+        told = state.counters.approvals + state.counters.refusals
         trading.consider(state, settings, held, known, bar, out)
+        if state.counters.approvals + state.counters.refusals == told:
+            out.lap("decision")  # one that goes to the gate ends there
         judging.note(held, state.now)
         counterfactual.bar_closed(state, settings, held, known, bar)
 
