@@ -44,7 +44,7 @@ class TraceScreen(Page):
         self._seen = version
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(min_width=8, no_wrap=True)
-        table.add_column(min_width=8, justify="right", no_wrap=True)
+        table.add_column(min_width=12, justify="right", no_wrap=True)
         table.add_column(min_width=9, no_wrap=True)
         table.add_column()
         first = next((at for _, at, _ in view.steps if at), 0)
@@ -59,5 +59,5 @@ class TraceScreen(Page):
 
 
 def after(ns: int) -> str:
-    """`+0.4 ms`, `+12s`."""
-    return f"{ns / 1e6:+.1f} ms" if abs(ns) < 1_000_000_000 else f"+{show.duration(ns / 1e6)}"
+    """`+0.4 ms`, `+4,331.2 ms`, `+1m12`: within a minute the steps of one decision are told apart."""
+    return f"{ns / 1e6:+,.1f} ms" if abs(ns) < 60_000_000_000 else f"+{show.duration(ns / 1e6)}"

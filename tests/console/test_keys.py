@@ -29,7 +29,7 @@ from console.panes.rationale import RationalePane
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
-from console.screens.trace import TraceScreen
+from console.screens.trace import TraceScreen, after
 from console.screens.trading import TradingScreen
 from engine.events import (
     Action,
@@ -596,6 +596,11 @@ async def test_a_trace_asks_for_its_order_while_it_is_open_and_shows_each_step()
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.trading and link.sent[-1].order == "")
         assert link.asks() == []
+
+
+def test_the_time_since_the_first_step_tells_steps_of_one_decision_apart() -> None:
+    assert [after(ns) for ns in (0, 412_000, 4_331_200_000, 4_339_000_000)] == ["+0.0 ms", "+0.4 ms", "+4,331.2 ms", "+4,339.0 ms"]
+    assert after(72_000_000_000) == "+1m12"
 
 
 async def test_fills_orders_and_judgments_are_traced_from_the_log_and_the_rationale() -> None:
