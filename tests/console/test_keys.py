@@ -599,7 +599,7 @@ async def test_a_trace_asks_for_its_order_while_it_is_open_and_shows_each_step()
 
 
 def test_the_time_since_the_first_step_tells_steps_of_one_decision_apart() -> None:
-    assert [after(ns) for ns in (0, 412_000, 4_331_200_000, 4_339_000_000)] == ["+0.0 ms", "+0.4 ms", "+4,331.2 ms", "+4,339.0 ms"]
+    assert [after(ns) for ns in (0, 412_000, 4_331_200_000)] == ["+0.0 ms", "+0.4 ms", "+4,331.2 ms"]
     assert after(72_000_000_000) == "+1m12"
 
 
