@@ -62,10 +62,12 @@ KEYS: tuple[Key, ...] = (
     Key("drop", "u", "drop", "watch no more", "Collect the market that is shown no more, unless it is traded, held or has "
         "orders; asks for a second press", "view"),
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
+    Key("previous_timeframe", "T", "timeframe(-1)", "timeframe back", "Show the length of bars before", "view"),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
     Key("layout", "L", "layout", "layout", "Lay the panes out another way: desk, chart, orders, then your own", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
+    Key("latency", "f3", "latency", "latency", "How long each stage takes, from the venue's stamp to its answer", "view"),
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
@@ -85,17 +87,25 @@ KEYS: tuple[Key, ...] = (
     *_of("chart", (
         ("zoom_in", "plus,equals_sign", "zoom_in", "zoom in", "Fewer, wider bars"),
         ("zoom_out", "minus", "zoom_out", "zoom out", "More bars, several a column"),
-        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars"),
-        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars"),
+        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars; where there is a cross hair, move it"),
+        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars; where there is a cross hair, move it"),
         ("page_left", "pageup", "page_left", "page older", "Half a page of bars older"),
         ("page_right", "pagedown", "page_right", "page newer", "Half a page of bars newer"),
         ("newest", "end", "newest", "newest", "Back to the newest bar, and follow it"),
+        ("hair", "enter", "hair", "cross hair", "Read a bar and a price off the chart, and back"),
+        ("hair_up", "up,k", "hair_up", "hair up", "Move the cross hair to a higher price"),
+        ("hair_down", "down,j", "hair_down", "hair down", "Move the cross hair to a lower price"),
+        ("overlays", "right_square_bracket", "overlays", "overlays", "Other lines over the candles, or none"),
     )),
     *_of("rationale", (
-        ("record", "enter", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
+        ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the judgment and came of it"),
+        ("record", "e", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
     )),
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
+    )),
+    *_of("log", (
+        ("trace", "enter", "trace", "trace", "All that led to the fill, order or judgment under the cursor, and came of it"),
     )),
     *_of("tape", (
         ("scroll_up", "up,k", "scroll_up", "newer", "Look at newer trades"),

@@ -12,6 +12,7 @@ from engine.events import (
     Action,
     Alert,
     Bar,
+    Bias,
     Decided,
     Features,
     Filled,
@@ -170,6 +171,8 @@ class ChartView(Picture, frozen=True, array_like=True):
     tick: Decimal
     bars: tuple[Bar, ...]
     overlays: dict[str, tuple[float, ...]]  # sma_20, sma_50, bollinger_upper, bollinger_lower: quote units
+    listed: dict[str, tuple[float, ...]] = {}  # figures of `[[indicators]]` that are prices, by column name: quote units
+    judgments: tuple[tuple[int, Bias], ...] = ()  # venue ms when one came into force, and what it allows
 
     @property
     def key(self) -> tuple[str, str]:
@@ -182,7 +185,7 @@ class ChartLiveView(Picture, frozen=True, array_like=True):
     timeframe_ms: int
     unfinished: Bar | None
     marks: tuple[tuple[int, int, Side, str], ...]  # our fills: (venue ms, price, side, entry | exit | stop | target)
-    lines: tuple[tuple[str, float], ...]  # entry, stop, target: quote units
+    lines: tuple[tuple[str, float], ...]  # entry, stop, target, liquidation: quote units
 
     @property
     def key(self) -> tuple[str, str]:
@@ -307,12 +310,32 @@ class OpeningView(Picture, frozen=True, array_like=True):
     ready: bool
 
 
-class TraceView(Picture, frozen=True, array_like=True):
-    """One order's chain, from the question to the money: what each step is called, when (engine time, 0: not known), and what
-    it was.
+class StageRow(msgspec.Struct, frozen=True, array_like=True):
+    """How long one stage takes, in microseconds, in the last minute and in the session."""
+
+    name: str
+    recent: int  # how often it was measured in the last minute
+    recent_p50: float
+    recent_p99: float
+    count: int
+    p50: float
+    p99: float
+
+
+class LatencyView(Picture, frozen=True, array_like=True):
+    """The stages in their order: `feed` (from the venue's stamp to here), `book` (one update), `features` (of a bar), `decision`,
+    `risk`, `send` (from the decision to the order's bytes at the socket), `ack` (from there to the venue's reply).
     """
 
-    order: str
+    stages: tuple[StageRow, ...]
+
+
+class TraceView(Picture, frozen=True, array_like=True):
+    """The chain of an order or of a judgment, from the question to the money: what each step is called, when (engine time, 0: not
+    known), and what it was.
+    """
+
+    order: str  # as in `Watch`
     steps: tuple[tuple[str, int, str], ...]
 
 
@@ -378,6 +401,7 @@ AnyPicture = (
     | TicketView
     | TapeView
     | MarketsView
+    | LatencyView
 )
 AnyNews = (
     Alert
@@ -442,7 +466,7 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
     market: str
     timeframe_ms: int
     depth: int  # levels a side
-    order: str = ""  # whose trace is shown, a client id
+    order: str = ""  # whose trace is shown: an order's client id, or a judgment's key or question
     ticket: Ticket | None = None  # that is being written: what it would do is shown
     amends: str = ""  # the order that it would change, a client id
 

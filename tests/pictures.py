@@ -20,6 +20,7 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    LatencyView,
     MarketRow,
     MarketsView,
     ModelView,
@@ -27,6 +28,7 @@ from engine.views import (
     OrdersView,
     PositionRow,
     PositionsView,
+    StageRow,
     StatusView,
     TapeView,
     TrackView,
@@ -147,7 +149,9 @@ def working(closed: tuple[Bar, ...]) -> tuple[tuple[int, int, Side, str], ...]:
 
 
 def chart(closed: tuple[Bar, ...]) -> ChartView:
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed))
+    said = (Bias.SHORT, Bias.SHORT, Bias.HOLD, Bias.LONG, Bias.LONG, Bias.HOLD, Bias.LONG)
+    marks = tuple((closed[-15 * (len(said) - n)].open_ms + 800, bias) for n, bias in enumerate(said))
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed), judgments=marks)
 
 
 def chart_live(closed: tuple[Bar, ...]) -> ChartLiveView:
@@ -264,6 +268,22 @@ def status(trading: Trading = Trading.ARMED, reason: str = "", at: int = NOW, da
     )
 
 
+def latency() -> LatencyView:
+    """An hour of trading; no order was sent in the last minute."""
+    return LatencyView(
+        "",
+        (
+            StageRow("feed", 3_510, 4_100.0, 11_800.0, 210_004, 4_200.0, 18_300.0),
+            StageRow("book", 3_510, 17.5, 61.0, 210_004, 17.0, 74.0),
+            StageRow("features", 132, 92.0, 240.0, 7_920, 90.0, 310.0),
+            StageRow("decision", 60, 61.0, 190.0, 3_600, 60.0, 220.0),
+            StageRow("risk", 2, 5.2, 5.6, 41, 5.0, 12.4),
+            StageRow("send", 0, 0.0, 0.0, 9, 310.0, 640.0),
+            StageRow("ack", 0, 0.0, 0.0, 9, 1_530.0, 2_110.0),
+        ),
+    )
+
+
 def account(closed: tuple[Bar, ...]) -> AccountView:
     """From 10,000.00: PnL = realised + unrealised - fees + funding, wallet = start + PnL - unrealised."""
     (row,) = positions(closed).rows
@@ -353,6 +373,7 @@ def busy() -> Desk:
     closed = bars()
     return desk_of(
         status(),
+        latency(),
         account(closed),
         ladder(forming(closed).close, own=working(closed)),
         chart(closed),
@@ -516,7 +537,7 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
 
 def random_pictures(dice: random.Random) -> tuple[AnyPicture, ...]:
     made = (_random_ladder(dice), *_random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
-    made = (*made, _random_model(dice), _random_tape(dice), _random_markets(dice))
+    made = (*made, _random_model(dice), _random_tape(dice), _random_markets(dice), _random_latency(dice))
     return tuple(picture for picture in made if dice.random() < 0.9)
 
 
@@ -594,8 +615,12 @@ def _random_chart(dice: random.Random) -> tuple[ChartView, ChartLiveView]:
         for _ in range(dice.choice((0, 3, 20)))
     )
     lined = overlays(closed) if closed and dice.random() < 0.8 else {}
+    names = dice.sample(("EMA", "Donchian.hband", "Donchian.lband", "長い名前", "x" * 99), 3)
+    listed = {name: lined.get("sma_20", ()) for name in names}
+    said = tuple((last.open_ms - dice.randrange(-90, 9_000) * 1_000, dice.choice(tuple(Bias))) for _ in range(9))
     live = ChartLiveView(MARKET, TIMEFRAME_MS, forming, marks, lines)
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined), live
+    more = (listed if dice.random() < 0.5 else {}, said if dice.random() < 0.8 else ())
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined, *more), live
 
 
 def _random_indicators(dice: random.Random) -> IndicatorsView:
@@ -661,6 +686,13 @@ def _random_markets(dice: random.Random) -> MarketsView:
         if dice.random() < 0.8
     )
     return MarketsView("", rows)
+
+
+def _random_latency(dice: random.Random) -> LatencyView:
+    def figures() -> tuple[int, float, float]:
+        return dice.choice((0, 1, 10**9)), dice.choice((0.0, 0.3, 999.9)), dice.choice((0.0, 1.0, 1e9))
+
+    return LatencyView("", tuple(StageRow(name, *figures(), *figures()) for name in ("feed", "book", "a new one", "ack")))
 
 
 def _random_status(dice: random.Random) -> StatusView:

@@ -4,6 +4,7 @@ import math
 from decimal import Decimal
 
 import msgspec
+import pytest
 
 from engine.core import Core
 from engine.core.pictures import SPARKS, chart, pictures
@@ -14,6 +15,7 @@ from engine.events import (
     BookSnapshot,
     Connected,
     Disconnected,
+    IndicatorValues,
     OrderAccepted,
     Purpose,
     Side,
@@ -81,6 +83,49 @@ def test_the_chart_has_a_value_of_each_overlay_for_each_bar_and_marks_our_fills(
     assert [name for name, _ in live.lines] == ["entry", "stop", "target"]
     lines = dict(live.lines)
     assert lines["stop"] < lines["entry"] < lines["target"]
+
+
+def test_the_chart_has_the_prices_of_the_indicators_list_at_their_bars() -> None:
+    desk, charts = a_desk_with_a_position(), Charts()
+    held = desk.core.state.markets[MARKET]
+    closed = held.bars[1000].closed
+    before = charts.of(held, 1000)
+    last = closed[-1].open_ms
+    desk.feed(IndicatorValues(desk.at, MARKET, 1000, last - 1000, {"EMA": 0.62, "RSI": 55.0}, {"EMA": (0.6, 0.61, 0.62)}))
+    assert charts.of(held, 1000) is not before
+    desk.feed(IndicatorValues(desk.at, MARKET, 1000, last, {"EMA": 0.63, "RSI": 56.0}))
+    view = shown(desk)[ChartView]
+    assert isinstance(view, ChartView)
+    assert view.listed.keys() == {"EMA"} and len(view.listed["EMA"]) == len(view.bars)
+    assert view.listed["EMA"][-4:] == (0.6, 0.61, 0.62, 0.63) and math.isnan(view.listed["EMA"][-5])
+    desk.feed(IndicatorValues(desk.at, MARKET, 1000, last - 5000, {"EMA": 9.0}))
+    assert shown(desk)[ChartView].listed["EMA"][-6] != 9.0, "older figures than are known say nothing"  # type: ignore[attr-defined]
+    assert not any(one.past for one in held.catalog.values())
+
+
+def test_the_chart_marks_when_a_judgment_came_into_force() -> None:
+    desk = a_desk_with_a_position()
+    held = desk.core.state.markets[MARKET]
+    view = shown(desk)[ChartView]
+    assert isinstance(view, ChartView) and held.stance is not None
+    assert view.judgments[-1] == (held.stance.made_at // 1_000_000, held.stance.bias)
+    assert [ms for ms, _ in view.judgments] == sorted({ms for ms, _ in view.judgments})
+
+
+def test_a_position_larger_than_the_account_has_a_price_at_which_it_is_liquidated() -> None:
+    desk = a_desk_with_a_position()
+    assert "liquidation" not in dict(shown(desk)[ChartLiveView].lines)  # type: ignore[attr-defined]
+    state = desk.core.state
+    position = state.portfolio.position(MARKET)
+    entry = float(position.entry(state.markets[MARKET].instrument))
+    size = position.quantity
+    state.portfolio.wallet = Decimal(size) * Decimal(repr(entry)) / 5  # five times the account
+    price = dict(shown(desk)[ChartLiveView].lines)["liquidation"]  # type: ignore[attr-defined]
+    assert entry / 5 + (price - entry) == pytest.approx(0.01 * price, rel=1e-6), "its equity is the maintenance margin there"
+    isolated = settings(risk={"margin_mode": "isolated"})
+    (live,) = [one for one in pictures(state, isolated, Watch(MARKET, 1000, 5)) if isinstance(one, ChartLiveView)]
+    price = dict(live.lines)["liquidation"]
+    assert entry / 3 + (price - entry) == pytest.approx(0.01 * price, rel=1e-6), "its own margin at three times leverage"
 
 
 def test_positions_and_orders_are_exact_text() -> None:

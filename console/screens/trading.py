@@ -24,6 +24,7 @@ from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
 from console.panes.indicators import IndicatorsPane
 from console.panes.ladder import LadderPane
+from console.panes.latency import LatencyStrip
 from console.panes.lines import LinePane
 from console.panes.log import LogPane
 from console.panes.markets import MarketsPane
@@ -34,6 +35,7 @@ from console.panes.status import StatusPane
 from console.panes.tape import TapePane
 from console.screens.alerts import AlertScreen
 from console.screens.help import HelpScreen
+from console.screens.latency import LatencyScreen
 from console.screens.order import OrderScreen
 from console.screens.ticket import TicketScreen
 from console.screens.trace import TraceScreen
@@ -76,8 +78,9 @@ class TradingScreen(Screen[None]):
             *(TapePane(desk, id="tape"), MarketsPane(desk, id="markets")),
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
+        self.strip = LatencyStrip(desk, id="latency")
         self.key_bar = KeyBar(desk, id="keys")
-        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
+        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes, self.strip)
         self.typed: list[str] = []  # orders, the newest last
         self.ticket, self._ticketed = Form(), ""  # as it was left, and in which market
         self.here = 1
@@ -111,6 +114,7 @@ class TradingScreen(Screen[None]):
                     yield account
                     yield markets
                     yield self.news
+        yield self.strip
         yield self.key_bar
 
     def on_mount(self) -> None:
@@ -214,8 +218,8 @@ class TradingScreen(Screen[None]):
             if program.second("drop", f"watch {show.market_name(self.desk.market, short=True)} no more", symbol):
                 await program.ask(Action.DROP, symbol)
 
-    async def action_timeframe(self) -> None:
-        await self.program.look(timeframe_step=1)
+    async def action_timeframe(self, step: int = 1) -> None:
+        await self.program.look(timeframe_step=step)
 
     def action_recentre(self) -> None:
         recentre = getattr(self.ladder, "recentre", None)
@@ -224,6 +228,9 @@ class TradingScreen(Screen[None]):
 
     def action_layout(self) -> None:
         self.program.next_layout()
+
+    def action_latency(self) -> None:
+        self.app.push_screen(LatencyScreen(self.desk))
 
     def action_theme(self) -> None:
         self.program.next_theme()
@@ -283,7 +290,11 @@ class TradingScreen(Screen[None]):
             await self.program.ask(Action.VETO, self.desk.market)
 
     def trace(self, order: str) -> None:
-        """Show what led to an order."""
+        """Show what led to an order or a judgment, and came of it; a sentence where there is none."""
+        if not order:
+            # A line in the log would move what the cursor is on there.
+            self.program.notify("Neither an order nor a judgment is here to be traced.", timeout=4, markup=False)
+            return
         self.app.push_screen(TraceScreen(self.desk, order, self.program.tell_watched))
 
     def action_veto_why(self) -> None:

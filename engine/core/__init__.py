@@ -29,7 +29,7 @@ from engine.core import (
 )
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.tape import Tape
-from engine.core.trading import Out
+from engine.core.trading import Lap, Out
 from engine.events import Action, Alert, Event, Level, Trading
 from engine.judgment import RuleJudge
 
@@ -42,10 +42,14 @@ TRADE_ROUTES = {"okx": "public"}  # `market` elsewhere; books come on `public` e
 
 
 class Core:
-    """State and the settings that it was built with. `process` is the only way in."""
+    """State and the settings that it was built with. `process` is the only way in. `lap` is a stopwatch: it is told where the
+    stages "features", "decision" and "risk" end, "" where something else does.
+    """
 
-    def __init__(self, settings: Settings, state: State | None = None) -> None:
+    def __init__(self, settings: Settings, state: State | None = None, lap: Lap | None = None) -> None:
         self.settings = settings
+        # A class and not an attribute of each: setting one takes longer than making the list.
+        self._out: type[Out] = Out if lap is None else type("Watched", (Out,), {"watch": staticmethod(lap)})
         self.state = state or State()
         self.judge = RuleJudge(settings.judgment)
         self.tapes: dict[str, Tape] = {}  # of the markets, for consoles
@@ -102,7 +106,7 @@ class Core:
 
         Whatever it raises is a bug (InvariantError: a state that may not exist): see `process_or_halt`.
         """
-        state, out = self.state, Out()
+        state, out = self.state, self._out()
         if event.at > state.now:
             state.now = event.at
         state.counters.events += 1
@@ -211,7 +215,8 @@ class Core:
             if before is not None and before.bar_open_ms > event.bar_open_ms:
                 self.state.counters.ignored += 1
                 return
-            held.catalog[event.timeframe_ms] = event
+            held.catalog[event.timeframe_ms] = msgspec.structs.replace(event, past={}) if event.past else event
+            market.listed_on_price(held, event)
 
     def _funding(self, event: e.Funding, out: Out) -> None:
         if held := self._held(event.market):
@@ -355,6 +360,7 @@ class Core:
             return "there is no valid judgment to veto"
         judging.veto(held, self.state.now)
         held.outcome = "nothing: the judgment was vetoed"
+        judging.note(held, self.state.now)
         return ""
 
     # --- time and people --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 
+from engine import risk
 from engine.config import Settings
 from engine.core import across, judging
 from engine.core.preview import free_margin, preview
@@ -11,6 +12,7 @@ from engine.core.tape import Tape
 from engine.core.trace import trace
 from engine.events import ModelState, OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
+from engine.fills import liquidation_price
 from engine.judgment.record import Record, believed, hit_interval, skill_interval
 from engine.portfolio import Position
 from engine.processor import consolidated
@@ -64,7 +66,7 @@ def pictures(
         if tapes is not None:
             found.append(tape(held, tapes.get(watch.market) or Tape()))
         if watch.timeframe_ms in held.bars:
-            found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, held, watch.timeframe_ms)]
+            found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, settings, held, watch.timeframe_ms)]
     return found
 
 
@@ -185,17 +187,25 @@ def chart(held: MarketState, timeframe_ms: int) -> ChartView:
     blank = (math.nan,) * len(OVERLAYS)
     columns = [rows.get(bar.open_ms, blank) for bar in closed]
     overlays = {name: tuple(column[n] for column in columns) for n, name in enumerate(OVERLAYS)}
-    return ChartView(held.instrument.market, timeframe_ms, held.instrument.tick, closed, overlays)
+    lines = held.listed.get(timeframe_ms, {})
+    listed = {name: tuple(line.get(bar.open_ms, math.nan) for bar in closed) for name, line in lines.items()}
+    since_ms = closed[0].open_ms if closed else 0
+    judgments = tuple(mark for mark in held.stance_marks if mark[0] >= since_ms)
+    return ChartView(held.instrument.market, timeframe_ms, held.instrument.tick, closed, overlays, listed, judgments)
 
 
 def chart_version(held: MarketState, timeframe_ms: int) -> tuple[int, ...]:
-    """Differs whenever `chart` would: a bar closed or was mended, or its overlays were reckoned. The lists are cut at once."""
+    """Differs whenever `chart` would: a bar closed or was mended, its overlays were reckoned, or a stance came into force. The
+    lists are cut at once.
+    """
     bars, rows = held.bars[timeframe_ms], held.overlays.get(timeframe_ms, [])
     newest_ms = bars.closed[-1].open_ms if bars.closed else -1
-    return len(bars.closed), newest_ms, bars.counters.mended, len(rows), rows[-1][0] if rows else -1
+    more = held.catalog.get(timeframe_ms)
+    after = (more.at if more is not None else -1, held.stance_marks[-1][0] if held.stance_marks else -1)
+    return len(bars.closed), newest_ms, bars.counters.mended, len(rows), rows[-1][0] if rows else -1, *after
 
 
-def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveView:
+def chart_live(state: State, settings: Settings, held: MarketState, timeframe_ms: int) -> ChartLiveView:
     market, tick = held.instrument.market, float(held.instrument.tick)
     bars = held.bars[timeframe_ms]
     since_ms = bars.closed[-min(BARS_SHOWN, len(bars.closed))].open_ms if bars.closed else 0
@@ -204,8 +214,28 @@ def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveV
     if position.quantity:
         lines.append(("entry", float(position.entry(held.instrument))))
         lines += [(name, order.trigger * tick) for name, order in guards(state, market).items() if order.trigger]
+        lines += [("liquidation", price) for price in (liquidation(state, settings, held, position),) if price > 0.0]
     marks = tuple(mark for mark in held.fill_marks if mark[0] >= since_ms)
     return ChartLiveView(market, timeframe_ms, bars.unfinished, marks, tuple(lines))
+
+
+def liquidation(state: State, settings: Settings, held: MarketState, position: Position) -> float:
+    """The price (quote units) at which the position would be liquidated, 0 where none does that. On a cross margin all of the
+    account stands for it, less what the other positions need; on an isolated one its own margin does.
+    """
+    size, cost, marks = float(abs(position.quantity) * held.instrument.step), float(position.cost), state.marks()
+    if settings.risk.margin_mode == "isolated":
+        wallet = cost / max(held.leverage, 1)
+    else:
+        market = held.instrument.market
+        own = position.unrealised(held.instrument, marks[market]) if market in marks else 0
+        others = sum(
+            abs(other.quantity) * state.markets[name].instrument.step * marks[name]
+            for name, other in state.portfolio.positions.items()
+            if name != market and name in marks
+        )
+        wallet = float(state.equity() - own) - risk.MAINTENANCE * float(others)
+    return liquidation_price(position.side, size, cost, wallet, risk.MAINTENANCE)
 
 
 def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:

@@ -23,6 +23,7 @@ from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
+from console.panes.log import LogPane
 from console.panes.markets import MarketsPane
 from console.panes.orders import OrdersPane
 from console.panes.rationale import RationalePane
@@ -31,9 +32,20 @@ from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
 from console.screens.ticket import TicketScreen
-from console.screens.trace import TraceScreen
+from console.screens.trace import TraceScreen, after
 from console.screens.trading import TradingScreen
-from engine.events import Action, Mode, Side, TimeInForce, Trading
+from engine.events import (
+    Action,
+    Alert,
+    Judged,
+    Level,
+    Mode,
+    OrderChanged,
+    OrderState,
+    Side,
+    TimeInForce,
+    Trading,
+)
 from engine.views import (
     Ask,
     ChartLiveView,
@@ -53,7 +65,7 @@ from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 IDS = [key.id for key in keys.KEYS]
 PANES = {
     **{"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane},
-    **{"tape": TapePane, "markets": MarketsPane},
+    **{"tape": TapePane, "markets": MarketsPane, "log": LogPane},
 }
 
 
@@ -500,10 +512,10 @@ async def test_symbol_and_timeframe_keys_watch_something_else() -> None:
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        await pilot.press("n", "n", "p", "t")
+        await pilot.press("n", "n", "p", "t", "T")
         watched = [(message.market, message.timeframe_ms) for message in link.sent if isinstance(message, Watch)]
         one, other = MARKETS
-        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000)]
+        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000), (other, 60_000)]
 
 
 @pytest.mark.parametrize("size", [(160, 50), (80, 24)])
@@ -559,6 +571,8 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "chart_page_left": ((), lambda pane: newer(pane), lambda before, after: after > before + 3),  # type: ignore
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
     "rationale_record": ((), lambda pane: type(pane.app.screen), lambda before, after: after is RecordScreen is not before),
+    "rationale_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen is not before),
+    "log_trace": (("k",), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen is not before),
     "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
     "tape_scroll_down": ((), lambda pane: pane.down, lambda before, after: (before, after) == (0, 1)),  # type: ignore
     "tape_scroll_up": (("j", "j"), lambda pane: pane.down, lambda before, after: (before, after) == (2, 1)),  # type: ignore
@@ -568,8 +582,17 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "tape_larger": ((), lambda pane: pane.least, lambda before, after: before == 0 < after),  # type: ignore
     "tape_smaller": (("]", "]"), lambda pane: pane.least, lambda before, after: 0 < after < before),  # type: ignore
     "markets_show": (("down", "down"), lambda pane: pane.desk.market, lambda before, after: after != before),  # type: ignore
+    "chart_hair": ((), lambda pane: pane._hair is None, lambda before, after: before and not after),
+    "chart_hair_up": (("enter", "down"), lambda pane: line_of_hair(pane), lambda before, after: after == before - 1),  # type: ignore
+    "chart_hair_down": (("enter",), lambda pane: line_of_hair(pane), lambda before, after: after == before + 1),  # type: ignore
+    "chart_overlays": ((), lambda pane: pane._overlays, lambda before, after: (before, after) == ("", "none")),
     "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
 }
+
+
+def line_of_hair(pane: ChartPane) -> int:
+    """Of the cross hair, -1 without one."""
+    return pane._hair[1] if pane._hair is not None else -1
 
 
 def newer(pane: ChartPane) -> int:
@@ -622,10 +645,44 @@ async def test_a_trace_asks_for_its_order_while_it_is_open_and_shows_each_step()
         link.give(Frame(app.desk.next_news, (TraceView("", chosen, steps),), ()))
         await pilot.pause(0.5)
         drawn = "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
-        assert "q1 was asked of [bold]m[/]" in drawn and "+0.4 bps from the mid" in drawn
+        assert re.search(r"14:14:00 +\+0\.0 ms +question +q1 was asked of \[bold\]m\[/\]", drawn)
+        assert "+0.4 bps from the mid" in drawn
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.trading and link.sent[-1].order == "")
         assert link.asks() == []
+
+
+def test_the_time_since_the_first_step_tells_steps_of_one_decision_apart() -> None:
+    assert [after(ns) for ns in (0, 412_000, 4_331_200_000)] == ["+0.0 ms", "+0.4 ms", "+4,331.2 ms"]
+    assert after(72_000_000_000) == "+1m12"
+
+
+async def test_fills_orders_and_judgments_are_traced_from_the_log_and_the_rationale() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    link._next = len(frames_of(pictures.busy()).news)
+    app = program(link)
+    stance = pictures.stance()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        moved = OrderChanged(pictures.NOW, pictures.MARKET, "b-4", OrderState.SENT, OrderState.WORKING, "")
+        link.show(news=[moved, Judged(pictures.NOW, stance), Alert(pictures.NOW, Level.INFO, "the newest line")])
+        await until(pilot, lambda: app.trading.news.lines[-1].text == "the newest line")
+        await pilot.press("7", "enter")
+        await until(pilot, lambda: any("to be traced" in note.message for note in app._notifications))
+        assert app.screen is app.trading
+        for before, traced in ((("up",), stance.key), (("up",), "b-4"), (("up", "up"), "b-3")):
+            await pilot.press(*before, "enter")
+            await until(pilot, lambda traced=traced: watched(link) == traced)  # type: ignore[misc]
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.trading and watched(link) == "")
+        await pilot.press("4", "enter")
+        await until(pilot, lambda: watched(link) == stance.key)
+        assert link.asks() == []
+
+
+def watched(link: FakeLink) -> str | None:
+    """Whose trace the engine was last asked for."""
+    return next((message.order for message in reversed(link.sent) if isinstance(message, Watch)), None)
 
 
 async def test_a_veto_with_a_note_is_one_command_and_escape_sends_none() -> None:
