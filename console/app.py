@@ -23,6 +23,7 @@ from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.notifications import Notify
 from textual.screen import Screen
+from textual.widget import Widget
 
 from console import keys, theme
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
@@ -30,6 +31,7 @@ from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
 from console.notes import Note
+from console.screens.help import HelpScreen
 from console.screens.opening import OpeningScreen
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS
@@ -80,7 +82,7 @@ class Console(App[Parting], inherit_bindings=False):
     """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again).
 
     `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it. Without `control` it only
-    watches; `may_stop` says whether its goodbye can end the engine.
+    watches; `may_stop` says whether its goodbye can end the engine. `tour`: begin with the cards for newcomers.
     """
 
     CSS_PATH = "console.tcss"
@@ -109,9 +111,11 @@ class Console(App[Parting], inherit_bindings=False):
         control: bool = True,
         may_stop: bool = True,
         settings: "Settings | None" = None,
+        tour: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
+        self._tour = tour
         self._backtest: Screen[None] | None = None
         self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
@@ -151,6 +155,8 @@ class Console(App[Parting], inherit_bindings=False):
         elif theme.DEFAULT in self.available_themes:
             self.theme = theme.DEFAULT
         self.push_screen(self.trading)
+        if self._tour:
+            self.call_after_refresh(self.trading.action_tour)
         for sentence in wrong:
             self.say(f"{sentence} The default keys are used.", "warning")
         self.set_interval(1 / self.frames_per_s, self._frame)
@@ -464,6 +470,30 @@ class Console(App[Parting], inherit_bindings=False):
         if self.screen is not self._backtest:
             self.push_screen("backtest")
 
+    # --- keys by name --------------------------------------------------------------------------------------------------
+
+    def open_help(self) -> None:
+        """The keys of the screen that is shown, those of its focused pane first."""
+        on_backtest = self.screen is self._backtest
+        everywhere = [key for key in keys.KEYS if key.anywhere or key.id == "palette"]
+        offered = [*keys.BACKTEST, *everywhere] if on_backtest else keys.offered(self.playback is not None)
+        pane = self.focused.id or "" if self.focused is not None else ""
+
+        async def chosen(key: keys.Key | None) -> None:
+            if key is not None:
+                await self.press(key)
+
+        self.push_screen(HelpScreen(offered, pane, self.user_keys, self.log_file), chosen)
+
+    async def press(self, key: keys.Key) -> None:
+        """Do what a key does, wherever the focus is."""
+        space: App[Parting] | Screen[None] | Widget = self
+        if not key.anywhere:
+            space = self._backtest if key.pane in keys.BACKTEST_PANES and self._backtest is not None else self.trading
+            if key.pane not in ("", "replay", "backtest"):
+                space = space.query_one(f"#{key.pane}", Widget)
+        await self.run_action(key.action, space)
+
     # --- themes and the palette ----------------------------------------------------------------------------------------
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -493,10 +523,8 @@ class Console(App[Parting], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: from the table of keys, then the themes and markets by name."""
-        for title, key in keys.palette(self.playback is not None):
-            here = key.pane in ("", "replay")
-            space = self if key.anywhere else self.trading if here else self.trading.query_one(f"#{key.pane}")
-            yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
+        for title, key in keys.palette(self.playback is not None, screen is self._backtest):
+            yield SystemCommand(title, key.help, partial(self.press, key), not key.id.startswith("pane_"))
         if self.playback is None:
             what = "What it holds, what is set at the venue, our limits, and what differs"
             yield SystemCommand("view: the account at the venue", what, lambda: self.push_screen(OpeningScreen(self.desk)))

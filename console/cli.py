@@ -323,6 +323,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
     from console import logs
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
+    from console.screens.tour import first_time
     from engine.venue.faults import OFFERED
 
     def fit(symbols: tuple[str, ...]) -> Settings:
@@ -352,6 +353,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         control=arguments.control or not attached,
         may_stop=not far,
         settings=settings,
+        tour=not attached and first_time(state_dir(settings).parent),
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import msgspec
 from rich.table import Table
@@ -30,6 +30,9 @@ from engine.config import Settings, changed, create_aster_config, declaration
 from engine.errors import BarterError, ConfigError
 from engine.strategy import find, parameters, parameters_of
 from engine.views import StatusView
+
+if TYPE_CHECKING:
+    from console.app import Console
 
 RUNS_KEPT = 4
 POINTS = 2_000  # of a curve that is drawn
@@ -353,6 +356,9 @@ class BacktestScreen(Screen[None]):
         if tab == "curves":
             self.equity.repaint()
             self.drawdown.repaint()
+
+    def action_help(self) -> None:
+        cast("Console", self.app).open_help()
 
     def action_leave(self) -> None:
         if self._tester is not None and self._work is not None and not self._work.done():

@@ -29,8 +29,8 @@ from console.panes.orders import OrdersPane
 from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
-from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
+from console.screens.tour import TourScreen
 from console.screens.trace import TraceScreen
 from engine.events import Action, Level, Mode, Side, Trading
 from engine.views import LadderView, OrdersView, PositionsView, StatusView, arm_phrase
@@ -205,7 +205,23 @@ class TradingScreen(Screen[None]):
         self.program.open_backtest()
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))
+        self.program.open_help()
+
+    def action_tour(self) -> None:
+        def ended(key: str | None) -> None:
+            if key:
+                self.app.simulate_key(key)
+
+        self.app.push_screen(TourScreen(self._point, self.program.user_keys), ended)
+
+    def _point(self, name: str) -> None:
+        """Let one part of the screen stand out, "" for none; where one pane has the screen it is that one."""
+        place = next((place for place, pane in enumerate(self.panes, start=1) if pane.id == name), 0)
+        if place and (self.has_class("-one") or not self.panes[place - 1].is_on_screen):
+            self.here = place
+            self._arrange()
+        for widget in (*self.lines, self.key_bar):
+            widget.set_class(widget.id == name, "-pointed")
 
     def action_palette(self) -> None:
         self.app.action_command_palette()
