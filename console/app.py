@@ -18,8 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.notifications import Notify
 from textual.screen import Screen
@@ -82,7 +84,8 @@ class Console(App[Parting], inherit_bindings=False):
     """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again).
 
     `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it. Without `control` it only
-    watches; `may_stop` says whether its goodbye can end the engine. `tour`: begin with the cards for newcomers.
+    watches; `may_stop` says whether its goodbye can end the engine. `tour`: begin with the cards for newcomers. In a
+    `browser` the keys of `keys.LOCAL` do nothing.
     """
 
     CSS_PATH = "console.tcss"
@@ -112,10 +115,11 @@ class Console(App[Parting], inherit_bindings=False):
         may_stop: bool = True,
         settings: "Settings | None" = None,
         tour: bool = False,
+        browser: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
-        self._tour = tour
+        self._tour, self._browser = tour, browser
         self._backtest: Screen[None] | None = None
         self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
@@ -484,6 +488,18 @@ class Console(App[Parting], inherit_bindings=False):
                 await self.press(key)
 
         self.push_screen(HelpScreen(offered, pane, self.user_keys, self.log_file), chosen)
+
+    async def run_action(
+        self,
+        action: "str | ActionParseResult",
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual's, which every key, chosen row and palette entry comes through; what is not for a browser ends here."""
+        if self._browser and any(action == keys.BY_ID[id].action for id in keys.LOCAL):
+            self.say("In a browser this console only watches.", "warning")
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
 
     async def press(self, key: keys.Key) -> None:
         """Do what a key does, wherever the focus is."""

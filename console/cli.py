@@ -34,6 +34,7 @@ COMMANDS = {
     "drill": "try the kill switch for real, in demo, paper or testnet, and time it until the venue confirms it; --tries N",
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine; it only watches without --control",
+    "serve": "the engine that runs, in a browser on this machine, to watch: see serve --help",
     "sessions": "what was recorded",
     "model": "fetch a language model into Ollama: model pull [NAME]",
     "doctor": "what this machine has and lacks, and the commands that mend it",
@@ -42,7 +43,12 @@ COMMANDS = {
     "sweep": "a strategy with every combination of some values: see sweep --help",
 }
 # Commands with a parser of their own, `make_parser`, and a `run`.
-OWN_FLAGS = {"backtest": "console.backtest", "data": "console.data", "sweep": "console.sweep"}
+OWN_FLAGS = {
+    "backtest": "console.backtest",
+    "data": "console.data",
+    "serve": "console.serve",
+    "sweep": "console.sweep",
+}
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 # Flags of sessions: where the parser puts each, and what uses it.

@@ -138,6 +138,8 @@ BACKTEST: tuple[Key, ...] = (
         ("zoom_out", "minus", "zoom(-1)", "zoom out", "More bars around it"),
     )),
 )  # fmt: skip
+# Ids of what reads or writes files of this machine, or starts work on it: none of it for who watches in a browser.
+LOCAL = frozenset({"backtest"})
 BACKTEST_PANES = tuple(dict.fromkeys(key.pane for key in BACKTEST))
 EVERY = (*KEYS, *REPLAY, *BACKTEST)
 BY_ID = {key.id: key for key in EVERY}
