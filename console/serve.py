@@ -186,11 +186,15 @@ class Loopback(Server):
         self.came, self.here = self.came + 1, self.here + 1
         self.empty.clear()
         websocket = web.WebSocketResponse(heartbeat=15, max_msg_size=LARGEST_MESSAGE)
+
+        async def close() -> None:
+            await websocket.close()
+
         visitor = Visitor(
             self.command,
             write_bytes=websocket.send_bytes,
             write_str=websocket.send_str,
-            close=websocket.close,
+            close=close,
             download_manager=self.download_manager,
         )
         try:
