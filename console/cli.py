@@ -193,7 +193,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="with --no-ui: one JSON object a line, the summary last")
-    shape.add_argument("--plain", action="store_true", help="with --no-ui: readable lines (the default)")
+    shape.add_argument("--plain", action="store_true", help="with --no-ui: whole sentences, one fact a line, for screen readers")
     add("--for", dest="seconds", type=_seconds, metavar="TIME", help="with --no-ui: stop after that engine time: 60s, 5m, 1h")
     add("--embedded", action="store_true", help="run the engine within the screen's process; it ends with it")
     add(
@@ -391,7 +391,7 @@ async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
     async def run(door: Door, engine: Engine, venue: VenueProcess | None) -> int:
         service = Service(engine, minds_loss=False)
         async with listening(door, service.consoles):
-            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout).run()
+            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout, arguments.plain).run()
 
     with Door(folder) as door:  # before anything is started: one engine a folder
         if isinstance(order, Real):

@@ -49,7 +49,7 @@ CARDS = (
     Card(
         "rationale",
         "The judgment",
-        "A judge, the rules or a model, gives an opinion that ends by itself: long, short or flat, how sure it is, until "
+        "A judge, the rules or a model, gives an opinion that ends by itself: long, short or hold, how sure it is, until "
         "when, and why. The program trades inside that opinion and inside hard limits. {veto} ends it now.",
     ),
     Card(
