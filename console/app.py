@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from textual import events
 from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -26,6 +27,7 @@ from textual.driver import Driver
 from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from console import keys, theme
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
@@ -180,6 +182,11 @@ class Console(App[Parting], inherit_bindings=False):
             for name in (*SIGNALS, signal.SIGUSR1):
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().remove_signal_handler(name)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Nothing blinks, whoever made the box to type in: also that of Textual's palette."""
+        if isinstance(event.widget, Input):
+            event.widget.cursor_blink = False
 
     def _follow(self) -> None:
         self.run_worker(self._receive(), name="link", group="link", exclusive=True, exit_on_error=False)

@@ -163,3 +163,14 @@ def test_a_whole_run_is_sentences_and_says_each_fill(tmp_path: Path) -> None:
     assert any(re.match(r"The stop order to .* is working at the venue\.", line) for line in lines)
     assert 1 <= len(list(moves(lines))) <= 12, "ten seconds of this machine's time, and one sentence in each"
     assert "The ledger equals the venue's account." in lines
+
+
+COLOUR = re.compile(r"\x1b\[[\d;]*(3[0-8]|4[0-8]|9[0-7]|10[0-7])[\d;]*m")
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_commands_have_colour_only_where_it_is_wanted(tmp_path: Path, no_color: str) -> None:
+    """Forced colours stand for a terminal; an empty NO_COLOR is none."""
+    _, lines, _ = run(tmp_path, "doctor", FORCE_COLOR="1", NO_COLOR=no_color)
+    assert bool(COLOUR.search("\n".join(lines))) is not bool(no_color)
+    assert any("state folder" in line for line in lines)
