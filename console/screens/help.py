@@ -44,7 +44,7 @@ class HelpScreen(ModalScreen[Key | None]):
         super().__init__()
         self._offered = sorted(offered, key=lambda key: not (pane and key.pane == pane))
         self._remapped, self._log_file = remapped or {}, log_file
-        # Held, not queried: a key may close the page before they are mounted.
+        # Held, not queried: the program may end before they are mounted.
         self._filter = Input(placeholder="arm, zoom, F12 ...", compact=True, max_length=60)
         self._list = OptionList()
         self._said = Static("", classes="hint", markup=False)

@@ -37,7 +37,7 @@ CARDS = (
         "What is real",
         "The top line is always there. DEMO, PAPER, TESTNET or LIVE says what is real; OFF, ARMED or HALTED whether "
         "entries are allowed; data, how old the prices are. What is old turns grey and carries a !, and no entry is made "
-        "on it. At the right stands what the session has made.",
+        "on it. Then what you hold; at the right, what the session has made.",
     ),
     Card(
         "ladder",
@@ -88,7 +88,7 @@ class TourScreen(ModalScreen[str]):
         super().__init__()
         self.place = 0
         self._point, self._remapped = point, remapped
-        # Held, not queried: a key may end the cards before they are mounted.
+        # Held, not queried: the program may end before they are mounted.
         self._text = Static("", id="question", markup=False)
         self._box = Vertical(self._text, id="dialog", classes="-tour")
         self._box.border_subtitle = "← → turn    Esc ends"

@@ -21,6 +21,7 @@ from console.orderline import Facts, Understood
 from console.panes.account import AccountPane
 from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
+from console.panes.glance import GlancePane
 from console.panes.indicators import IndicatorsPane
 from console.panes.ladder import LadderPane
 from console.panes.lines import LinePane
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
 
+GLANCE_FROM = (180, 55)  # columns, rows: larger ones have room for what is seen from far away
+
 
 def unified(typed: str) -> str:
     """`btc` and `BTC/USDT` as `BTC/USDT:USDT`; anything else as it was typed, for the engine to refuse."""
@@ -59,6 +62,7 @@ class TradingScreen(Screen[None]):
         super().__init__()
         self.desk = desk
         self.status = StatusPane(desk, id="status", now=now)
+        self.glance = GlancePane(desk, self.status, id="glance")
         self.banner = Banner(desk, id="banner")
         self.ladder = LadderPane(desk, id="ladder")
         self.positions = PositionsPane(desk, id="positions")
@@ -70,7 +74,7 @@ class TradingScreen(Screen[None]):
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
         self.key_bar = KeyBar(desk, id="keys")
-        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
+        self.lines: tuple[LinePane, ...] = (self.status, self.glance, self.banner, self.tabs, *self.panes)
         self.typed: list[str] = []  # orders, the newest last
         self.here = 1
         self.maximised = False
@@ -84,6 +88,7 @@ class TradingScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         _, chart, indicators, rationale, _, _, _, account = self.panes
         yield self.status
+        yield self.glance
         yield self.banner
         yield self.tabs
         with Vertical(id="desk"):
@@ -144,6 +149,7 @@ class TradingScreen(Screen[None]):
         holders = {node for node in pane.ancestors if isinstance(node, Widget)}
         with self.app.batch_update():
             self.set_class(one, "-one")
+            self.glance.display = not one and width >= GLANCE_FROM[0] and height >= GLANCE_FROM[1]
             for other in self.panes:
                 other.set_class(other is pane, "-here")
             for holder in self.query("#desk Horizontal, #desk Vertical"):
