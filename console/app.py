@@ -18,12 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from textual import events
+from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.notifications import Notify
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Input
 
 from console import keys, layouts, theme
 from console.alertfile import AlertFile
@@ -34,6 +39,7 @@ from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
 from console.messenger import Messenger
 from console.notes import Note
+from console.screens.help import HelpScreen
 from console.screens.opening import OpeningScreen
 from console.screens.settings import SettingsScreen
 from console.screens.trading import TradingScreen
@@ -85,7 +91,8 @@ class Console(App[Parting], inherit_bindings=False):
     """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again).
 
     `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it. Without `control` it only
-    watches; `may_stop` says whether its goodbye can end the engine.
+    watches; `may_stop` says whether its goodbye can end the engine. `tour`: begin with the cards for newcomers. In a
+    `browser` the keys of `keys.LOCAL` do nothing.
     """
 
     CSS_PATH = "console.tcss"
@@ -118,11 +125,14 @@ class Console(App[Parting], inherit_bindings=False):
         sources: "Sourced | None" = None,
         alerts: Path | None = None,
         alert_urls: tuple[str, ...] = (),
+        tour: bool = False,
+        browser: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
         self.sources = sources  # what the settings screen shows
         self.look_of = settings.console if settings is not None else ConsoleSettings()
+        self._tour, self._browser = tour, browser
         self._backtest: Screen[None] | None = None
         self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
@@ -169,6 +179,8 @@ class Console(App[Parting], inherit_bindings=False):
             self.theme = theme.DEFAULT
             wrong.append(f"There is no theme {self._wear}: {theme.DEFAULT} is worn.")
         self.push_screen(self.trading)
+        if self._tour:
+            self.call_after_refresh(self.trading.action_tour)
         for sentence in wrong:
             self.say(sentence, "warning")
         self._ours = asyncio.get_running_loop()
@@ -192,6 +204,11 @@ class Console(App[Parting], inherit_bindings=False):
             for name in (*SIGNALS, signal.SIGUSR1):
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().remove_signal_handler(name)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Nothing blinks, whoever made the box to type in: also that of Textual's palette."""
+        if isinstance(event.widget, Input):
+            event.widget.cursor_blink = False
 
     def _follow(self) -> None:
         self.run_worker(self._receive(), name="link", group="link", exclusive=True, exit_on_error=False)
@@ -519,6 +536,42 @@ class Console(App[Parting], inherit_bindings=False):
         if self.screen is not self._backtest:
             self.push_screen("backtest")
 
+    # --- keys by name --------------------------------------------------------------------------------------------------
+
+    def open_help(self) -> None:
+        """The keys of the screen that is shown, those of its focused pane first."""
+        on_backtest = self.screen is self._backtest
+        everywhere = [key for key in keys.KEYS if key.anywhere or key.id == "palette"]
+        offered = [*keys.BACKTEST, *everywhere] if on_backtest else keys.offered(self.playback is not None)
+        pane = self.focused.id or "" if self.focused is not None else ""
+
+        async def chosen(key: keys.Key | None) -> None:
+            if key is not None:
+                await self.press(key)
+
+        self.push_screen(HelpScreen(offered, pane, self.user_keys, self.log_file), chosen)
+
+    async def run_action(
+        self,
+        action: "str | ActionParseResult",
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual's, which every key, chosen row and palette entry comes through; what is not for a browser ends here."""
+        if self._browser and any(action == keys.BY_ID[id].action for id in keys.LOCAL):
+            self.say("In a browser this console only watches.", "warning")
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+    async def press(self, key: keys.Key) -> None:
+        """Do what a key does, wherever the focus is."""
+        space: App[Parting] | Screen[None] | Widget = self
+        if not key.anywhere:
+            space = self._backtest if key.pane in keys.BACKTEST_PANES and self._backtest is not None else self.trading
+            if key.pane not in ("", "replay", "backtest"):
+                space = space.query_one(f"#{key.pane}", Widget)
+        await self.run_action(key.action, space)
+
     # --- settings, themes and the palette ------------------------------------------------------------------------------
 
     def _bind(self, user_keys: Mapping[str, str]) -> None:
@@ -595,10 +648,8 @@ class Console(App[Parting], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: from the table of keys, then the themes and markets by name."""
-        for title, key in keys.palette(self.playback is not None):
-            here = key.pane in ("", "replay")
-            space = self if key.anywhere else self.trading if here else self.trading.query_one(f"#{key.pane}")
-            yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
+        for title, key in keys.palette(self.playback is not None, screen is self._backtest):
+            yield SystemCommand(title, key.help, partial(self.press, key), not key.id.startswith("pane_"))
         if self.playback is None:
             what = "What it holds, what is set at the venue, our limits, and what differs"
             yield SystemCommand("view: the account at the venue", what, lambda: self.push_screen(OpeningScreen(self.desk)))

@@ -34,6 +34,7 @@ COMMANDS = {
     "drill": "try the kill switch for real, in demo, paper or testnet, and time it until the venue confirms it; --tries N",
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine; it only watches without --control",
+    "serve": "the engine that runs, in a browser on this machine, to watch: see serve --help",
     "sessions": "what was recorded",
     "model": "fetch a language model into Ollama: model pull [NAME]",
     "doctor": "what this machine has and lacks, and the commands that mend it",
@@ -42,7 +43,12 @@ COMMANDS = {
     "sweep": "a strategy with every combination of some values: see sweep --help",
 }
 # Commands with a parser of their own, `make_parser`, and a `run`.
-OWN_FLAGS = {"backtest": "console.backtest", "data": "console.data", "sweep": "console.sweep"}
+OWN_FLAGS = {
+    "backtest": "console.backtest",
+    "data": "console.data",
+    "serve": "console.serve",
+    "sweep": "console.sweep",
+}
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 # Flags of sessions: where the parser puts each, and what uses it.
@@ -188,7 +194,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="with --no-ui: one JSON object a line, the summary last")
-    shape.add_argument("--plain", action="store_true", help="with --no-ui: readable lines (the default)")
+    shape.add_argument("--plain", action="store_true", help="with --no-ui: whole sentences, one fact a line, for screen readers")
     add("--for", dest="seconds", type=_seconds, metavar="TIME", help="with --no-ui: stop after that engine time: 60s, 5m, 1h")
     add("--embedded", action="store_true", help="run the engine within the screen's process; it ends with it")
     add(
@@ -327,6 +333,7 @@ async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
     from console.messenger import addresses
+    from console.screens.tour import first_time
     from engine.venue.faults import OFFERED
 
     settings = sources.settings
@@ -363,6 +370,7 @@ async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
         sources=sources,
         alerts=state_dir(settings),
         alert_urls=urls,
+        tour=not attached and first_time(state_dir(settings).parent),
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:
@@ -394,7 +402,7 @@ async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
     async def run(door: Door, engine: Engine, venue: VenueProcess | None) -> int:
         service = Service(engine, minds_loss=False)
         async with listening(door, service.consoles):
-            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout).run()
+            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout, arguments.plain).run()
 
     with Door(folder) as door:  # before anything is started: one engine a folder
         if isinstance(order, Real):

@@ -121,6 +121,7 @@ KEYS: tuple[Key, ...] = (
     )),
     Key("settings", "s", "settings", "settings", "Look at every setting, where its value comes from, and change it", "program"),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
+    Key("tour", "f2", "tour", "tour", "Six short cards: what this screen says, and how to trade and stop with it", "program"),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),
     Key("quit", "q,ctrl+c", "quit", "quit", "Leave: asks whether the engine stops, runs on, or you stay", "program", bar=2),
 )  # fmt: skip
@@ -148,9 +149,10 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
 BACKTEST: tuple[Key, ...] = (
     *_of("backtest", (
         ("run", "f5", "run", "run", "Run the backtest that the form describes"),
-        ("sweep", "f8", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
+        ("sweep", "f9", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
         ("next_tab", "f6", "tab(1)", "next tab", "To the next tab, from the form to the notes"),
         ("previous_tab", "f7", "tab(-1)", "previous tab", "To the tab before"),
+        ("help", "f8", "help", "help", "The keys of this screen"),
         ("leave", "escape", "leave", "leave", "End a run that goes on, else back to the market"),
     )),
     *_of("trades", (
@@ -180,6 +182,8 @@ BACKTEST: tuple[Key, ...] = (
         ("run", "enter", "run", "run it", "Put the values of the run under the cursor into the form, and run it"),
     )),
 )  # fmt: skip
+# Ids of what reads or writes files of this machine, or starts work on it: none of it for who watches in a browser.
+LOCAL = frozenset({"backtest", "settings", "alert"})
 BACKTEST_PANES = tuple(dict.fromkeys(key.pane for key in BACKTEST))
 # Of the settings screen; `settings` are those that act in all of it.
 SETTINGS: tuple[Key, ...] = (
@@ -231,10 +235,16 @@ def bindings(*, anywhere: bool = False, pane: str = "") -> list[Binding]:
     ]
 
 
-def palette(replay: bool = False) -> Iterable[tuple[str, Key]]:
-    """`area: verb` and its key; the number keys and the palette itself need no entry of their own kind."""
-    offered = [*REPLAY, *(key for key in KEYS if key.group != "trading")] if replay else KEYS
-    return ((f"{key.group}: {key.label}", key) for key in offered if key.id != "palette")
+def offered(replay: bool = False) -> list[Key]:
+    """What the trading screen can do; over a recorded session there is no engine to steer."""
+    return [*REPLAY, *(key for key in KEYS if key.group != "trading")] if replay else [*KEYS]
+
+
+def palette(replay: bool = False, backtest: bool = False) -> Iterable[tuple[str, Key]]:
+    """`area: verb` and its key; on the backtest's screen its own first."""
+    for key in [*(BACKTEST if backtest else ()), *offered(replay)]:
+        if key.id not in ("palette", "backtest_help"):
+            yield f"{key.group.replace('_', ' ')}: {key.label}", key
 
 
 MODIFIERS = {"ctrl", "alt", "shift", "super", "hyper", "meta"}

@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import msgspec
 from rich.table import Table
@@ -34,6 +34,9 @@ from engine.config import Settings, changed, create_aster_config, declaration, s
 from engine.errors import BarterError, ConfigError
 from engine.strategy import assignments, find, parameters, parameters_of
 from engine.views import StatusView
+
+if TYPE_CHECKING:
+    from console.app import Console
 
 RUNS_KEPT = 4
 NAMES = 4  # of kept bars that are told
@@ -441,6 +444,9 @@ class BacktestScreen(Screen[None]):
         for pane in self.query(f"#{tab} LinePane"):
             if isinstance(pane, LinePane):
                 pane.repaint()
+
+    def action_help(self) -> None:
+        cast("Console", self.app).open_help()
 
     def action_leave(self) -> None:
         if self._tester is not None and self._work is not None and not self._work.done():

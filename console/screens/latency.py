@@ -27,8 +27,7 @@ class LatencyScreen(Page):
     def contents(self) -> ComposeResult:
         yield Static(NOTHING, id="stages", markup=False)
 
-    async def on_mount(self) -> None:
-        await super().on_mount()
+    def on_mount(self) -> None:
         self._refresh()
         self.set_interval(REFRESH_S, self._refresh)
 
@@ -36,4 +35,5 @@ class LatencyScreen(Page):
         version, view = self.desk.version(LatencyView, ""), self.desk.get(LatencyView, "")
         if view is not None and version != self._seen:
             self._seen = version
-            self.query_one("#stages", Static).update(table(view, self.app.size.width >= WIDE))
+            for box in self.query("#stages").results(Static):  # none while the program ends
+                box.update(table(view, self.app.size.width >= WIDE))

@@ -22,6 +22,7 @@ from console.orderline import Facts, Understood
 from console.panes.account import AccountPane
 from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
+from console.panes.glance import GlancePane
 from console.panes.indicators import IndicatorsPane
 from console.panes.ladder import LadderPane
 from console.panes.latency import LatencyStrip
@@ -34,10 +35,10 @@ from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
 from console.panes.tape import TapePane
 from console.screens.alerts import AlertScreen
-from console.screens.help import HelpScreen
 from console.screens.latency import LatencyScreen
 from console.screens.order import OrderScreen
 from console.screens.ticket import TicketScreen
+from console.screens.tour import TourScreen
 from console.screens.trace import TraceScreen
 from console.ticket import Form, again
 from engine.events import Action, Level, Mode, Side, Trading
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
+
+GLANCE_FROM = (180, 55)  # columns, rows: larger ones have room for what is seen from far away
 
 
 def unified(typed: str) -> str:
@@ -67,6 +70,7 @@ class TradingScreen(Screen[None]):
         super().__init__()
         self.desk = desk
         self.status = StatusPane(desk, id="status", now=now)
+        self.glance = GlancePane(desk, self.status, id="glance")
         self.banner = Banner(desk, id="banner")
         self.ladder = LadderPane(desk, id="ladder")
         self.positions = PositionsPane(desk, id="positions")
@@ -80,7 +84,7 @@ class TradingScreen(Screen[None]):
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
         self.strip = LatencyStrip(desk, id="latency")
         self.key_bar = KeyBar(desk, id="keys")
-        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes, self.strip)
+        self.lines: tuple[LinePane, ...] = (self.status, self.glance, self.banner, self.tabs, *self.panes, self.strip)
         self.typed: list[str] = []  # orders, the newest last
         self.ticket, self._ticketed = Form(), ""  # as it was left, and in which market
         self.here = 1
@@ -96,6 +100,7 @@ class TradingScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         _, chart, indicators, rationale, _, _, _, account, tape, markets = self.panes
         yield self.status
+        yield self.glance
         yield self.banner
         yield self.tabs
         with Laid(id="desk"):
@@ -161,6 +166,7 @@ class TradingScreen(Screen[None]):
         with self.app.batch_update():
             self.set_class(one, "-one")
             self.query_one("#desk", Laid).lay(() if one else self.rows)
+            self.glance.display = not one and width >= GLANCE_FROM[0] and height >= GLANCE_FROM[1]
             for other in self.panes:
                 other.set_class(other is pane, "-here")
             for holder in self.query("#desk Horizontal, #desk Vertical"):
@@ -246,7 +252,23 @@ class TradingScreen(Screen[None]):
         self.program.open_settings()
 
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))
+        self.program.open_help()
+
+    def action_tour(self) -> None:
+        def ended(key: str | None) -> None:
+            if key:
+                self.app.simulate_key(key)
+
+        self.app.push_screen(TourScreen(self._point, self.program.user_keys), ended)
+
+    def _point(self, name: str) -> None:
+        """Let one part of the screen stand out, "" for none; where one pane has the screen it is that one."""
+        place = next((place for place, pane in enumerate(self.panes, start=1) if pane.id == name), 0)
+        if place and (self.has_class("-one") or not self.panes[place - 1].is_on_screen):
+            self.here = place
+            self._arrange()
+        for widget in (*self.lines, self.key_bar):
+            widget.set_class(widget.id == name, "-pointed")
 
     def action_palette(self) -> None:
         self.app.action_command_palette()

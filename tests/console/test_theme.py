@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from textual.theme import BUILTIN_THEMES
+from textual.widgets import Input
 
 from console import theme
 from engine.errors import ConfigError
 from tests import pictures
 from tests.console.conftest import FakeLink, frames_of, program
-from tests.console.test_keys import until
+from tests.console.test_keys import settled, until
 
 FOLDER = theme.folder()
 OURS = ["dark", "light", "midnight", "sepia", "colour-blind-safe", "high-contrast"]
@@ -180,3 +181,15 @@ async def test_without_colour_everything_is_grey(monkeypatch: pytest.MonkeyPatch
         colours = [colour.triplet for style in styles for colour in (style.color, style.bgcolor) if colour and colour.triplet]
         assert len(colours) > 1_000
         assert all(red == green == blue for red, green, blue in colours)
+
+
+@pytest.mark.parametrize("key", ["question_mark", "colon", "ctrl+p", "w"])
+async def test_no_cursor_blinks_in_whatever_is_typed_into(key: str) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await settled(pilot, link)
+        await pilot.press(key)
+        await until(pilot, lambda: isinstance(app.focused, Input) and not app.focused.cursor_blink, 30.0)
+        styles = [segment.style for strip in app.screen._compositor.render_strips() for segment in strip if segment.style]
+        assert not any(style.blink or style.blink2 for style in styles)
