@@ -12,33 +12,44 @@ import signal
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from textual import events
+from textual.actions import ActionParseResult
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.notifications import Notify
 from textual.screen import Screen
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Input
 
-from console import keys, theme
+from console import keys, layouts, theme
+from console.alertfile import AlertFile
+from console.alerts import Watcher
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
+from console.messenger import Messenger
 from console.notes import Note
+from console.screens.help import HelpScreen
 from console.screens.opening import OpeningScreen
+from console.screens.settings import SettingsScreen
 from console.screens.trading import TradingScreen
-from engine.config import TIMEFRAMES_MS
+from engine.config import TIMEFRAMES_MS, ConsoleSettings
 from engine.events import Action, Alert, Filled, Level, Mode, OrderChanged, Ticket, Trading, TradingChanged
 from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, OpeningView, StatusView, Watch
 
 if TYPE_CHECKING:
     from console.link import Link
-    from engine.config import Settings
+    from engine.config import Settings, Sourced
     from engine.replay.playback import Playback
 
 log = logging.getLogger(__name__)
@@ -80,7 +91,8 @@ class Console(App[Parting], inherit_bindings=False):
     """`restart` starts an engine that recovers and returns the link to it (or None: the same link is opened again).
 
     `faults` are what `inject(name, venue)` can do to a simulated venue, with what is seen of it. Without `control` it only
-    watches; `may_stop` says whether its goodbye can end the engine.
+    watches; `may_stop` says whether its goodbye can end the engine. `tour`: begin with the cards for newcomers. In a
+    `browser` the keys of `keys.LOCAL` do nothing.
     """
 
     CSS_PATH = "console.tcss"
@@ -97,10 +109,11 @@ class Console(App[Parting], inherit_bindings=False):
         link: "Link",
         *,
         restart: "Callable[[], Awaitable[Link | None] | Link | None] | None" = None,
-        frames_per_s: float = 12,
-        wear: str = theme.DEFAULT,
+        frames_per_s: float | None = None,
+        wear: str | None = None,
         user_keys: Mapping[str, str] | None = None,
         themes: Path | None = None,
+        own_themes: Path | None = None,
         log_file: Path | None = None,
         faults: Mapping[str, str] | None = None,
         inject: Callable[[str, str], Awaitable[None]] | None = None,
@@ -109,30 +122,46 @@ class Console(App[Parting], inherit_bindings=False):
         control: bool = True,
         may_stop: bool = True,
         settings: "Settings | None" = None,
+        sources: "Sourced | None" = None,
+        alerts: Path | None = None,
+        alert_urls: tuple[str, ...] = (),
+        tour: bool = False,
+        browser: bool = False,
     ) -> None:
         super().__init__()
         self.settings = settings  # what backtests begin with
+        self.sources = sources  # what the settings screen shows
+        self.look_of = settings.console if settings is not None else ConsoleSettings()
+        self._tour, self._browser = tour, browser
         self._backtest: Screen[None] | None = None
         self.control, self.may_stop = control, control and may_stop
         self.log_file = log_file
         self.faults, self.inject = faults if faults and inject else {}, inject
-        self.link, self._restart, self.frames_per_s, self.now = link, restart, frames_per_s, now
+        self.frames_per_s = self.look_of.frames_per_s if frames_per_s is None else frames_per_s
+        self.link, self._restart, self.now = link, restart, now
         self.desk = Desk()
         self.desk.watches = not control
         self.presses = Presses()
         self.kill = KillKey(self.presses, lambda ask: self.link.send_now(ask), now)
         self.playback = playback
         self.trading = TradingScreen(self.desk, now) if playback is None else _replay_screen(self.desk, playback, now)
-        self.user_keys = dict(user_keys or {})
+        self.user_keys = keys.settled(self.look_of.keys if user_keys is None else user_keys)
+        self._timer: Timer | None = None
+        self.layouts: dict[str, layouts.Rows] = dict(layouts.BUILT_IN)
+        self.laid = layouts.DESK
         self._opened = False  # the account was shown
         self.painted_soon = False  # an urgent paint was made since the last frame
+        self._previewed: tuple[Ticket | None, str] = None, ""  # the order that is being written, and the one that it amends
         self._asked: OrderedDict[str, Ask] = OrderedDict()  # not answered yet, by id
         self._heard_at = 0.0
         self._lost_dialog: Question | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._folder = themes or theme.folder()
-        self._saved: dict[str, int] = {}
-        self._wear = wear
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._folders = [themes or theme.folder(), *([own_themes] if own_themes is not None else [])]
+        self._saved: dict[Path, tuple[int, int]] = {}
+        self._wear = self.look_of.theme if wear is None else wear
+        self._alert_file = AlertFile(alerts)
+        self.alerts = Watcher()
+        self._messenger = Messenger(alert_urls, self._unsent)
 
     # --- life ----------------------------------------------------------------------------------------------------------
 
@@ -140,20 +169,25 @@ class Console(App[Parting], inherit_bindings=False):
         return reading(super().get_driver_class())
 
     def on_mount(self) -> None:
-        wrong = keys.problems(self.user_keys)
-        if wrong:
-            self.user_keys = {}
-        self.set_keymap(self.user_keys)
-        self.kill.remap(self.user_keys.get("halt", keys.BY_ID["halt"].key).split(","))
+        wrong = [f"{sentence} The default keys are used." for sentence in keys.problems(self.user_keys)]
+        self._bind({} if wrong else self.user_keys)
+        wrong += self._take_layouts()
         self.reread_themes()
         if self._wear in self.available_themes:
             self.theme = self._wear
         elif theme.DEFAULT in self.available_themes:
             self.theme = theme.DEFAULT
+            wrong.append(f"There is no theme {self._wear}: {theme.DEFAULT} is worn.")
         self.push_screen(self.trading)
+        if self._tour:
+            self.call_after_refresh(self.trading.action_tour)
         for sentence in wrong:
-            self.say(f"{sentence} The default keys are used.", "warning")
-        self.set_interval(1 / self.frames_per_s, self._frame)
+            self.say(sentence, "warning")
+        self._ours = asyncio.get_running_loop()
+        self.alerts = Watcher(self._alert_file.read())
+        if self._alert_file.problem:
+            self.say(self._alert_file.problem, "warning")
+        self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
         self.set_interval(1.0, self.reread_themes)
         self._follow()
         if not self.is_headless:
@@ -171,6 +205,11 @@ class Console(App[Parting], inherit_bindings=False):
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().remove_signal_handler(name)
 
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Nothing blinks, whoever made the box to type in: also that of Textual's palette."""
+        if isinstance(event.widget, Input):
+            event.widget.cursor_blink = False
+
     def _follow(self) -> None:
         self.run_worker(self._receive(), name="link", group="link", exclusive=True, exit_on_error=False)
 
@@ -183,7 +222,7 @@ class Console(App[Parting], inherit_bindings=False):
                 desk.market = desk.markets[0]
             desk.lost_reason = ""
             self._heard_at = self.now()
-            await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH))
+            await self.link.send(Watch(desk.market, desk.timeframe_ms, DEPTH, "", *self._previewed))
             for ask in [ask for ask in self._asked.values() if ask.action in KILLS]:
                 await self.link.send(ask)  # the last engine may have died of it before it halted; the id makes it act once
             taken = 0
@@ -302,6 +341,7 @@ class Console(App[Parting], inherit_bindings=False):
     def _frame(self) -> None:
         self.painted_soon = False
         self._paint()
+        self._watch_alerts()
 
     def paint_soon(self) -> None:
         """At once, unless that was done since the last frame: then with the next one."""
@@ -334,6 +374,30 @@ class Console(App[Parting], inherit_bindings=False):
         except Exception as error:
             log.error("the screen could not be painted", exc_info=error)
 
+    # --- alerts --------------------------------------------------------------------------------------------------------
+
+    def _watch_alerts(self) -> None:
+        if self.playback is not None:
+            return
+        try:
+            for fired in self.alerts.check(self.desk, self.now()):
+                self.say(fired.text, "warning")
+                self.bell()
+                self._messenger.send(fired.text)
+        except Exception as error:
+            log.error("the alerts could not be watched", exc_info=error)
+
+    def keep_alerts(self) -> None:
+        """After each change."""
+        self._alert_file.write(self.alerts.rules)
+        if self._alert_file.problem:
+            self.say(self._alert_file.problem, "warning")
+
+    def _unsent(self, sentence: str) -> None:
+        """From the messenger's thread."""
+        with contextlib.suppress(RuntimeError):  # the program ends
+            self._ours.call_soon_threadsafe(self.say, sentence, "warning")
+
     # --- commands ------------------------------------------------------------------------------------------------------
 
     async def action_halt(self) -> None:
@@ -354,7 +418,7 @@ class Console(App[Parting], inherit_bindings=False):
         """True on the second press; the first one says what a second would do."""
         if self.presses.second(key, self.now(), target):
             return True
-        name = keys.shown(self.user_keys.get(key, keys.BY_ID[key].key))
+        name = keys.name_of(key, self.user_keys)
         self.say(f"Press {name} again within {AGAIN_WITHIN_S:.0f} s to {what}.", "warning")
         return False
 
@@ -391,16 +455,18 @@ class Console(App[Parting], inherit_bindings=False):
 
     def send_soon(self, ask: Ask) -> None:
         """From a dialog's answer."""
-        task = asyncio.get_running_loop().create_task(self._send(ask))
+        self._soon(self.send(ask))
+
+    def _soon(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, ask: Ask) -> None:
-        await self.send(ask)
-
-    async def look(self, symbol_step: int = 0, timeframe_step: int = 0) -> None:
+    async def look(self, symbol_step: int = 0, timeframe_step: int = 0, market: str = "") -> None:
         """Watch another market or other bars."""
         desk = self.desk
+        if market in desk.markets:
+            desk.market = market
         if symbol_step and len(desk.markets) < 2:
             self.say("There is one market only.")
             return
@@ -417,9 +483,15 @@ class Console(App[Parting], inherit_bindings=False):
         """Tell the engine what is looked at; with `order`, the trace of that order too."""
         try:
             async with asyncio.timeout(SEND_WITHIN_S):
-                await self.link.send(Watch(self.desk.market, self.desk.timeframe_ms, DEPTH, order))
+                await self.link.send(Watch(self.desk.market, self.desk.timeframe_ms, DEPTH, order, *self._previewed))
         except Exception as error:
             log.warning("the engine was not told what is watched", exc_info=error)
+
+    def preview(self, ticket: Ticket | None, amends: str = "") -> None:
+        """Have the engine say, frame by frame, what that order would do; None: no more."""
+        if (ticket, amends) != self._previewed:
+            self._previewed = ticket, amends
+            self._soon(self.tell_watched())
 
     async def _inject(self, name: str) -> None:
         """A fault at the simulated venue, where the watched market is."""
@@ -464,19 +536,102 @@ class Console(App[Parting], inherit_bindings=False):
         if self.screen is not self._backtest:
             self.push_screen("backtest")
 
-    # --- themes and the palette ----------------------------------------------------------------------------------------
+    # --- keys by name --------------------------------------------------------------------------------------------------
+
+    def open_help(self) -> None:
+        """The keys of the screen that is shown, those of its focused pane first."""
+        on_backtest = self.screen is self._backtest
+        everywhere = [key for key in keys.KEYS if key.anywhere or key.id == "palette"]
+        offered = [*keys.BACKTEST, *everywhere] if on_backtest else keys.offered(self.playback is not None)
+        pane = self.focused.id or "" if self.focused is not None else ""
+
+        async def chosen(key: keys.Key | None) -> None:
+            if key is not None:
+                await self.press(key)
+
+        self.push_screen(HelpScreen(offered, pane, self.user_keys, self.log_file), chosen)
+
+    async def run_action(
+        self,
+        action: "str | ActionParseResult",
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual's, which every key, chosen row and palette entry comes through; what is not for a browser ends here."""
+        if self._browser and any(action == keys.BY_ID[id].action for id in keys.LOCAL):
+            self.say("In a browser this console only watches.", "warning")
+            return True
+        return await super().run_action(action, default_namespace, namespaces)
+
+    async def press(self, key: keys.Key) -> None:
+        """Do what a key does, wherever the focus is."""
+        space: App[Parting] | Screen[None] | Widget = self
+        if not key.anywhere:
+            space = self._backtest if key.pane in keys.BACKTEST_PANES and self._backtest is not None else self.trading
+            if key.pane not in ("", "replay", "backtest"):
+                space = space.query_one(f"#{key.pane}", Widget)
+        await self.run_action(key.action, space)
+
+    # --- settings, themes and the palette ------------------------------------------------------------------------------
+
+    def _bind(self, user_keys: Mapping[str, str]) -> None:
+        self.user_keys = dict(user_keys)
+        self.set_keymap(self.user_keys)
+        self.kill.remap(self.user_keys.get("halt", keys.BY_ID["halt"].key).split(","))
+
+    def _take_layouts(self) -> list[str]:
+        """Ours and the user's, and the one to begin with; what cannot be, as sentences."""
+        look = self.look_of
+        wrong = layouts.problems(look.layouts, self.pane_names)
+        self.layouts = {**layouts.BUILT_IN, **({} if wrong else look.layouts)}
+        if look.layout not in self.layouts:
+            wrong.append(f"There is no layout {look.layout}.")
+        self.lay(look.layout if look.layout in self.layouts else layouts.DESK)
+        return wrong
+
+    @property
+    def pane_names(self) -> tuple[str, ...]:
+        return tuple(pane.id or "" for pane in self.trading.panes)
+
+    def lay(self, name: str) -> None:
+        self.laid = name
+        self.trading.lay(self.layouts[name])
+
+    def next_layout(self) -> None:
+        names = list(self.layouts)
+        self.lay(names[(names.index(self.laid) + 1) % len(names)])
+        self.say(f"Layout: {self.laid}.")
+
+    def take(self, sources: "Sourced") -> None:
+        """Settings that were saved: the screen's hold at once."""
+        before, look = self.look_of, sources.settings.console
+        self.sources, self.settings, self.look_of = sources, sources.settings, look
+        if look.keys != before.keys:
+            self._bind(keys.settled(look.keys))
+            self.trading.key_bar.repaint()
+        if look.frames_per_s != before.frames_per_s and self._timer is not None:
+            self._timer.stop()
+            self.frames_per_s = look.frames_per_s
+            self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
+        if (look.layout, look.layouts) != (before.layout, before.layouts):
+            self._take_layouts()
+
+    def open_settings(self) -> None:
+        if self.sources is None:
+            self.say("There are no settings to be changed here.", "warning")
+        elif not isinstance(self.screen, SettingsScreen):
+            self.push_screen(SettingsScreen(self.desk, self.sources, only_console=self.playback is not None or not self.control))
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return theme.market_defaults(self.current_theme)
 
     def reread_themes(self) -> None:
         """Take in theme files that were saved; a bad one is named, and what is worn stays."""
-        with contextlib.suppress(OSError):
-            saved = {str(path): path.stat().st_mtime_ns for path in self._folder.glob("*.toml")}
-            if saved == self._saved:
-                return
-            self._saved = saved
-        themes, wrong = theme.load_all(self._folder)
+        saved = {path: theme.stamp(path) for folder in self._folders for path in theme.files(folder)}
+        if saved == self._saved:
+            return
+        self._saved = saved
+        themes, wrong = theme.load_all(*self._folders)
         worn = self.current_theme
         for made in themes:
             self.register_theme(made)
@@ -493,14 +648,14 @@ class Console(App[Parting], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The palette: from the table of keys, then the themes and markets by name."""
-        for title, key in keys.palette(self.playback is not None):
-            here = key.pane in ("", "replay")
-            space = self if key.anywhere else self.trading if here else self.trading.query_one(f"#{key.pane}")
-            yield SystemCommand(title, key.help, partial(self.run_action, key.action, space), not key.id.startswith("pane_"))
+        for title, key in keys.palette(self.playback is not None, screen is self._backtest):
+            yield SystemCommand(title, key.help, partial(self.press, key), not key.id.startswith("pane_"))
         if self.playback is None:
             what = "What it holds, what is set at the venue, our limits, and what differs"
             yield SystemCommand("view: the account at the venue", what, lambda: self.push_screen(OpeningScreen(self.desk)))
         for name, seen in self.faults.items():
             yield SystemCommand(f"demo: inject {name}", seen, partial(self._inject, name))
+        for name in self.layouts:
+            yield SystemCommand(f"layout: {name}", "Lay the panes out like this", partial(self.lay, name))
         for name in self.theme_names:
             yield SystemCommand(f"theme: {name}", "Wear this theme", partial(setattr, self, "theme", name))

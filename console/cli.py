@@ -19,7 +19,7 @@ from console.exits import Exit
 from console.guard import guarded
 from engine import __version__
 from engine.clock import Clock
-from engine.config import Settings, load, state_dir
+from engine.config import Settings, Sourced, read, state_dir
 from engine.errors import BarterError, ConfigError, DataError, EngineStartError, LimitError, SessionError, StateError
 from engine.events import Mode
 from engine.strategy import chosen
@@ -34,6 +34,7 @@ COMMANDS = {
     "drill": "try the kill switch for real, in demo, paper or testnet, and time it until the venue confirms it; --tries N",
     "release": "clear a latched halt of the mode, so that it can be armed again",
     "attach": "a screen on a running engine; it only watches without --control",
+    "serve": "the engine that runs, in a browser on this machine, to watch: see serve --help",
     "sessions": "what was recorded",
     "model": "fetch a language model into Ollama: model pull [NAME]",
     "doctor": "what this machine has and lacks, and the commands that mend it",
@@ -42,7 +43,12 @@ COMMANDS = {
     "sweep": "a strategy with every combination of some values: see sweep --help",
 }
 # Commands with a parser of their own, `make_parser`, and a `run`.
-OWN_FLAGS = {"backtest": "console.backtest", "data": "console.data", "sweep": "console.sweep"}
+OWN_FLAGS = {
+    "backtest": "console.backtest",
+    "data": "console.data",
+    "serve": "console.serve",
+    "sweep": "console.sweep",
+}
 MANY_WORDS = ("sessions", "model")
 SESSIONS = f"sessions [{' | '.join(ACTIONS)}]"
 # Flags of sessions: where the parser puts each, and what uses it.
@@ -77,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _log_to_stderr(arguments.verbose)
 
     def work() -> int:
-        settings = load(file=arguments.config, environ=os.environ, flags=_flags(arguments))
+        sources = read(file=arguments.config, environ=os.environ, flags=_flags(arguments))
+        settings = sources.settings
         if arguments.words and arguments.command not in MANY_WORDS:
             raise ConfigError("command line", arguments.words[0], f"{arguments.command} takes nothing more", "it alone")
         if arguments.what_if and not arguments.replay:
@@ -119,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 except KeyboardInterrupt:
                     print("barter-tui: interrupted; what was not finished was not done.", file=sys.stderr)
                     return Exit.INTERRUPTED
-        return _replay(arguments, settings) if arguments.replay else _run(arguments, settings)
+        return _replay(arguments, sources) if arguments.replay else _run(arguments, sources)
 
     return _told(work)
 
@@ -188,7 +195,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--no-ui", action="store_true", help="no screen: one line a second on stdout")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="with --no-ui: one JSON object a line, the summary last")
-    shape.add_argument("--plain", action="store_true", help="with --no-ui: readable lines (the default)")
+    shape.add_argument("--plain", action="store_true", help="with --no-ui: whole sentences, one fact a line, for screen readers")
     add("--for", dest="seconds", type=_seconds, metavar="TIME", help="with --no-ui: stop after that engine time: 60s, 5m, 1h")
     add("--embedded", action="store_true", help="run the engine within the screen's process; it ends with it")
     add(
@@ -262,16 +269,17 @@ def _model(settings: Settings, words: Sequence[str]) -> int:
     return pull.run(settings, words[1] if len(words) > 1 else "")
 
 
-def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
+def _replay(arguments: argparse.Namespace, sources: Sourced) -> int:
     from console import sessions
 
+    settings = sources.settings
     if arguments.command or arguments.capture is not None:
         raise ConfigError("command line", "--replay", "it goes with no command and no capture", "it alone")
     if not arguments.no_ui:
         if arguments.what_if:
             raise ConfigError("command line", "--what-if", "on the screen it is a key", "--no-ui with it, or W on the screen")
         _check_screen(arguments)
-        return guarded(lambda: _told(lambda: asyncio.run(_replay_screen(arguments, settings))))
+        return guarded(lambda: _told(lambda: asyncio.run(_replay_screen(arguments, sources))))
     if arguments.seconds is not None:
         raise ConfigError("command line", "--for", "a replay goes to the session's end", "--replay without it")
     try:
@@ -285,13 +293,14 @@ def _replay(arguments: argparse.Namespace, settings: Settings) -> int:
         return Exit.INTERRUPTED
 
 
-async def _replay_screen(arguments: argparse.Namespace, settings: Settings) -> int:
+async def _replay_screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     from console.replay import show
 
-    return await show(settings, arguments.replay, arguments.speed, verbose=arguments.verbose)
+    return await show(sources, arguments.replay, arguments.speed, verbose=arguments.verbose)
 
 
-def _run(arguments: argparse.Namespace, settings: Settings) -> int:
+def _run(arguments: argparse.Namespace, sources: Sourced) -> int:
+    settings = sources.settings
     mode = settings.engine.mode
     chosen(settings.strategy)  # a strategy that is not there is told before anything starts
     if mode is not Mode.DEMO and arguments.capture is not None:
@@ -308,7 +317,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
         arguments.capture = captures.find(state_dir(settings), arguments.capture)
     if arguments.no_ui:
         return asyncio.run(_headless(arguments, settings))
-    return guarded(lambda: _told(lambda: asyncio.run(_screen(arguments, settings))))
+    return guarded(lambda: _told(lambda: asyncio.run(_screen(arguments, sources))))
 
 
 def _check_screen(arguments: argparse.Namespace) -> None:
@@ -319,16 +328,21 @@ def _check_screen(arguments: argparse.Namespace) -> None:
         raise ConfigError("command line", "", "the screen needs a terminal", "--no-ui for lines or JSON without one")
 
 
-async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
+async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:
     """The console, on an engine that starts behind its first frame, or on one that runs already."""
-    from console import logs
+    from console import logs, theme
     from console.app import Console, Parting
     from console.launch import Attached, Embedded, Launch, Siblings
+    from console.messenger import addresses
+    from console.screens.tour import first_time
     from engine.venue.faults import OFFERED
+
+    settings = sources.settings
 
     def fit(symbols: tuple[str, ...]) -> Settings:
         return _for_capture(arguments, settings, symbols)
 
+    urls = addresses(os.environ)
     attached, far = arguments.command == "attach", arguments.fluvio is not None
     launch: Launch
     if far:
@@ -341,7 +355,7 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         launch = Embedded(_order(arguments, settings), settings, fit)
     else:
         launch = Siblings(_order(arguments, settings), settings, fit, verbose=arguments.verbose)
-    link = launch.link()
+    link = launch.link(settings.console.frames_per_s)
     log_file = logs.to_file(state_dir(settings), arguments.verbose)
     # A lost link is opened again, which starts what died; an engine of somebody else's is not ours to start.
     console = Console(
@@ -352,7 +366,12 @@ async def _screen(arguments: argparse.Namespace, settings: Settings) -> int:
         inject=launch.inject,
         control=arguments.control or not attached,
         may_stop=not far,
+        own_themes=theme.own_folder(),
         settings=settings,
+        sources=sources,
+        alerts=state_dir(settings),
+        alert_urls=urls,
+        tour=not attached and first_time(state_dir(settings).parent),
     )
     minding = asyncio.create_task(launch.mind(lambda sentence: console.say(sentence, "warning")))
     try:
@@ -384,7 +403,7 @@ async def _headless(arguments: argparse.Namespace, settings: Settings) -> int:
     async def run(door: Door, engine: Engine, venue: VenueProcess | None) -> int:
         service = Service(engine, minds_loss=False)
         async with listening(door, service.consoles):
-            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout).run()
+            return await Headless(service, venue, arguments.seconds, arguments.json, sys.stdout, arguments.plain).run()
 
     with Door(folder) as door:  # before anything is started: one engine a folder
         if isinstance(order, Real):
@@ -422,8 +441,9 @@ def _venue_order(arguments: argparse.Namespace, settings: Settings) -> "Order":
 
     feed, paper = None, settings.engine.mode is Mode.PAPER
     if paper:
-        place = addresses(settings)[settings.engine.venues[0]]
-        feed = Feed(place.rest, place.ws, settings.engine.symbols)
+        traded = settings.engine.venues[0]
+        place = addresses(settings)[traded]
+        feed = Feed(traded, place.rest, place.ws, settings.engine.symbols)
     return Order(
         Clock.start(arguments.speed),
         secrets.token_hex(16),

@@ -24,6 +24,7 @@ class Option(NamedTuple):
 class Question(ModalScreen[str]):
     """A question with a few answers; the first is safe, has the focus and is what Escape means."""
 
+    AUTO_FOCUS = "Button"
     HORIZONTAL_BREAKPOINTS = [(0, "-thin"), (76, "-roomy")]  # noqa: RUF012 - as Textual declares it
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -46,9 +47,6 @@ class Question(ModalScreen[str]):
                     button = Button(f"[{option.key.upper()}] {option.label}".replace("[", r"\["), id=option.id, compact=True)
                     button.set_class(option.grave, "-grave")
                     yield button
-
-    def on_mount(self) -> None:
-        self.query_one(f"#{self.options[0].id}", Button).focus()
 
     def on_key(self, event: events.Key) -> None:
         for option in self.options:
@@ -114,6 +112,7 @@ class Typed(ModalScreen[str]):
 class Page(ModalScreen[None]):
     """Something to read over the screen; it scrolls, and Escape and q close it."""
 
+    AUTO_FOCUS = "VerticalScroll"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "close", "Close")]
 
     def __init__(self, title: str, hint: str = "Esc closes") -> None:
@@ -129,9 +128,6 @@ class Page(ModalScreen[None]):
     @abstractmethod
     def contents(self) -> ComposeResult:
         """What there is to read."""
-
-    async def on_mount(self) -> None:
-        self.query_one(VerticalScroll).focus()
 
     async def action_close(self) -> None:
         self.dismiss(None)

@@ -28,7 +28,20 @@ from engine.queue.fluvio import topic_of
 from engine.queue.relay import COMMANDS, VIEWS, Shown, Told, unpacked
 from engine.queue.sealed import LIFETIME_S, seal
 from engine.secret import FILE, VARIABLE, control_secret
-from engine.views import PROTOCOL, Answer, Ask, Goodbye, Leave, TraceView, Watch, Welcome, decode_to_engine, encode
+from engine.views import (
+    NO_PREVIEW,
+    PROTOCOL,
+    Answer,
+    Ask,
+    Goodbye,
+    Leave,
+    TicketView,
+    TraceView,
+    Watch,
+    Welcome,
+    decode_to_engine,
+    encode,
+)
 
 SEEN_WITHIN_S = 9.0  # less than a link waits for a welcome
 SILENT_S = 6.0  # the engine says something several times a second
@@ -68,6 +81,9 @@ class FluvioWire:
         if isinstance(heard, Watch) and heard.order:
             told = TraceView("", heard.order, (("far", 0, NO_TRACE),))
             await self._say(frame(self._told, (msgspec.Raw(encode(told)),), ()))
+        if isinstance(heard, Watch) and heard.ticket is not None:
+            unknown = TicketView(heard.market, heard.ticket, heard.amends, "", None, (NO_PREVIEW,))
+            await self._say(frame(self._told, (msgspec.Raw(encode(unknown)),), ()))
         if not isinstance(heard, Ask):
             return  # everything is shown to everybody, and nobody's going is a loss
         if self._secret is None or not self.session:

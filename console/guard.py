@@ -28,7 +28,7 @@ def guarded(run: Callable[[], int]) -> int:
     parent = os.getpid()
     child = os.fork()
     if child == 0:
-        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+        threading.Thread(target=watch_parent, args=(parent,), daemon=True).start()
         code = 1
         try:
             code = run()
@@ -61,7 +61,8 @@ def _pass_on(child: int, number: int) -> None:
         os.kill(child, number)
 
 
-def _watch_parent(parent: int) -> None:
+def watch_parent(parent: int) -> None:
+    """In a thread: end this process, in order, once its parent is another one."""
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The engine without a screen: one line a second on stdout, alerts on stderr, the summary last.
+"""The engine without a screen: one line a second, or sentences, on stdout, alerts on stderr, the summary last.
 
 Consoles may come and go: its owner is whoever started it, who steers by signals, so that a console that is lost is no loss
 and `on_console_loss` does not apply. One that stops the engine ends the run in good order.
@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import msgspec
 
 from console.exits import Exit
+from console.plain import Plain, ending
 from console.venue_process import Said, VenueProcess
 from engine.errors import VenueStartError
 from engine.events import Action, Mode
@@ -31,8 +32,17 @@ SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 class Headless:
     """One run. `seconds` is engine time, None until the capture ends, a console stops the engine or a signal comes."""
 
-    def __init__(self, service: Service, venue: VenueProcess | None, seconds: float | None, as_json: bool, out: TextIO) -> None:
+    def __init__(
+        self,
+        service: Service,
+        venue: VenueProcess | None,
+        seconds: float | None,
+        as_json: bool,
+        out: TextIO,
+        plain: bool = False,
+    ) -> None:
         self.service, self.engine = service, service.engine
+        self.plain = Plain(service.engine.state, self._soon) if plain else None
         self.venue, self.seconds, self.as_json, self.out = venue, seconds, as_json, out
         self.stopping: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self._alerts_told = 0
@@ -41,6 +51,9 @@ class Headless:
 
     async def run(self) -> Exit:
         """Until something ends it; returns the exit code after the summary was written. Raises BarterError."""
+        if self.plain is not None:
+            self.plain.begin(self.engine.settings.engine.mode)
+            self.engine.listen(self.plain.hear)
         serving = asyncio.create_task(self.service.run())
         try:
             await _first(serving, self.service.entered)
@@ -117,7 +130,14 @@ class Headless:
         while True:
             await asyncio.sleep(LINE_EVERY_S)
             self._alerts()
-            self._write(self._json_line() if self.as_json else self._plain_line())
+            if self.plain is not None:
+                self.plain.second(self.engine.view())
+            else:
+                self._write(self._json_line() if self.as_json else self._line())
+
+    def _soon(self, line: str) -> None:
+        """Not while the core is at work."""
+        asyncio.get_running_loop().call_soon(self._write, line)
 
     async def _opening(self) -> None:
         """The account before trading, where it is a real venue's."""
@@ -141,7 +161,7 @@ class Headless:
         }
         return msgspec.json.encode(body).decode()
 
-    def _plain_line(self) -> str:
+    def _line(self) -> str:
         view = self.engine.view()
         head = time.strftime("%H:%M:%S", time.gmtime(view.at / 1e9))
         if not view.markets:
@@ -174,6 +194,10 @@ class Headless:
     def _summary(self, summary: Summary) -> None:
         if self.as_json:
             self._write(msgspec.json.encode({"type": "summary", **msgspec.structs.asdict(summary)}).decode())
+            return
+        if self.plain is not None:
+            for line in ending(summary):
+                self._write(line)
             return
         agreement = summary.agreement
         match (agreement.compared, agreement.equal):

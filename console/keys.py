@@ -1,12 +1,13 @@
 """The one table of keys in; bindings, key bar, help, palette entries and the README's table out."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from textual.binding import Binding
-from textual.keys import format_key, key_to_character
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key, key_to_character
 
-PANES = 8  # number keys
+PANES = 10  # number keys, the last one is 0
 LAST = 99  # in the key bar
 
 
@@ -46,10 +47,14 @@ KEYS: tuple[Key, ...] = (
     Key("veto_why", "V", "veto_why", "veto saying why", "The same, with a note that the journal keeps", "trading"),
     Key("order", "colon", "order", "order", "Type an order; what it would do is said before it is sent", "trading", True,
         bar=16),
+    Key("ticket", "o", "ticket", "ticket", "Write an order field by field, at the ladder's cursor: what it would do is said "
+        "before it is sent", "trading", True, bar=17),
     Key("close", "c", "close", "close", "Close a position at the market, reduce-only: the selected one in positions, else "
         "this market's", "trading", True, bar=7),
     Key("cancel", "x", "cancel", "cancel", "Cancel the order selected in the orders pane; asks for a second press",
         "trading", True, bar=8),
+    Key("alert", "exclamation_mark", "alert", "alerts", "Say when a price, a figure, profit, the day's loss, trust or a judgment "
+        "comes to something: type it, see and delete them", "view"),
     Key("next_symbol", "n", "symbol(1)", "next symbol", "Show the next market", "view", bar=13),
     Key("previous_symbol", "p", "symbol(-1)", "previous symbol", "Show the previous market", "view"),
     Key("collect", "w", "collect", "watch another", "Collect another market from every venue that lists it: asks for its symbol",
@@ -57,14 +62,17 @@ KEYS: tuple[Key, ...] = (
     Key("drop", "u", "drop", "watch no more", "Collect the market that is shown no more, unless it is traded, held or has "
         "orders; asks for a second press", "view"),
     Key("timeframe", "t", "timeframe", "timeframe", "Show the next length of bars", "view", bar=9),
+    Key("previous_timeframe", "T", "timeframe(-1)", "timeframe back", "Show the length of bars before", "view"),
     Key("recentre", "space", "recentre", "recentre", "Put the last price in the middle of the ladder", "view"),
     Key("backtest", "b", "backtest", "backtest", "Run strategies over bars, and look at what came of it", "view"),
+    Key("layout", "L", "layout", "layout", "Lay the panes out another way: desk, chart, orders, then your own", "view"),
     Key("theme", "y", "theme", "theme", "Wear the next theme", "view", bar=11),
+    Key("latency", "f3", "latency", "latency", "How long each stage takes, from the venue's stamp to its answer", "view"),
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
-    *(Key(f"pane_{place}", str(place), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
-        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"), start=1)),
+    *(Key(f"pane_{place}", str(place % PANES), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
+        ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"), start=1)),
     *_of("ladder", (
         ("scroll_up", "up,k", "scroll_up", "scroll up", "Look at higher prices"),
         ("scroll_down", "down,j", "scroll_down", "scroll down", "Look at lower prices"),
@@ -72,23 +80,48 @@ KEYS: tuple[Key, ...] = (
         ("page_down", "pagedown", "page_down", "page down", "Half a page of prices lower"),
         ("group_more", "right_square_bracket", "group_more", "coarser", "More ticks a row"),
         ("group_less", "left_square_bracket", "group_less", "finer", "Fewer ticks a row"),
+        ("cursor_up", "shift+up", "cursor(1)", "cursor up", "Put a cursor on a price, or move it up"),
+        ("cursor_down", "shift+down", "cursor(-1)", "cursor down", "The same, down"),
+        ("ticket", "enter", "ticket", "ticket here", "The ticket, at the cursor's price"),
     )),
     *_of("chart", (
         ("zoom_in", "plus,equals_sign", "zoom_in", "zoom in", "Fewer, wider bars"),
         ("zoom_out", "minus", "zoom_out", "zoom out", "More bars, several a column"),
-        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars"),
-        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars"),
+        ("scroll_left", "left,h", "scroll_left", "older", "Look at older bars; where there is a cross hair, move it"),
+        ("scroll_right", "right,l", "scroll_right", "newer", "Look at newer bars; where there is a cross hair, move it"),
         ("page_left", "pageup", "page_left", "page older", "Half a page of bars older"),
         ("page_right", "pagedown", "page_right", "page newer", "Half a page of bars newer"),
         ("newest", "end", "newest", "newest", "Back to the newest bar, and follow it"),
+        ("hair", "enter", "hair", "cross hair", "Read a bar and a price off the chart, and back"),
+        ("hair_up", "up,k", "hair_up", "hair up", "Move the cross hair to a higher price"),
+        ("hair_down", "down,j", "hair_down", "hair down", "Move the cross hair to a lower price"),
+        ("overlays", "right_square_bracket", "overlays", "overlays", "Other lines over the candles, or none"),
     )),
     *_of("rationale", (
-        ("record", "enter", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
+        ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the judgment and came of it"),
+        ("record", "e", "record", "record", "How the model's judgments turned out, and what its chances are worth"),
     )),
     *_of("orders", (
         ("trace", "enter", "trace", "trace", "From the question to the money: all that led to the order under the cursor"),
     )),
+    *_of("log", (
+        ("trace", "enter", "trace", "trace", "All that led to the fill, order or judgment under the cursor, and came of it"),
+    )),
+    *_of("tape", (
+        ("scroll_up", "up,k", "scroll_up", "newer", "Look at newer trades"),
+        ("scroll_down", "down,j", "scroll_down", "older", "Look at older trades; those that come are counted"),
+        ("page_up", "pageup", "page_up", "page newer", "A page of trades newer"),
+        ("page_down", "pagedown", "page_down", "page older", "A page of trades older"),
+        ("newest", "end", "newest", "newest", "Back to the newest trade, and follow"),
+        ("larger", "right_square_bracket", "larger", "larger", "Only trades of a larger size"),
+        ("smaller", "left_square_bracket", "smaller", "smaller", "Trades of a smaller size too, down to all"),
+    )),
+    *_of("markets", (
+        ("show", "enter", "show", "show", "Show the market under the cursor"),
+    )),
+    Key("settings", "s", "settings", "settings", "Look at every setting, where its value comes from, and change it", "program"),
     Key("help", "question_mark", "help", "help", "Every key and what it does", "program", bar=3),
+    Key("tour", "f2", "tour", "tour", "Six short cards: what this screen says, and how to trade and stop with it", "program"),
     Key("palette", "ctrl+p", "palette", "palette", "Search every command by name", "program", bar=15),
     Key("quit", "q,ctrl+c", "quit", "quit", "Leave: asks whether the engine stops, runs on, or you stay", "program", bar=2),
 )  # fmt: skip
@@ -116,8 +149,10 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
 BACKTEST: tuple[Key, ...] = (
     *_of("backtest", (
         ("run", "f5", "run", "run", "Run the backtest that the form describes"),
+        ("sweep", "f9", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
         ("next_tab", "f6", "tab(1)", "next tab", "To the next tab, from the form to the notes"),
         ("previous_tab", "f7", "tab(-1)", "previous tab", "To the tab before"),
+        ("help", "f8", "help", "help", "The keys of this screen"),
         ("leave", "escape", "leave", "leave", "End a run that goes on, else back to the market"),
     )),
     *_of("trades", (
@@ -135,15 +170,54 @@ BACKTEST: tuple[Key, ...] = (
         ("zoom_in", "plus,equals_sign", "zoom(1)", "zoom in", "Fewer bars around it"),
         ("zoom_out", "minus", "zoom(-1)", "zoom out", "More bars around it"),
     )),
+    *_of("heat", (
+        ("next_pair", "n", "pair(1)", "next pair", "The next two of what differed"),
+        ("previous_pair", "p", "pair(-1)", "previous pair", "The two before"),
+        ("up", "up,k", "scroll(-1,0)", "up", "Rows above, where not all fit"),
+        ("down", "down,j", "scroll(1,0)", "down", "Rows below"),
+        ("left", "left,h", "scroll(0,-1)", "left", "Columns to the left, where not all fit"),
+        ("right", "right,l", "scroll(0,1)", "right", "Columns to the right"),
+    )),
+    *_of("runs", (
+        ("run", "enter", "run", "run it", "Put the values of the run under the cursor into the form, and run it"),
+    )),
 )  # fmt: skip
+# Ids of what reads or writes files of this machine, or starts work on it: none of it for who watches in a browser.
+LOCAL = frozenset({"backtest", "settings", "alert"})
 BACKTEST_PANES = tuple(dict.fromkeys(key.pane for key in BACKTEST))
-EVERY = (*KEYS, *REPLAY, *BACKTEST)
+# Of the settings screen; `settings` are those that act in all of it.
+SETTINGS: tuple[Key, ...] = (
+    *_of("settings", (
+        ("save", "f2", "save", "save", "Write what was changed to settings.toml"),
+        ("put_back", "f3", "put_back", "put back", "Have what holds without settings.toml: your file's value, else the default"),
+        ("leave", "escape", "leave", "leave", "From a value or the search to the list, else back to the market"),
+    )),
+    *_of("setting_list", (
+        ("up", "up,k", "rows(-1)", "up", "The setting before"),
+        ("down", "down,j", "rows(1)", "down", "The next setting"),
+        ("page_up", "pageup", "page(-1)", "page up", "A page of settings up"),
+        ("page_down", "pagedown", "page(1)", "page down", "A page of settings down"),
+        ("first", "home", "ends(0)", "first", "The first setting"),
+        ("last", "end", "ends(1)", "last", "The last setting"),
+        ("edit", "enter", "edit", "edit", "Type another value; enter takes it"),
+        ("next_value", "right,l", "step(1)", "next value", "The next of the values that it may have; a theme is worn at once"),
+        ("value_before", "left,h", "step(-1)", "value before", "The one before"),
+        ("search", "slash", "search", "search", "Only the settings that hold the words you type"),
+    )),
+)  # fmt: skip
+SETTINGS_PANES = tuple(dict.fromkeys(key.pane for key in SETTINGS))
+EVERY = (*KEYS, *REPLAY, *BACKTEST, *SETTINGS)
 BY_ID = {key.id: key for key in EVERY}
 
 
 def shown(keys: str) -> str:
     """`question_mark` as `?`, `f12` as `F12`, several with `or` between them."""
     return " or ".join(_shown(key) for key in keys.split(","))
+
+
+def name_of(id: str, remapped: Mapping[str, str]) -> str:
+    """How a key is called where a user may have another one for it."""
+    return shown(remapped.get(id, BY_ID[id].key))
 
 
 def _shown(key: str) -> str:
@@ -161,23 +235,65 @@ def bindings(*, anywhere: bool = False, pane: str = "") -> list[Binding]:
     ]
 
 
-def palette(replay: bool = False) -> Iterable[tuple[str, Key]]:
-    """`area: verb` and its key; the number keys and the palette itself need no entry of their own kind."""
-    offered = [*REPLAY, *(key for key in KEYS if key.group != "trading")] if replay else KEYS
-    return ((f"{key.group}: {key.label}", key) for key in offered if key.id != "palette")
+def offered(replay: bool = False) -> list[Key]:
+    """What the trading screen can do; over a recorded session there is no engine to steer."""
+    return [*REPLAY, *(key for key in KEYS if key.group != "trading")] if replay else [*KEYS]
+
+
+def palette(replay: bool = False, backtest: bool = False) -> Iterable[tuple[str, Key]]:
+    """`area: verb` and its key; on the backtest's screen its own first."""
+    for key in [*(BACKTEST if backtest else ()), *offered(replay)]:
+        if key.id not in ("palette", "backtest_help"):
+            yield f"{key.group.replace('_', ' ')}: {key.label}", key
+
+
+MODIFIERS = {"ctrl", "alt", "shift", "super", "hyper", "meta"}
+SIGNS = frozenset(KEY_NAME_REPLACEMENTS.values())  # whose names Textual shortened, and so does not know as characters
+NAMED = SIGNS | {name.value.rpartition("+")[2] for name in Keys if name.value.rpartition("+")[2].isidentifier()}
+AS_SHOWN = {format_key(name).lower(): name for name in sorted(NAMED, reverse=True)}  # an arrow, for one
+
+
+def settled(remapped: Mapping[str, str]) -> dict[str, str]:
+    """A user's keys, as Textual names them or as they are shown, by Textual's names: `?, F9` as `question_mark,f9`."""
+    return {id: ",".join(_named(name.strip()) for name in names.split(",")) for id, names in remapped.items()}
+
+
+def _named(key: str) -> str:
+    *modifiers, last = key.split("+") if len(key) > 1 else [key]
+    if len(last) == 1 and last.isalnum():
+        last = last.lower() if "ctrl" in map(str.lower, modifiers) else last
+    elif len(last) == 1 and last not in AS_SHOWN:
+        name = unicodedata.name(last, last).lower().replace("-", "_").replace(" ", "_")
+        last = KEY_NAME_REPLACEMENTS.get(name, name)
+    else:
+        last = AS_SHOWN.get(last.lower(), last.lower())
+    return "+".join([*map(str.lower, modifiers), last])
+
+
+def _is_key(name: str) -> bool:
+    *modifiers, last = name.split("+")
+    return MODIFIERS.issuperset(modifiers) and bool(last) and (last in NAMED or key_to_character(last) is not None)
+
+
+def _writes(name: str) -> bool:
+    return key_to_character(name) is not None or name in SIGNS
 
 
 def problems(remapped: Mapping[str, str]) -> list[str]:
     """Why a user's keys cannot be used, as sentences; empty when they can."""
+    remapped = settled(remapped)
     found = [f"keys.{name}: there is no such key." for name in remapped if name not in BY_ID]
     kill = remapped.get("halt", BY_ID["halt"].key).split(",")
-    if any(key_to_character(key.strip()) is not None or not key.strip() for key in kill):
+    if any(_writes(name) or not name for name in kill):
         found.append("keys.halt: the kill switch may not be a key that writes a letter, or typing would halt.")
+    for id, names in remapped.items():
+        unknown = [name or "nothing" for name in dict.fromkeys(names.split(",")) if not _is_key(name)]
+        found += [f"keys.{id}: {name} is no key's name." for name in unknown]
     taken: dict[tuple[str, str], str] = {}  # by pane: two panes may use the same key, a pane and the screen may not
     for key in sorted(EVERY, key=lambda key: key.pane):
         for name in (name.strip() for name in remapped.get(key.id, key.key).split(",")):
-            # On purpose: while a session is played nothing can be steered, and the backtest's screen covers the market's.
-            shadows = key.pane in ("replay", *BACKTEST_PANES) and name not in kill
+            # On purpose: while a session is played nothing can be steered, and other screens cover the market's.
+            shadows = key.pane in ("replay", *BACKTEST_PANES, *SETTINGS_PANES) and name not in kill
             other = (not shadows and taken.get(("", name))) or taken.setdefault((key.pane, name), key.id)
             if other != key.id:
                 found.append(f"keys.{key.id}: {shown(name)} is already the key of {other}.")
@@ -187,7 +303,7 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
 def render_table() -> str:
     """The README's table."""
     rows = [
-        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. |"
+        f"| `{'` `'.join(_shown(key) for key in row.key.split(','))}` | {row.group}: {row.label} | {row.help}. | `{row.id}` |"
         for row in EVERY
     ]
-    return "\n".join(["| key | command | what it does |", "|---|---|---|", *rows])
+    return "\n".join(["| key | command | what it does | name in `console.keys` |", "|---|---|---|---|", *rows])

@@ -4,7 +4,7 @@ The engine and its limits decide what becomes of it: here is only what a line ca
 """
 
 from collections.abc import Iterator, Sequence
-from decimal import ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import NamedTuple
 
 from engine.events import Action, OrderKind, Side, Ticket, TimeInForce
@@ -13,15 +13,20 @@ from engine.events import Action, OrderKind, Side, Ticket, TimeInForce
 LINES: tuple[tuple[str, str], ...] = (
     ("buy 500", "Buy 500 at the market; `sell` likewise. The strategy's stop goes with it"),
     ("buy 300usdt", "The same for 300 USDT, at the price of now"),
+    ("buy 25%", "For a quarter of what the free margin buys; with `reduce`, a quarter of the position"),
+    ("buy risk 0.5% stop 1.19", "As much as loses 0.5 % of the equity at its stop"),
     ("buy 500 @ 1.2040 post", "A limit order; `post` never takes, `ioc` takes what there is, `fok` all of it or nothing"),
-    ("buy 500 @ bid", "At the best bid, or the best `ask`"),
-    ("buy 500 stop 1.19 target 1.25", "A bracket: stop and target follow what is filled"),
+    ("buy 500 @ bid", "At the best bid, or the best `ask`; `join` is the best price of its own side"),
+    ("buy 500 stop 1.19 target 2%", "A bracket: stop and target follow what is filled; in percent, they are so far away"),
     ("buy 500 trail 0.5", "Its stop follows the best price at 0.5 %"),
     ("sell all reduce", "Only reduces the position; `half` or a size as well, and a limit"),
     ("stop 1.19", "Another stop for the position; `target 1.25` and `trail 0.5` likewise"),
     ("amend 400 @ 1.2050", "Another size and price for the order selected in orders, or for the only one that rests"),
 )
-WORDS = ("buy", "sell", "amend", "stop", "target", "trail", "post", "ioc", "fok", "reduce", "all", "half", "bid", "ask", "@")
+WORDS = (
+    *("buy", "sell", "amend", "stop", "target", "trail", "post", "ioc", "fok", "reduce", "risk", "all", "half", "bid", "ask"),
+    *("join", "@"),
+)
 FLAGS = {"post": TimeInForce.GTX, "ioc": TimeInForce.IOC, "fok": TimeInForce.FOK}
 FLAG_NAMES = {
     TimeInForce.GTC: "",
@@ -33,7 +38,9 @@ K = OrderKind
 
 
 class Facts(NamedTuple):
-    """What a line is read against: ticks, steps, the market's best prices (ticks, 0 for none) and the signed position (steps)."""
+    """What a line is read against: ticks, steps, the market's best prices (ticks, 0 for none), the signed position (steps) and
+    money in quote units, None where it is not known.
+    """
 
     base: str
     quote: str
@@ -44,6 +51,8 @@ class Facts(NamedTuple):
     position: int = 0
     selected: str = ""  # the client id of the order that `amend` means
     selected_side: Side = Side.BUY
+    equity: Decimal | None = None
+    power: Decimal | None = None  # what the free margin buys in this market
 
 
 class Understood(NamedTuple):
@@ -84,17 +93,18 @@ def complete(line: str) -> str:
 
 def _order(side: Side, rest: Iterator[str], facts: Facts) -> Understood:
     size = next(rest, "")
-    if not size:
-        raise LineError(f"How much? In {facts.base}, or with {facts.quote.lower()} behind it, or all, half")
-    price = stop = target = trail = 0
+    if size in ("", "@"):
+        raise LineError(f"How much? In {facts.base}, or with {facts.quote.lower()} or % behind it, or risk and a %, all, half")
+    if size == "risk":
+        size = f"risk {next(rest, '')}"
+    ends: dict[str, str] = {}
+    price = trail = 0
     tif, reduces = TimeInForce.GTC, False
     for word in rest:
         if word == "@":
-            price = _price(next(rest, ""), facts, "limit")
-        elif word == "stop":
-            stop = _price(next(rest, ""), facts, word)
-        elif word == "target":
-            target = _price(next(rest, ""), facts, word)
+            price = _price(next(rest, ""), facts, "limit", side)
+        elif word in ("stop", "target"):
+            ends[word] = next(rest, "")
         elif word == "trail":
             trail = _bps(next(rest, ""))
         elif word == "reduce":
@@ -106,7 +116,8 @@ def _order(side: Side, rest: Iterator[str], facts: Facts) -> Understood:
     if tif is not TimeInForce.GTC and not price:
         raise LineError("post, ioc and fok belong to a limit: add @ and a price")
     now = price or (facts.ask if side is Side.BUY else facts.bid)
-    quantity = _size(size, side, facts, now)
+    stop, target = (_end(ends[name], facts, name, side, now) if name in ends else 0 for name in ("stop", "target"))
+    quantity = _size(size, side, facts, now, reduces, abs(now - stop) if stop else now * trail // 10_000)
     kind = K.LIMIT if price else K.MARKET
     ticket = Ticket(side, kind, quantity, price, 0, tif, reduces, stop, target, trail)
     return Understood(Action.ORDER, "", ticket, _in_words(ticket, facts, now))
@@ -139,7 +150,7 @@ def _guard(name: str, rest: Iterator[str], facts: Facts) -> Understood:
         ticket = Ticket(side, K.TRAILING, 0, reduce_only=True, trail_bps=bps)
         words = f"The stop of the position of {held} trails by {bps / 100:g} %"
     else:
-        trigger = _price(next(rest, ""), facts, name)
+        trigger = _end(next(rest, ""), facts, name, side.other, facts.bid if side is Side.SELL else facts.ask)
         ticket = Ticket(side, K.STOP if name == "stop" else K.TARGET, 0, trigger=trigger, reduce_only=True)
         words = f"The {name} of the position of {held} at {_ticks(trigger, facts)}"
     if (more := next(rest, "")) != "":
@@ -159,12 +170,27 @@ def _amend(rest: Iterator[str], facts: Facts) -> Understood:
     return Understood(Action.AMEND, facts.selected, ticket, words)
 
 
-def _price(word: str, facts: Facts, name: str) -> int:
+def _end(word: str, facts: Facts, name: str, side: Side, now: int) -> int:
+    """The tick of a stop or target of a position of `side`: a price, or so many percent away from the one of `now`."""
+    if not word.endswith("%"):
+        return _price(word, facts, name)
+    percent = _number(word.removesuffix("%"), f"the {name}'s distance")
+    if not now:
+        raise LineError(f"There is no price now to put the {name} at {word} from")
+    away = -side if name == "stop" else side
+    if percent >= 100 and away < 0:
+        raise LineError(f"{word} below the price there is nothing")
+    return now + away * max(int((now * percent / 100).to_integral_value(ROUND_HALF_EVEN)), 1)
+
+
+def _price(word: str, facts: Facts, name: str, side: Side | None = None) -> int:
     near = {"bid": facts.bid, "ask": facts.ask}
     if word in near:
         if not near[word]:
             raise LineError(f"There is no {word} now")
         return near[word]
+    if word == "join" and side is not None:
+        return _price("bid" if side is Side.BUY else "ask", facts, name)
     price = _number(word, f"the {name}'s price")
     ticks = price / facts.tick
     if ticks != int(ticks):
@@ -175,18 +201,29 @@ def _price(word: str, facts: Facts, name: str) -> int:
     return int(ticks)
 
 
-def _size(word: str, side: Side, facts: Facts, price: int) -> int:
-    if word in ("all", "half"):
+def _size(word: str, side: Side, facts: Facts, price: int, reduces: bool = False, distance: int = 0) -> int:
+    """Steps; `distance` is that of the stop, in ticks, 0 without one."""
+    part = word.endswith("%") and reduces
+    if part or word in ("all", "half"):
         if facts.position * side >= 0:
             raise LineError(f"{word} means the position, and that is not closed by this side")
         held = abs(facts.position)
-        return held if word == "all" else max(held // 2, 1)
+        percent = min(_number(word.removesuffix("%"), "the part in percent"), Decimal(100)) if part else Decimal(50)
+        return held if word == "all" else max(int(held * percent / 100), 1)
     quote = facts.quote.lower()
-    if word.endswith(quote):
+    if word.startswith("risk ") or word.endswith(("%", quote)):
         if not price:
             raise LineError("There is no price now to turn that into a size")
-        steps = _number(word.removesuffix(quote), "the size") / (price * facts.tick * facts.step)
-        steps = steps.to_integral_value(ROUND_FLOOR)
+        if word.startswith("risk "):
+            worth = _share(word.removeprefix("risk "), facts.equity, "the equity at risk")
+            if not distance:
+                raise LineError("A risk needs a stop: add stop and its price, or trail and its distance")
+            price = distance
+        elif word.endswith("%"):
+            worth = _share(word, facts.power, "the free margin")
+        else:
+            worth = _number(word.removesuffix(quote), "the size")
+        steps = (worth / (price * facts.tick * facts.step)).to_integral_value(ROUND_FLOOR)
     else:
         steps = _number(word, "the size") / facts.step
         if steps != int(steps):
@@ -194,6 +231,15 @@ def _size(word: str, side: Side, facts: Facts, price: int) -> int:
     if not 0 < steps < 10**15:
         raise LineError(f"{word} is no size")
     return int(steps)
+
+
+def _share(word: str, whole: Decimal | None, what: str) -> Decimal:
+    percent = _number(word.removesuffix("%"), f"{what} in percent")
+    if percent > 100:
+        raise LineError(f"{word} is more than there is")
+    if whole is None or whole <= 0:
+        raise LineError(f"{what[0].upper()}{what[1:]} is {'not known yet' if whole is None else 'nothing'}")
+    return whole * percent / 100
 
 
 def _bps(word: str) -> int:

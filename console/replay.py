@@ -2,11 +2,11 @@
 
 import asyncio
 
-from console import logs
+from console import logs, theme
 from console.app import Console, Parting
 from console.exits import Exit
 from console.link import memory_link
-from engine.config import Settings, state_dir, timeframe_ms
+from engine.config import Sourced, state_dir, timeframe_ms
 from engine.queue.local import Session, find
 from engine.replay.playback import Playback
 from engine.replay.player import Player
@@ -14,16 +14,19 @@ from engine.server import DEEPEST, Consoles
 from engine.views import Watch
 
 
-async def show(settings: Settings, name: str, speed: float, *, verbose: bool = False) -> int:
+async def show(sources: Sourced, name: str, speed: float, *, verbose: bool = False) -> int:
     """Until the console is left. Raises SessionError."""
+    settings = sources.settings
     with Session(find(state_dir(settings), name)) as session:
         playback = Playback(Player(session), speed=speed)
         playback.play(True)
         console = Console(
-            memory_link(lambda: consoles(playback)),
+            memory_link(lambda: consoles(playback), frames_per_s=settings.console.frames_per_s),
             log_file=logs.to_file(state_dir(settings), verbose),
             playback=playback,
+            own_themes=theme.own_folder(),
             settings=settings,
+            sources=sources,
         )
         playing = asyncio.create_task(playback.run())
         try:

@@ -1,32 +1,34 @@
 """`barter-tui sweep`: a strategy over bars with every combination of some values, and what the best of them is worth."""
 
 import argparse
-import csv
-import io
 import signal
 import sys
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from console.backtest import config_of
 from console.exits import Exit
 from console.research import WHERE, add_run, add_settings, settings_of
+from engine.backtest import findings
+from engine.backtest.findings import BESIDE
 from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, sweep
 from engine.backtest.walk import Walk, walk_forward
 from engine.errors import ConfigError
-from engine.queue.export import coming
 
 SHOWN = 15  # rows of the table
-ALIKE = ("start_ms", "end_ms", "bars", "initial", "buy_and_hold")  # of all runs
 CELL = 9  # columns of the terminal for each of the heat map
 WALKED = ("sharpe", "total_return")
-BESIDE = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
+
+
+class Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} runs/s" if task.speed else "")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -53,7 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
     add("--anchored", action="store_true", help="with --walk-forward: every window begins with the first bar")
     add("--workers", type=int, default=0, metavar="N", help="processes at a time (default: one a core)")
     add("--json", action="store_true", help="one JSON document on stdout")
-    add("--out", type=Path, metavar="FILE", help="write it as well: every run as FILE.csv, or FILE.html")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write it as well: every run as FILE.csv, .parquet or .json, or the page FILE.html",
+    )
     add_settings(parser)
     return parser
 
@@ -69,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(WHERE, "--trials", "a number is below 0", "numbers of at least 0")
     if arguments.session:
         raise ConfigError(WHERE, "--session", "a sweep runs over bars", "--data")
-    if arguments.out is not None and (arguments.out.exists() or arguments.out.suffix not in (".csv", ".html")):
-        raise ConfigError(WHERE, "--out", f"{arguments.out} cannot be written", "a new FILE.csv or FILE.html")
+    if arguments.out is not None and (arguments.out.exists() or arguments.out.suffix not in findings.FORMS):
+        raise ConfigError(WHERE, "--out", f"{arguments.out} cannot be written", f"a new file of {', '.join(findings.FORMS)}")
     compared_by(arguments.by)
     config, axes = config_of(arguments, settings, own), [axis(text) for text in arguments.over]
     stopped = False
@@ -81,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     before = signal.signal(signal.SIGINT, stop)
     stderr = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
             task = progress.add_task("sweep", total=None)
@@ -101,16 +108,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.walk_forward:
         return _walked(walk, arguments.json)
     if arguments.out is not None:
-        if arguments.out.suffix == ".html":
-            from engine.backtest import findings
-
-            title = f"{config.chosen().strategy.name} on {config.symbol}"
-            findings.write(found, arguments.out, title, arguments.data == "synthetic")
-        else:
-            _write(found, arguments.out)
+        findings.write(found, arguments.out, f"{config.chosen().strategy.name} on {config.symbol}")
         print(f"barter-tui: {len(found.trials):,} runs are in {arguments.out}.", file=sys.stderr)
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(document(found)).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(findings.document(found)).decode() + "\n")
     else:
         _print(found)
     return Exit.INTERRUPTED if stopped else Exit.OK
@@ -140,33 +141,6 @@ def _walked(walk: Walk | None, as_json: bool) -> int:
     for note in (f"All unseen parts together: {whole}.", *walk.notes):
         console.print(f"- {note}", markup=False, highlight=False)
     return Exit.OK
-
-
-def document(found: Sweep) -> dict[str, object]:
-    """All of it but the daily returns."""
-    return {
-        "by": found.by,
-        "axes": {one.name: one.values for one in found.axes},
-        "winner": None if found.winner is None else found.trials[found.winner].values,
-        "deflated": found.deflated,
-        "overfit": found.overfit,
-        "notes": found.notes,
-        "trials": found.trials,
-    }
-
-
-def _write(found: Sweep, to: Path) -> None:
-    """All of it or nothing. Raises SessionError."""
-    names = [one.name for one in found.axes]
-    figures = [figure.name for figure in FIGURES if figure.name not in ALIKE]
-    with coming(to) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
-        rows = csv.writer(text)
-        rows.writerow([*names, *figures, "fingerprint", "problem"])
-        for trial in found.trials:
-            values = [None if trial.statistics is None else getattr(trial.statistics, name) for name in figures]
-            rows.writerow([*(trial.values[name] for name in names), *values, trial.fingerprint, trial.problem])
-        text.detach()  # flushes, and leaves the file open to whoever opened it
 
 
 def _print(found: Sweep) -> None:

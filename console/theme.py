@@ -1,14 +1,16 @@
-"""Theme files in (`themes/*.toml`), Textual themes with the market's colours as CSS variables out.
+"""Theme files in (`themes/*.toml`, ours and the user's), Textual themes with the market's colours as CSS variables out.
 
 A file that cannot be used is a `ConfigError` that names file and key; the theme that is worn stays.
 """
 
 import tomllib
+from itertools import islice
 from pathlib import Path
 
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
+from engine.config import config_folder
 from engine.errors import ConfigError
 
 BASE = ("primary", "secondary", "warning", "error", "success", "accent", "foreground", "background", "surface", "panel")
@@ -17,7 +19,10 @@ MARKET = (
     *("demo", "paper", "testnet", "live"),
 )
 DEFAULT = "dark"
-_ORDER = ("dark", "light", "colour-blind-safe", "high-contrast")  # then the user's own, by name
+MOST_FILES = 50  # in a folder
+LARGEST_FILE = 1 << 16
+LONGEST_NAME = 40
+_ORDER = ("dark", "light", "midnight", "sepia", "colour-blind-safe", "high-contrast")  # then the user's own, by name
 
 
 def folder() -> Path:
@@ -27,17 +32,45 @@ def folder() -> Path:
     return checkout if checkout.is_dir() else package / "themes"
 
 
+def own_folder() -> Path:
+    """Where the user's themes are; it need not exist."""
+    return config_folder() / "themes"
+
+
+def files(where: Path) -> list[Path]:
+    """A folder's theme files by name; one file more than may be, at most."""
+    return sorted(islice(where.glob("*.toml"), MOST_FILES + 1))
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Changes when the file is saved."""
+    try:
+        seen = path.stat()
+    except OSError:
+        return 0, 0
+    return seen.st_mtime_ns, seen.st_size
+
+
 def load(path: Path) -> Theme:
     """One file; raises `ConfigError`."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(path.name, "", f"cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    except tomllib.TOMLDecodeError as error:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ConfigError(path.name, "", "is no file")
+        with path.open("rb") as stream:
+            raw = stream.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigError(path.name, "", f"cannot be read ({error.strerror or error})") from error
+    if len(raw) > LARGEST_FILE:
+        raise ConfigError(path.name, "", f"is larger than {LARGEST_FILE >> 10} kB, so it is no theme")
+    try:
+        table = tomllib.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
         raise ConfigError(path.name, "", f"is no TOML ({error})") from error
     name, dark, market = table.get("name"), table.get("dark"), table.get("market")
     if not isinstance(name, str) or not name:
         raise ConfigError(path.name, "name", "is missing or no text", "the theme's name")
+    if not name.isprintable() or len(name) > LONGEST_NAME:
+        raise ConfigError(path.name, "name", "it cannot be shown", f"at most {LONGEST_NAME} characters that can be printed")
     if not isinstance(dark, bool):
         raise ConfigError(path.name, "dark", "is missing or neither true nor false", "true or false")
     if not isinstance(market, dict):
@@ -49,17 +82,31 @@ def load(path: Path) -> Theme:
     return made
 
 
-def load_all(where: Path | None = None) -> tuple[list[Theme], list[ConfigError]]:
-    """Every file that can be used, the built-in ones first, and what is wrong with the others."""
-    themes: list[Theme] = []
+def load_all(*folders: Path) -> tuple[list[Theme], list[ConfigError]]:
+    """Every file that can be used, the built-in ones first, and what is wrong with the others.
+
+    Of two themes of one name that of the later folder stands; in one folder that is an error. A folder that holds more than
+    `MOST_FILES` is left out.
+    """
+    themes: dict[str, Theme] = {}
     wrong: list[ConfigError] = []
-    for path in sorted((where or folder()).glob("*.toml")):
-        try:
-            themes.append(load(path))
-        except ConfigError as error:
-            wrong.append(error)
+    for where in folders or (folder(),):
+        here: dict[str, Path] = {}
+        paths = files(where)
+        if len(paths) > MOST_FILES:
+            wrong.append(ConfigError(str(where), "", f"holds more than {MOST_FILES} themes, so none of them is used"))
+            continue
+        for path in paths:
+            try:
+                made = load(path)
+                if made.name in here:
+                    raise ConfigError(path.name, "name", f"{made.name} is the name of {here[made.name].name}", "one of its own")
+            except ConfigError as error:
+                wrong.append(error)
+            else:
+                here[made.name], themes[made.name] = path, made
     rank = {name: place for place, name in enumerate(_ORDER)}
-    return sorted(themes, key=lambda theme: (rank.get(theme.name, len(rank)), theme.name)), wrong
+    return sorted(themes.values(), key=lambda theme: (rank.get(theme.name, len(rank)), theme.name)), wrong
 
 
 def market_defaults(theme: Theme) -> dict[str, str]:
@@ -77,9 +124,9 @@ def market_defaults(theme: Theme) -> dict[str, str]:
 def _colour(path: Path, key: str, value: object) -> str:
     expected = "a colour such as #3fce8f"
     if not isinstance(value, str):
-        raise ConfigError(path.name, key, "is missing" if value is None else f"{value!r} is no text", expected)
+        raise ConfigError(path.name, key, "is missing" if value is None else f"{str(value)[:40]!r} is no text", expected)
     try:
         Color.parse(value)
     except ColorParseError as error:
-        raise ConfigError(path.name, key, f"{value!r} is no colour", expected) from error
+        raise ConfigError(path.name, key, f"{value[:40]!r} is no colour", expected) from error
     return value

@@ -45,8 +45,9 @@ class Order(msgspec.Struct):
 
 
 class Feed(msgspec.Struct, frozen=True):
-    """Where the venue's markets come from in paper: unified symbols at a real venue's addresses."""
+    """Where the venue's markets come from in paper: unified symbols at the addresses of a real venue, binance or okx."""
 
+    venue: str
     rest: str
     ws: str
     symbols: tuple[str, ...]

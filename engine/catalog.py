@@ -130,6 +130,14 @@ KINDS: dict[str, Kind] = {
     "DailyLogReturnIndicator": _of("others", "close", {}, "daily_log_return"),
     "DailyReturnIndicator": _of("others", "close", {}, "daily_return"),
 }
+# Outputs that are prices themselves, so that a chart can draw them over the candles.
+ON_PRICE = frozenset((
+    *("kama", "ema_indicator", "sma_indicator", "wma", "psar", "volume_weighted_average_price"),
+    *("ichimoku_a", "ichimoku_b", "ichimoku_base_line", "ichimoku_conversion_line"),
+    *("bollinger_hband", "bollinger_lband", "bollinger_mavg"),
+    *("donchian_channel_hband", "donchian_channel_lband", "donchian_channel_mband"),
+    *("keltner_channel_hband", "keltner_channel_lband", "keltner_channel_mband"),
+))  # fmt: skip
 _BY_LOWER = {name.lower(): name for name in KINDS} | {name.lower().removesuffix("indicator"): name for name in KINDS}
 
 
@@ -184,3 +192,8 @@ def columns(wanted: Wanted) -> dict[str, str]:
     """Each output by the name that its figure has: the label, with the output after it where there are several."""
     outputs = KINDS[found(wanted.name)].outputs
     return {output: wanted.shown if len(outputs) == 1 else f"{wanted.shown}.{output}" for output in outputs}
+
+
+def drawn(wanted: Wanted) -> tuple[str, ...]:
+    """The columns of those of its outputs that are prices."""
+    return tuple(column for output, column in columns(wanted).items() if output in ON_PRICE)

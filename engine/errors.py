@@ -2,6 +2,7 @@
 
 BarterError
 ├── ConfigError        a setting is missing, unknown, of the wrong type or impossible
+│   └── MismatchError      settings that are each possible do not go together
 ├── DecodeError        something a stranger wrote could not be read
 ├── VenueError         a venue refused, went silent or could not be reached
 │   ├── VenueStartError    the simulated venue could not be started
@@ -29,6 +30,10 @@ class ConfigError(BarterError):
         tail = f" Expected {expected}." if expected else ""
         subject = f"{where}, {key}" if key else where
         super().__init__(f"{subject}: {problem}.{tail}")
+
+
+class MismatchError(ConfigError):
+    """Settings do not go together; `key` is the one that was set last."""
 
 
 class DecodeError(BarterError):

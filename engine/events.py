@@ -354,12 +354,15 @@ class ClockJumped(Event, frozen=True, array_like=True, gc=False):
 
 
 class IndicatorValues(Event, frozen=True, array_like=True, gc=False):
-    """What a worker reckoned at a bar's close, by column name; NaN while a figure warms up."""
+    """What a worker reckoned at a bar's close, by column name; NaN while a figure warms up. `past` names the figures that are
+    prices: when a worker begins, at each bar up to this one, oldest first.
+    """
 
     market: str
     timeframe_ms: int
     bar_open_ms: int
     values: dict[str, float]
+    past: dict[str, tuple[float, ...]] = {}
 
 
 class ClockOffset(Event, frozen=True, array_like=True, gc=False):
@@ -831,6 +834,11 @@ class Stance(msgspec.Struct, frozen=True, gc=False):
     def valid(self, at: int) -> bool:
         """Whether it may still be acted on."""
         return self.made_at <= at < self.expires_at
+
+    @property
+    def key(self) -> str:
+        """Names it in all sessions: a veto, an early end or its late sentence make no other one of it."""
+        return f"{self.source}@{self.made_at} {self.market}"
 
 
 class Judged(Event, frozen=True, array_like=True, gc=False):

@@ -147,6 +147,11 @@ class Portfolio(msgspec.Struct):
     def position(self, market: str) -> Position:
         return self.positions.setdefault(market, Position())
 
+    def quantity(self, market: str) -> int:
+        """Signed steps, 0 when flat; whoever only looks makes no position."""
+        position = self.positions.get(market)
+        return position.quantity if position is not None else 0
+
     def first_sight(self, market: str, trade_id: int) -> bool:
         """False for a fill that was booked before: streams and look-ups may tell it twice."""
         seen = self.seen.setdefault(market, {})

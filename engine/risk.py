@@ -5,7 +5,9 @@ only reduces is never refused for an entry's reason.
 """
 
 import math
+from collections.abc import Iterator
 from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -263,8 +265,13 @@ def entry_room(context: Context, limits: RiskSettings, stop_distance: float) -> 
 
 def approve(intent: Intent, context: Context, limits: RiskSettings) -> Approved | Refused:
     """The only gate between wanting and sending."""
-    reason = _exit_problem(intent, context) if intent.reduces else _entry_problem(intent, context, limits)
+    reason = problem(intent, context, limits)
     return Refused(intent, reason) if reason else Approved(intent, seal=_SEAL)
+
+
+def problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+    """Why `approve` would refuse now, "" where it would not."""
+    return _exit_problem(intent, context) if intent.reduces else _entry_problem(intent, context, limits)
 
 
 def _exit_problem(intent: Intent, context: Context) -> str:
@@ -328,35 +335,81 @@ def doubts(confidence: float, min_confidence: float, risk_score: float, max_risk
     return ""
 
 
-def _collar_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+class Collar(NamedTuple):
+    """How far the price of an order is from what the contract is worth, in basis points, and the limit of that."""
+
+    name: str
+    worth: float
+    bps: float
+    limit_bps: float
+    passive: bool  # it is away from the market, not into it
+
+
+def collars(intent: Intent, context: Context, limits: RiskSettings) -> Iterator[Collar]:
     """A price that would take far beyond what the contract is worth, here or elsewhere, is a slip of the hand or a torn book. On
     the passive side an order may rest far away, but not absurdly so.
     """
     price = intent.price * context.tick
     for name, worth in (("mark", context.mark), *(("price at another venue", mid) for mid in context.elsewhere)):
-        if worth <= 0.0:
-            continue
-        beyond = (price / worth - 1.0) * 10_000 * intent.side
-        if beyond > limits.max_collar_bps:
-            return f"{price:g} is {beyond:.0f} bps beyond the {name} of {worth:g}, above {limits.max_collar_bps:g}"
-        if -beyond > limits.max_collar_bps * PASSIVE:
-            return f"{price:g} is {-beyond:.0f} bps from the {name} of {worth:g}, above {limits.max_collar_bps * PASSIVE:g}"
+        if worth > 0.0:
+            beyond = (price / worth - 1.0) * 10_000 * intent.side
+            passive = beyond < 0.0
+            yield Collar(name, worth, abs(beyond), limits.max_collar_bps * (PASSIVE if passive else 1), passive)
+
+
+def _collar_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+    for one in collars(intent, context, limits):
+        if one.bps > one.limit_bps:
+            word = "from" if one.passive else "beyond"
+            price = intent.price * context.tick
+            return f"{price:g} is {one.bps:.0f} bps {word} the {one.name} of {one.worth:g}, above {one.limit_bps:g}"
     return ""
 
 
-def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+class Measured(NamedTuple):
+    """What the limits of loss and exposure look at, as if the whole order were filled: quote units and fractions."""
+
+    paid: float  # a base unit
+    stop: float  # its price, 0 for none on the losing side
+    order: float
+    after: float  # the position's notional
+    gross: float
+    leverage: float
+    distance: float  # to liquidation
+    loss: float  # at the stop
+    lost: float  # today
+    fallen: float  # from the equity's height
+
+
+def measured(intent: Intent, context: Context) -> Measured:
     paid = intent.limit * context.tick if intent.limit else context.price
     quantity, held = intent.quantity * context.step, (context.position + context.pending) * context.step
-    stop = intent.stop * context.tick
-    if (intent.price - intent.stop) * intent.side <= 0:
-        stop = 0.0  # on the wrong side: none
-    found = exposure_limit(
-        int(intent.side),
-        quantity,
-        held,
-        context.price,
+    stop = intent.stop * context.tick if (intent.price - intent.stop) * intent.side > 0 else 0.0  # on the wrong side: none
+    after = notional(held + intent.side * quantity, context.price)
+    gross = after + context.other_notional
+    return Measured(
         paid,
         stop,
+        notional(quantity, paid),
+        after,
+        gross,
+        leverage(gross, context.equity),
+        liquidation_distance(context.equity, gross),
+        loss_at_stop(quantity, paid, stop, context.equity),
+        daily_loss(context.day_equity, context.equity),
+        drawdown(context.peak_equity, context.equity),
+    )
+
+
+def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) -> str:
+    found = measured(intent, context)
+    reached = exposure_limit(
+        int(intent.side),
+        intent.quantity * context.step,
+        (context.position + context.pending) * context.step,
+        context.price,
+        found.paid,
+        found.stop,
         context.equity,
         context.day_equity,
         context.peak_equity,
@@ -371,31 +424,25 @@ def _exposure_problem(intent: Intent, context: Context, limits: RiskSettings) ->
         limits.min_liquidation_distance,
         limits.max_loss_per_trade,
     )
-    after = notional(held + intent.side * quantity, context.price)
-    gross, order = after + context.other_notional, notional(quantity, paid)
-    match Exposure(found):
+    match Exposure(reached):
         case Exposure.NONE:
             return _collar_problem(intent, context, limits)
         case Exposure.DAILY_LOSS:
-            lost = daily_loss(context.day_equity, context.equity)
-            return f"today's loss of {lost:.2%} has reached the daily limit of {limits.max_daily_loss:.2%}"
+            return f"today's loss of {found.lost:.2%} has reached the daily limit of {limits.max_daily_loss:.2%}"
         case Exposure.DRAWDOWN:
-            fallen = drawdown(context.peak_equity, context.equity)
-            return f"the equity is {fallen:.2%} below its height, and the limit is {limits.max_drawdown:.2%}"
+            return f"the equity is {found.fallen:.2%} below its height, and the limit is {limits.max_drawdown:.2%}"
         case Exposure.LEAST_NOTIONAL:
-            return f"an order of {order:.2f} is below the venue's least notional of {context.min_notional:g}"
+            return f"an order of {found.order:.2f} is below the venue's least notional of {context.min_notional:g}"
         case Exposure.ORDER:
-            return f"an order of {order:.2f} is above the limit of {limits.max_order_notional:g}"
+            return f"an order of {found.order:.2f} is above the limit of {limits.max_order_notional:g}"
         case Exposure.POSITION:
-            return f"a position of {after:.2f} would be above the limit of {limits.max_position_notional:g}"
+            return f"a position of {found.after:.2f} would be above the limit of {limits.max_position_notional:g}"
         case Exposure.GROSS:
-            return f"a gross exposure of {gross:.2f} would be above the limit of {limits.max_gross_notional:g}"
+            return f"a gross exposure of {found.gross:.2f} would be above the limit of {limits.max_gross_notional:g}"
         case Exposure.LEVERAGE:
-            return f"leverage would be {leverage(gross, context.equity):.2f}, above {limits.max_leverage:g}"
+            return f"leverage would be {found.leverage:.2f}, above {limits.max_leverage:g}"
         case Exposure.LIQUIDATION:
-            distance = max(liquidation_distance(context.equity, gross), 0.0)
-            return f"liquidation would be {distance:.1%} away, nearer than {limits.min_liquidation_distance:.1%}"
+            return f"liquidation would be {max(found.distance, 0.0):.1%} away, nearer than {limits.min_liquidation_distance:.1%}"
         case Exposure.NO_STOP:
             return "an entry needs a protective stop on the losing side of its price"
-    loss = loss_at_stop(quantity, paid, stop, context.equity)
-    return f"the loss at the stop would be {loss:.2%} of equity, above {limits.max_loss_per_trade:.2%}"
+    return f"the loss at the stop would be {found.loss:.2%} of equity, above {limits.max_loss_per_trade:.2%}"

@@ -12,6 +12,7 @@ from engine.events import (
     Action,
     Alert,
     Bar,
+    Bias,
     Decided,
     Features,
     Filled,
@@ -32,8 +33,9 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 7  # raised by any change that an older console could misread
+PROTOCOL = 8  # raised by any change that an older console could misread
 ARM_LIVE = "trade live with real money on {}"
+NO_PREVIEW = "What an order would do is not told over a cluster: the engine says so when it is sent."
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
 
 
@@ -96,6 +98,8 @@ class AccountView(Picture, frozen=True, array_like=True):
     day_equity: str  # at the opening of the day
     max_daily_loss: float  # the limit, fraction of it
     judges: tuple[tuple[str, str], ...] = ()  # who wanted the positions, and what they earned after commission and funding
+    free: str = ""  # equity that neither a position nor an entry holds as margin
+    leverages: tuple[tuple[str, int], ...] = ()  # by market, as the venue confirmed them
 
 
 class LadderView(Picture, frozen=True, array_like=True):
@@ -119,6 +123,47 @@ class LadderView(Picture, frozen=True, array_like=True):
     others: tuple[tuple[str, Trust, float, float, float], ...] = ()  # venue, trust, bid, ask (quote units), our basis in bps
 
 
+Print = tuple[int, int, int, int]  # a trade: venue ms, price, size, the aggressor's side
+
+
+class TapeView(Picture, frozen=True, array_like=True):
+    """The newest trades, the newest last, of `seen` in all since `since` (engine time, ns): what lies between two pictures and
+    is in neither can so be counted.
+    """
+
+    tick: Decimal
+    step: Decimal
+    since: int
+    seen: int
+    prints: tuple[Print, ...]
+
+
+class MarketRow(msgspec.Struct, frozen=True, array_like=True):
+    """A market of the watch list. `closes` are bars' closes evenly apart, the oldest first, of the last `span_ms`: an hour, less
+    while less is known. `change` is since its begin.
+    """
+
+    market: str
+    tick: Decimal
+    trust: Trust
+    last: int  # newest trade's price, 0 before one
+    last_side: int
+    basis_bps: float  # our mid over the other venue's, NaN without another that is trusted
+    funding_rate: str
+    next_funding_ms: int
+    position: str  # signed base units
+    unrealised: str
+    change: float  # fraction, NaN before a bar
+    span_ms: int
+    closes: tuple[int, ...]
+
+
+class MarketsView(Picture, frozen=True, array_like=True):
+    """Every market that is collected, those of one symbol side by side, the traded one first."""
+
+    rows: tuple[MarketRow, ...]
+
+
 class ChartView(Picture, frozen=True, array_like=True):
     """Closed bars, oldest first, with one overlay value each, NaN while warming up: another picture when a bar closes."""
 
@@ -126,6 +171,8 @@ class ChartView(Picture, frozen=True, array_like=True):
     tick: Decimal
     bars: tuple[Bar, ...]
     overlays: dict[str, tuple[float, ...]]  # sma_20, sma_50, bollinger_upper, bollinger_lower: quote units
+    listed: dict[str, tuple[float, ...]] = {}  # figures of `[[indicators]]` that are prices, by column name: quote units
+    judgments: tuple[tuple[int, Bias], ...] = ()  # venue ms when one came into force, and what it allows
 
     @property
     def key(self) -> tuple[str, str]:
@@ -138,7 +185,7 @@ class ChartLiveView(Picture, frozen=True, array_like=True):
     timeframe_ms: int
     unfinished: Bar | None
     marks: tuple[tuple[int, int, Side, str], ...]  # our fills: (venue ms, price, side, entry | exit | stop | target)
-    lines: tuple[tuple[str, float], ...]  # entry, stop, target: quote units
+    lines: tuple[tuple[str, float], ...]  # entry, stop, target, liquidation: quote units
 
     @property
     def key(self) -> tuple[str, str]:
@@ -263,13 +310,79 @@ class OpeningView(Picture, frozen=True, array_like=True):
     ready: bool
 
 
-class TraceView(Picture, frozen=True, array_like=True):
-    """One order's chain, from the question to the money: what each step is called, when (engine time, 0: not known), and what
-    it was.
+class StageRow(msgspec.Struct, frozen=True, array_like=True):
+    """How long one stage takes, in microseconds, in the last minute and in the session."""
+
+    name: str
+    recent: int  # how often it was measured in the last minute
+    recent_p50: float
+    recent_p99: float
+    count: int
+    p50: float
+    p99: float
+
+
+class LatencyView(Picture, frozen=True, array_like=True):
+    """The stages in their order: `feed` (from the venue's stamp to here), `book` (one update), `features` (of a bar), `decision`,
+    `risk`, `send` (from the decision to the order's bytes at the socket), `ack` (from there to the venue's reply).
     """
 
-    order: str
+    stages: tuple[StageRow, ...]
+
+
+class TraceView(Picture, frozen=True, array_like=True):
+    """The chain of an order or of a judgment, from the question to the money: what each step is called, when (engine time, 0: not
+    known), and what it was.
+    """
+
+    order: str  # as in `Watch`
     steps: tuple[tuple[str, int, str], ...]
+
+
+class Room(msgspec.Struct, frozen=True, array_like=True):
+    """A limit, and how much of it there would be used; both in `unit`."""
+
+    name: str
+    used: float
+    limit: float
+    unit: str  # USDT, %, bps, x, steps, or "" for a number of times
+    share: float  # of the limit that is used; above 1 (where the limit itself is too much: from 1 on) it refuses
+    least: bool = False  # it may not be fallen below
+
+
+class Estimate(msgspec.Struct, frozen=True, array_like=True):
+    """What an order would do now, reckoned as if all of it were filled: what the book shows at its prices, the rest at the limit.
+
+    Money is exact text in quote units; `result`, `loss` and `gain` are after the commissions of going in and out.
+    """
+
+    quantity: int  # steps
+    taken: int  # of them, by the book at once
+    average: float  # price, quote units
+    slippage_bps: float  # of what is taken at once, beyond the best price
+    notional: str
+    fee: str
+    leverage: float  # of the account after it, with the entries that rest
+    liquidation: float  # price, of the position after it; 0 where there is none
+    funding: str  # that the position after it would pay at the next settlement; below zero it receives
+    funding_in_s: float  # until then; infinite where the venue has not told
+    stop: int  # ticks, 0 without one
+    target: int
+    result: str  # what closing comes to, "" of an entry
+    loss: str  # of an entry at its stop, "" without one
+    gain: str  # at its target
+    most: int  # steps that the limits would let an entry have, as sizing is clipped to it; 0 of what closes
+    rooms: tuple[Room, ...]  # of the limits that apply to it, the nearest first
+
+
+class TicketView(Picture, frozen=True, array_like=True):
+    """What the engine would do with a ticket if it were sent now. Nothing was done, and nothing remembers it."""
+
+    ticket: Ticket
+    amends: str  # the order that it would change, "" for a new one
+    refusal: str  # why it would not be sent, "" where it would
+    estimate: Estimate | None = None
+    notes: tuple[str, ...] = ()  # sentences about what the venue would make of it
 
 
 AnyPicture = (
@@ -285,6 +398,10 @@ AnyPicture = (
     | OpeningView
     | ModelView
     | TraceView
+    | TicketView
+    | TapeView
+    | MarketsView
+    | LatencyView
 )
 AnyNews = (
     Alert
@@ -349,7 +466,9 @@ class Watch(msgspec.Struct, frozen=True, tag=True):
     market: str
     timeframe_ms: int
     depth: int  # levels a side
-    order: str = ""  # whose trace is shown, a client id
+    order: str = ""  # whose trace is shown: an order's client id, or a judgment's key or question
+    ticket: Ticket | None = None  # that is being written: what it would do is shown
+    amends: str = ""  # the order that it would change, a client id
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

@@ -20,12 +20,17 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    LatencyView,
+    MarketRow,
+    MarketsView,
     ModelView,
     OrderRow,
     OrdersView,
     PositionRow,
     PositionsView,
+    StageRow,
     StatusView,
+    TapeView,
     TrackView,
 )
 
@@ -144,7 +149,9 @@ def working(closed: tuple[Bar, ...]) -> tuple[tuple[int, int, Side, str], ...]:
 
 
 def chart(closed: tuple[Bar, ...]) -> ChartView:
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed))
+    said = (Bias.SHORT, Bias.SHORT, Bias.HOLD, Bias.LONG, Bias.LONG, Bias.HOLD, Bias.LONG)
+    marks = tuple((closed[-15 * (len(said) - n)].open_ms + 800, bias) for n, bias in enumerate(said))
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, overlays(closed), judgments=marks)
 
 
 def chart_live(closed: tuple[Bar, ...]) -> ChartLiveView:
@@ -157,6 +164,44 @@ def chart_live(closed: tuple[Bar, ...]) -> ChartLiveView:
         (entry.open_ms + 41_000, entry.close, Side.BUY, "entry"),
     )
     return ChartLiveView(MARKET, TIMEFRAME_MS, forming(closed), marks, lines)
+
+
+def tape(last: int, count: int = 120, seed: int = 5) -> TapeView:
+    """Trades around `last` up to `NOW_MS`, some of them large."""
+    dice = random.Random(seed)
+    ages = sorted((int(dice.expovariate(1 / 9_000)) for _ in range(count)), reverse=True)
+    prints = tuple(
+        (
+            NOW_MS - age,
+            last + dice.choice((-1, 0, 0, 1)),
+            int(dice.expovariate(1 / 700)) + dice.choice((1, 40)),
+            dice.choice((1, -1)),
+        )
+        for age in ages
+    )
+    return TapeView(MARKET, TICK, STEP, NOW - 40 * MINUTE, 18_230, prints)
+
+
+def markets(closed: tuple[Bar, ...]) -> MarketsView:
+    """ASTER on two venues and two others; BTC's book at the second venue is stale."""
+    last, due = forming(closed).close, NOW_MS + 3 * 3_600_000 + 12 * 60_000
+    (held,) = positions(closed).rows
+    hour = tuple(bar.close for bar in closed[-60::2])
+    slow = tuple(bar.close for bar in bars(60, seed=5, start=671_234))[::2]
+    good, money = Trust.TRUSTED, (held.quantity, held.unrealised)
+    okx, btc, sol = "okx:ASTER/USDT:USDT", "BTC/USDT:USDT", "binance:SOL/USDT:USDT"
+    return MarketsView(
+        "",
+        (
+            MarketRow(MARKET, TICK, good, last, 1, 1.64, "0.0001", due, *money, last / hour[0] - 1, 3_600_000, hour),
+            MarketRow(okx, TICK, good, last - 2, -1, -1.64, "-0.000213", due, "0", "0", -0.0004, 480_000, hour[-8:]),
+            MarketRow(
+                f"binance:{btc}", Decimal("0.1"), good, 671_240, 1, math.nan, "0.00005", due, "0", "0", 0.0071, 3_600_000, slow
+            ),
+            MarketRow(f"okx:{btc}", Decimal("0.1"), Trust.STALE, 671_190, -1, math.nan, "", 0, "0", "0", 0.007, 3_600_000, slow),
+            MarketRow(sol, Decimal("0.01"), Trust.SYNCING, 0, 0, math.nan, "", 0, "0", "0", math.nan, 0, ()),
+        ),
+    )
 
 
 def features(closed: tuple[Bar, ...]) -> Features:
@@ -220,6 +265,22 @@ def status(trading: Trading = Trading.ARMED, reason: str = "", at: int = NOW, da
         482_113,
         0,
         1,
+    )
+
+
+def latency() -> LatencyView:
+    """An hour of trading; no order was sent in the last minute."""
+    return LatencyView(
+        "",
+        (
+            StageRow("feed", 3_510, 4_100.0, 11_800.0, 210_004, 4_200.0, 18_300.0),
+            StageRow("book", 3_510, 17.5, 61.0, 210_004, 17.0, 74.0),
+            StageRow("features", 132, 92.0, 240.0, 7_920, 90.0, 310.0),
+            StageRow("decision", 60, 61.0, 190.0, 3_600, 60.0, 220.0),
+            StageRow("risk", 2, 5.2, 5.6, 41, 5.0, 12.4),
+            StageRow("send", 0, 0.0, 0.0, 9, 310.0, 640.0),
+            StageRow("ack", 0, 0.0, 0.0, 9, 1_530.0, 2_110.0),
+        ),
     )
 
 
@@ -312,6 +373,7 @@ def busy() -> Desk:
     closed = bars()
     return desk_of(
         status(),
+        latency(),
         account(closed),
         ladder(forming(closed).close, own=working(closed)),
         chart(closed),
@@ -320,6 +382,8 @@ def busy() -> Desk:
         JudgmentView(MARKET, stance(), False, f"entered: 8,200 ASTER long at {text(closed[ENTRY_BAR].close)}"),
         positions(closed),
         orders(closed),
+        tape(forming(closed).close),
+        markets(closed),
         said=news(closed),
     )
 
@@ -473,7 +537,7 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
 
 def random_pictures(dice: random.Random) -> tuple[AnyPicture, ...]:
     made = (_random_ladder(dice), *_random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
-    made = (*made, _random_model(dice))
+    made = (*made, _random_model(dice), _random_tape(dice), _random_markets(dice), _random_latency(dice))
     return tuple(picture for picture in made if dice.random() < 0.9)
 
 
@@ -551,8 +615,12 @@ def _random_chart(dice: random.Random) -> tuple[ChartView, ChartLiveView]:
         for _ in range(dice.choice((0, 3, 20)))
     )
     lined = overlays(closed) if closed and dice.random() < 0.8 else {}
+    names = dice.sample(("EMA", "Donchian.hband", "Donchian.lband", "長い名前", "x" * 99), 3)
+    listed = {name: lined.get("sma_20", ()) for name in names}
+    said = tuple((last.open_ms - dice.randrange(-90, 9_000) * 1_000, dice.choice(tuple(Bias))) for _ in range(9))
     live = ChartLiveView(MARKET, TIMEFRAME_MS, forming, marks, lines)
-    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined), live
+    more = (listed if dice.random() < 0.5 else {}, said if dice.random() < 0.8 else ())
+    return ChartView(MARKET, TIMEFRAME_MS, TICK, closed, lined, *more), live
 
 
 def _random_indicators(dice: random.Random) -> IndicatorsView:
@@ -580,6 +648,51 @@ def _random_judgment(dice: random.Random) -> JudgmentView:
     return JudgmentView(
         MARKET, opinion, dice.random() < 0.3, dice.choice(("", "refused because the daily loss limit is reached", "z" * 200))
     )
+
+
+def _random_tape(dice: random.Random) -> TapeView:
+    prints = tuple(
+        (
+            NOW_MS + dice.randrange(-(10**6), 10**6),
+            dice.choice((1, 12_246, 10**11)),
+            dice.choice((1, 40, 8_200, 10**12)),
+            dice.choice((1, -1)),
+        )
+        for _ in range(dice.choice((0, 1, 30, 200)))
+    )
+    since = dice.choice((0, NOW - MINUTE, NOW))
+    return TapeView(MARKET, dice.choice((TICK, Decimal("1E+1"))), STEP, since, len(prints) + dice.choice((0, 9, 10**7)), prints)
+
+
+def _random_markets(dice: random.Random) -> MarketsView:
+    names = (MARKET, "okx:ASTER/USDT:USDT", "binance:BTC/USDT:USDT", "okx:1000" + "X" * 26 + "/USDT:USDT")
+    rows = tuple(
+        MarketRow(
+            name,
+            dice.choice((TICK, Decimal(1))),
+            dice.choice(tuple(Trust)),
+            dice.choice((0, 12_246, 10**11)),
+            dice.choice((-1, 0, 1)),
+            dice.choice((math.nan, -1.0, 1e6)),
+            dice.choice(("", "0.0001", "-0.000375")),
+            dice.choice((0, NOW_MS - 5, NOW_MS + 9_000_000)),
+            dice.choice(("0", "-8200", "0.001")),
+            dice.choice(("0", "-12.5", "1E+9")),
+            dice.choice((math.nan, -0.5, 0.0, 12.0)),
+            dice.choice((0, 1_000, 3_600_000)),
+            tuple(dice.choice((1, 5, 10**9)) for _ in range(dice.choice((0, 1, 30)))),
+        )
+        for name in names
+        if dice.random() < 0.8
+    )
+    return MarketsView("", rows)
+
+
+def _random_latency(dice: random.Random) -> LatencyView:
+    def figures() -> tuple[int, float, float]:
+        return dice.choice((0, 1, 10**9)), dice.choice((0.0, 0.3, 999.9)), dice.choice((0.0, 1.0, 1e9))
+
+    return LatencyView("", tuple(StageRow(name, *figures(), *figures()) for name in ("feed", "book", "a new one", "ack")))
 
 
 def _random_status(dice: random.Random) -> StatusView:

@@ -19,7 +19,7 @@ from factory import settings
 from simulated import KEY, SECRET, simulated, until
 from ta.utils import IndicatorMixin
 
-from engine.catalog import KINDS, Wanted, arguments, columns, found, problem
+from engine.catalog import KINDS, ON_PRICE, Wanted, arguments, columns, drawn, found, problem
 from engine.config import create_aster_config, load
 from engine.core import Core
 from engine.errors import ConfigError
@@ -27,7 +27,7 @@ from engine.events import Event, IndicatorValues, encode
 from engine.execution.live import Credentials
 from engine.processor.catalog import FIELDS, KEPT, Reply, Request, Row
 from engine.runtime import Endpoints, Engine
-from engine.views import IndicatorsView, Watch
+from engine.views import ChartView, IndicatorsView, Watch
 
 MARKET = "binance:ASTER/USDT:USDT"
 MODULES = ("momentum", "trend", "volatility", "volume", "others")
@@ -162,6 +162,34 @@ def test_every_indicator_in_a_real_worker_is_what_a_direct_call_gives(root: Path
         process.stdout.close()  # type: ignore[union-attr]
 
 
+def test_outputs_that_are_prices_are_outputs_and_lie_near_the_price() -> None:
+    named = {output for kind in KINDS.values() for output in kind.outputs}
+    assert named >= ON_PRICE
+    rows = bars(KEPT)
+    for name in KINDS:
+        wanted = Wanted(name, "", dict(GIVEN.get(name, {})))
+        values = directly(wanted, rows)
+        assert all(0.8 < values[column] / rows[-1][3] < 1.25 for column in drawn(wanted))
+
+
+def test_a_worker_that_begins_tells_what_is_drawn_at_each_bar(root: Path) -> None:
+    wanted, rows = [Wanted("EMA", "", {"window": 5}), Wanted("RSI"), Wanted("Donchian" + "Channel", "", {}, "D")], bars(60)
+    process = started(root)
+    try:
+        first = ask(process, Request(MARKET, 1000, 7, True, rows[:-1], wanted))
+        assert set(first.past) == {"EMA", "D.donchian_channel_hband", "D.donchian_channel_lband", "D.donchian_channel_mband"}
+        line = first.past["EMA"]
+        assert len(line) == 59 and line[:4] == [None] * 4 and line[-1] == first.values["EMA"]
+        for place in (10, 40):
+            assert line[place] == pytest.approx(directly(wanted[0], rows[: place + 1])["EMA"], rel=1e-9)
+        assert ask(process, Request(MARKET, 1000, 8, False, rows[-1:])).past == {}
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()  # type: ignore[union-attr]
+        process.stdout.close()  # type: ignore[union-attr]
+
+
 RECURSIVE = ("EMAIndicator", "RSIIndicator", "AverageTrueRange", "ADXIndicator", "MACD", "KAMAIndicator", "TRIXIndicator")
 
 
@@ -190,7 +218,11 @@ def test_an_indicator_that_fails_is_named_and_the_others_go_on(root: Path) -> No
 
 
 async def test_figures_reach_core_picture_and_features_and_a_killed_worker_is_replaced(tmp_path: Path) -> None:
-    wanted = [{"name": "RSI", "parameters": {"window": 9}, "label": "quick RSI"}, {"name": "MACD", "timeframe": "1m"}]
+    wanted = [
+        {"name": "RSI", "parameters": {"window": 9}, "label": "quick RSI"},
+        {"name": "MACD", "timeframe": "1m"},
+        {"name": "EMA", "parameters": {"window": 3}},
+    ]
     inputs: list[bytes] = []
     outputs: list[list[bytes]] = []
 
@@ -207,7 +239,11 @@ async def test_figures_reach_core_picture_and_features_and_a_killed_worker_is_re
             await until(lambda: market().features[1000].extra, 30.0)
             assert 0 < market().features[1000].extra["quick RSI"] < 100
             (picture,) = [one for one in engine.pictures(Watch(MARKET, 1000, 5)) if isinstance(one, IndicatorsView)]
-            assert picture.extra.keys() == {"quick RSI"} and picture.extra_open_ms >= picture.bar_open_ms - 5000
+            (drawn_,) = [one for one in engine.pictures(Watch(MARKET, 1000, 5)) if isinstance(one, ChartView)]
+            assert drawn_.listed.keys() == {"EMA"}
+            near = [(bar.close, value) for bar, value in zip(drawn_.bars, drawn_.listed["EMA"], strict=True) if value == value]
+            assert near and all(0.9 < value / (close * float(drawn_.tick)) < 1.1 for close, value in near)
+            assert picture.extra.keys() == {"quick RSI", "EMA"} and picture.extra_open_ms >= picture.bar_open_ms - 5000
             workers = children(os.getpid())
             assert len(workers) == 1
             os.kill(workers[0], signal.SIGKILL)

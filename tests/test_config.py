@@ -13,8 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from console import keys
 from engine import config
-from engine.config import Settings, create_aster_config, load, save, settings_path, state_dir
+from engine.config import (
+    Origin,
+    Settings,
+    create_aster_config,
+    load,
+    parsed,
+    read,
+    save,
+    sections,
+    settings_path,
+    state_dir,
+    typed,
+)
 from engine.errors import ConfigError
 from engine.events import Mode
 
@@ -80,6 +93,37 @@ def test_the_generated_config_toml_sets_every_key_to_its_default(tmp_path: Path)
     assert tomllib.loads(text) | {"indicators": []} == msgspec.json.decode(msgspec.json.encode(Settings()))
 
 
+def test_each_value_knows_all_its_sources_the_one_that_holds_last(folder: Path) -> None:
+    mine = written(folder / "config.toml", "[book]\nlevels = 100\nstale_after_ms = 1001")
+    saved = written(folder / "settings.toml", "[book]\nlevels = 200")
+    environ = {"BARTER_BOOK_LEVELS": "300", "BARTER_API_SECRET": "hunter2", "PATH": "x"}
+    sourced = read(file=None, environ=environ, flags={"book.levels": "400"})
+    assert sourced.settings == load(file=None, environ=environ, flags={"book.levels": "400"})
+    assert [tuple(source) for source in sourced.sources["book.levels"]] == [
+        (Origin.DEFAULT, "", 1000),
+        (Origin.FILE, str(mine), 100),
+        (Origin.SAVED, str(saved), 200),
+        (Origin.ENVIRONMENT, "environment variable BARTER_BOOK_LEVELS", 300),
+        (Origin.FLAG, "command line", 400),
+    ]
+    assert [source.origin for source in sourced.sources["book.stale_after_ms"]] == [Origin.DEFAULT, Origin.FILE]
+    assert [source.origin for source in sourced.sources["book.cross_check_s"]] == [Origin.DEFAULT]
+    assert sourced.environ == {"BARTER_BOOK_LEVELS": "300"}
+    assert sourced.path == saved
+
+
+def test_changes_are_tried_as_if_they_were_saved_and_nothing_is_written(folder: Path) -> None:
+    written(folder / "settings.toml", "[risk]\nmax_order_notional = 300\n\n[[indicators]]\nname = 'RSIIndicator'")
+    sourced = read(file=None, environ={"BARTER_RISK_MAX_POSITION_NOTIONAL": "9000"}, flags={})
+    tried = sourced.again({"risk": {"max_order_notional": 8000}, "book": {"levels": 60}})
+    assert (tried.settings.risk.max_order_notional, tried.settings.book.levels) == (8000.0, 60)
+    assert tried.settings.indicators == sourced.settings.indicators != ()
+    assert sourced.again({"risk": {"max_order_notional": None}}).settings.risk.max_order_notional == 2000.0
+    with pytest.raises(ConfigError, match="would exceed the largest position, 5000 USDT"):
+        sourced.bare({"risk": {"max_order_notional": 8000}})
+    assert "8000" not in (folder / "settings.toml").read_text()
+
+
 @pytest.mark.parametrize(
     ("variable", "text", "section", "key", "value"),
     [
@@ -103,6 +147,44 @@ def test_a_whole_number_serves_where_a_fraction_is_declared(tmp_path: Path) -> N
     leverage = from_file(tmp_path / "a.toml", "[risk]\nmax_leverage = 2").risk.max_leverage
     assert isinstance(leverage, float)
     assert leverage == 2.0
+
+
+def test_keys_and_layouts_are_tables(tmp_path: Path) -> None:
+    text = '[console.keys]\nhalt = "f9"\nladder_scroll_up = "up,k"\n[console.layouts]\nmine = ["ladder chart", "log"]'
+    console = from_file(tmp_path / "a.toml", text).console
+    assert console.keys == {"halt": "f9", "ladder_scroll_up": "up,k"}
+    assert console.layouts == {"mine": ("ladder chart", "log")}
+    assert load(file=None, environ={"BARTER_CONSOLE_KEYS": '{ arm = "A" }'}, flags={}).console.keys == {"arm": "A"}
+    every = "\n".join(f'{key.id} = "f9"' for key in keys.EVERY)
+    assert len(from_file(tmp_path / "b.toml", f"[console.keys]\n{every}").console.keys) == len(keys.EVERY)
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "text"),
+    [
+        ("book.levels", 60, "60"),
+        ("venue.balance", 20000.0, "20000"),
+        ("venue.balance", 0.125, "0.125"),
+        ("queue.record", False, "false"),
+        ("engine.mode", Mode.PAPER, "paper"),
+        ("engine.state_dir", '"quoted" first', '"\\"quoted\\" first"'),
+        ("engine.symbols", ("BTC/USDT:USDT", "ETH/USDT:USDT"), "BTC/USDT:USDT, ETH/USDT:USDT"),
+        ("strategy.parameters", ("a=1", "b=2, c"), '["a=1","b=2, c"]'),
+        ("strategy.parameters", (), ""),
+        ("console.keys", {}, ""),
+        ("console.keys", {"halt": "f9", "a b": "x"}, '{ halt = "f9", "a b" = "x" }'),
+        ("console.layouts", {"mine": ("ladder chart", "log")}, '{ mine = ["ladder chart","log"] }'),
+    ],
+)
+def test_a_value_is_typed_as_it_is_read(dotted: str, value: object, text: str) -> None:
+    key = next(key for _, _, those in sections() for key in those if key.dotted == dotted)
+    assert typed(key, value) == text
+    assert parsed(dotted, text) == value
+
+
+def test_every_default_is_read_from_what_would_be_typed() -> None:
+    for _, _, those in sections():
+        assert [key.dotted for key in those if parsed(key.dotted, typed(key, key.default)) != key.default] == []
 
 
 # --- what is refused, and in which words -----------------------------------------------------------------------------
@@ -135,6 +217,11 @@ def test_a_whole_number_serves_where_a_fraction_is_declared(tmp_path: Path) -> N
         ('[engine]\nsymbols = ["btc/USDT:USDT"]', "engine.symbols", ("in capitals",)),
         ('[engine]\nsymbols = ["A/USDT:USDT", "A/USDT:USDT"]', "engine.symbols", ("listed twice",)),
         ('[venue]\nbinance_rest = "localhost:80"', "venue.binance_rest", ("is not an address", "https://host")),
+        ("[console]\nkeys = 7", "console.keys", ("7 is a whole number", "a table of texts")),
+        ("[console.keys]\nhalt = 9", "console.keys", ("something in it is not as it should be", "a table of texts")),
+        ('[console.layouts]\nmine = "ladder"', "console.layouts", ("not as it should be", "a table of lists of texts")),
+        ('[console.keys]\nhalt = "a\\u0000"', "console.keys", ("cannot be printed",)),
+        ("[console]\nframes_per_s = 31", "console.frames_per_s", ("31 is out of range", "from 5 to 30")),
         ('[venue]\nbinance_ws = "http://localhost"', "venue.binance_ws", ("is not an address", "wss://host")),
     ],
 )
@@ -220,6 +307,7 @@ def test_an_order_larger_than_the_largest_position_is_refused_where_it_was_set_l
         '[binance]\nAPI-Secret = "hunter2"',
         '[engine.login]\npassword = "hunter2"',
         'token = "hunter2"',
+        '[console.keys]\napi_key = "hunter2"',
         '[keys]\nbinance = "hunter2"',
         '[venue]\nbinance_rest = "https://me:hunter2@host"',
         '[venue]\nbinance_rest = "https://host/?signature=hunter2"',
@@ -360,7 +448,7 @@ def test_a_save_that_is_interrupted_leaves_the_old_file(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     path = written(tmp_path / "settings.toml", "[venue]\nseed = 3\n")
-    monkeypatch.setattr("engine.config.layers.os.fsync", full)
+    monkeypatch.setattr("engine.config.files.os.fsync", full)
     with pytest.raises(ConfigError, match=r"settings.toml: cannot be written \(No space left on device\)"):
         save({"venue": {"seed": 4}}, path)
     assert path.read_text() == "[venue]\nseed = 3\n"

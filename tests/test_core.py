@@ -123,6 +123,21 @@ def test_a_rising_market_leads_to_one_long_entry() -> None:
     assert of(out, Judged)
 
 
+def test_a_stopwatch_is_told_where_stages_end_and_changes_nothing() -> None:
+    told: list[str] = []
+    watched, plain = Desk(), Desk()
+    watched.core = Core(watched.core.settings, watched.core.state, told.append)
+    for desk in (watched, plain):
+        desk.open().arm().trend(80, 2)
+    assert [encode(event) for event in watched.out] == [encode(event) for event in plain.out]
+    assert watched.core.digest() == plain.core.digest()
+    counters = plain.core.state.counters
+    assert counters.approvals and told.count("risk") == counters.approvals + counters.refusals
+    assert told.count("features") == counters.bars
+    gate = told.index("risk")
+    assert told[gate - 3 : gate + 1] == ["", "features", "decision", "risk"] and told[gate + 1] != "decision"
+
+
 def test_a_falling_market_leads_to_a_short_entry() -> None:
     desk = Desk().open().arm()
     orders = sent(desk.trend(80, -2))

@@ -19,7 +19,7 @@ from console.exits import Exit
 from console.far import FluvioWire, fluvio_link
 from console.link import WireLink
 from engine.errors import LinkError
-from engine.events import Action, Event, Trading, TradingChanged
+from engine.events import Action, Event, OrderKind, Side, Ticket, Trading, TradingChanged
 from engine.frames import NEWS_A_FRAME
 from engine.queue.access import Access
 from engine.queue.bridge import Order, Status
@@ -28,7 +28,7 @@ from engine.queue.relay import COMMANDS, NEWS_KEPT, REFRESHED_S, VIEWS, Board, S
 from engine.queue.sealed import seal
 from engine.secret import VARIABLE
 from engine.serve import Ending, Service, serve
-from engine.views import Answer, Ask, Frame, Goodbye, Leave, TraceView, Watch, Welcome, encode
+from engine.views import NO_PREVIEW, Answer, Ask, Frame, Goodbye, Leave, TicketView, TraceView, Watch, Welcome, encode
 from tests.fluvio_bridge import bridged
 from tests.fluvio_cluster import cluster
 from tests.fluvio_standin import Standin, standin
@@ -186,6 +186,13 @@ async def test_a_trace_cannot_be_had_from_far_and_that_is_said(far: Far) -> None
         if isinstance(view, TraceView)
     ]
     assert [view.order for view in traces] == ["order-1"] and "engine's machine only" in traces[0].steps[0][2]
+
+
+async def test_a_preview_cannot_be_had_from_far_and_refuses_nothing(far: Far) -> None:
+    link, ticket = await far.opened(), Ticket(Side.BUY, OrderKind.MARKET, 100)
+    await link.send(Watch("binance:ASTER/USDT:USDT", 1000, 20, ticket=ticket))
+    told = TicketView("binance:ASTER/USDT:USDT", ticket, "", "", None, (NO_PREVIEW,))
+    await read_until(link, lambda message: isinstance(message, Frame) and told in message.pictures)
 
 
 async def test_going_is_nobodys_loss_and_stops_nothing(far: Far) -> None:

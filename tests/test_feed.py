@@ -37,6 +37,7 @@ from engine.events import (
 )
 from engine.runtime.requests import Requests
 from engine.runtime.sources import Source
+from engine.runtime.stages import Stages
 from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor
 from engine.signal import feed, rest
@@ -65,7 +66,7 @@ class Collector:
             lambda part, problem, _: self.problems.append(f"crash of {part}: {problem}"),
             lambda part, problem: self.problems.append(f"{part}: {problem}"),
         )
-        self.requests = Requests(clock, {"binance": self.source}, None, self.tasks, Latencies(), self.emit)
+        self.requests = Requests(clock, {"binance": self.source}, None, self.tasks, Latencies(), Stages(), self.emit)
         for route in self.feeds.keys() - set(routes):
             del self.feeds[route]
         self.emit(Started(clock.now_ns(), "test00", "", Mode.DEMO, "", "0"), 0)

@@ -32,6 +32,7 @@ from engine.events import (
     Mode,
     ModelChanged,
     ModelState,
+    OrderAccepted,
     OrderKind,
     OrderReport,
     Purpose,
@@ -278,13 +279,45 @@ def test_a_trace_tells_an_orders_chain_from_the_question_to_the_money() -> None:
     )
     guard = sent(desk.feed(done))[0]
     steps = dict((name, text) for name, _, text in trace(desk.core.state, entry.client_id).steps)
-    assert list(steps) == ["question", "judgment", "intent", "risk", "order", "fill", "money"]
+    assert list(steps) == ["question", "judgment", "stance", "decision", "intent", "risk", "order", "ack", "fill", "money"]
     assert question.question in steps["question"] and "80% up, taken as 80%" in steps["judgment"]
     assert "short and long rows agree" in steps["judgment"] and f"{mid:g}" in steps["intent"]
     assert f"{(price * 0.0001 / mid - 1) * 1e4:+.1f} bps from the mid" in steps["fill"] and "realised" in steps["money"]
     behind = [name for name, _, _ in trace(desk.core.state, guard.client_id).steps]
     assert behind == [*steps, "intent", "order"], "a stop is told behind the entry that it guards"
     assert "Nothing is kept" in trace(desk.core.state, "x").steps[0][2]
+    assert "long entries of at most" in steps["stance"] and "entry sent" in steps["decision"]
+    assert steps["ack"].startswith("filled ") and "ms after it was sent" in steps["ack"]
+    times = [at for _, at, _ in trace(desk.core.state, entry.client_id).steps]
+    assert times == sorted(times) and times[0] == question.at
+
+
+def test_a_trace_of_a_judgment_tells_what_was_done_with_it() -> None:
+    desk = Judging()
+    question = desk.asked()
+    (judged,) = of(desk.answer(question, chance_up=80, expires_min=30), Judged)
+    told = trace(desk.core.state, judged.stance.key).steps
+    assert [name for name, _, _ in told] == ["question", "judgment", "stance"]
+    desk.feed(AnswerDone(desk.at, MARKET, question.question, "model", reply(80, 30), "stop", 300, 60, 0, 2_000))
+    entry = next(order for order in sent(desk.trend(8, 2)) if order.purpose is Purpose.ENTRY)
+    desk.feed(OrderAccepted(desk.at, MARKET, entry.client_id, "v1"))
+    steps = trace(desk.core.state, judged.stance.key).steps
+    assert steps == trace(desk.core.state, question.question).steps, "its question names it as well"
+    names = [name for name, _, _ in steps]
+    assert names[:4] == ["question", "judgment", "stance", "decision"] and names[-4:] == ["intent", "risk", "order", "ack"]
+    assert "short and long rows agree" in steps[1][2] and entry.client_id in steps[-2][2] and "working" in steps[-1][2]
+    desk.feed(Command(desk.at, "v1", Action.VETO, "the test", MARKET))
+    decided = [text for name, _, text in trace(desk.core.state, judged.stance.key).steps if name == "decision"]
+    assert "entry sent" in " ".join(decided) and decided[-1] == "nothing: the judgment was vetoed"
+
+
+def test_a_judgment_that_never_came_into_force_says_so() -> None:
+    desk = Judging()
+    desk.answer(desk.asked(), chance_up=80, expires_min=60)
+    (second,) = of(desk.trend(8, 2), Judged)[:1]
+    assert second.stance.source == "rules" and desk.held.stance is desk.held.model
+    steps = trace(desk.core.state, second.stance.key).steps
+    assert [name for name, _, _ in steps] == ["judgment", "stance"] and "never came into force" in steps[1][2]
 
 
 # --- what a model may never do ----------------------------------------------------------------------------------------

@@ -23,8 +23,9 @@ from engine.errors import VenueStartError
 from engine.events import Action, Side, Trading
 from engine.places import ours
 from engine.runtime import Engine
+from engine.venue.binance_feed import listing_of
 from engine.venue.capture import Line
-from engine.venue.feed import WAITING, FedMarket, Source, listing_of
+from engine.venue.feed import WAITING, FedMarket, Source
 from engine.venue.frames import DECODE, Envelope
 from engine.venue.market import Fill, Listing, MarketOrder, Sinks
 from tests.simulated import Simulated, simulated, until
@@ -145,7 +146,7 @@ def test_more_frames_than_can_be_held_cost_the_books_and_no_memory() -> None:
 
 
 def test_a_contract_is_listed_as_the_exchange_lists_it() -> None:
-    from engine.venue.feed import _Symbol
+    from engine.venue.binance_feed import _Symbol
 
     filters = [{"filterType": "PRICE_FILTER", "tickSize": "0.10"}, {"filterType": "MIN_NOTIONAL", "notional": "100"},
                {"filterType": "LOT_SIZE", "stepSize": "0.001", "minQty": "0.002", "maxQty": "1000"},
@@ -163,7 +164,7 @@ def test_a_contract_is_listed_as_the_exchange_lists_it() -> None:
 
 @asynccontextmanager
 async def paper(exchange: Simulated, **more: Any) -> AsyncIterator[VenueProcess]:
-    feed = Feed(exchange.rest, exchange.ws, more.pop("symbols", (UNIFIED,)))
+    feed = Feed(more.pop("venue", "binance"), exchange.rest, exchange.ws, more.pop("symbols", (UNIFIED,)))
     async with VenueProcess(Order(exchange.clock, "paper-key", "paper-secret", 0, "10000", feed=feed, **more)) as process:
         yield process
 
@@ -180,9 +181,9 @@ async def reached(url: str, good: Callable[[Any], bool]) -> Any:
         return found
 
 
-def settings(folder: Path, exchange: Simulated, **more: Any) -> Any:
-    own = {"mode": "paper", "state_dir": str(folder), "symbols": [UNIFIED], "venues": ["binance"], **more}
-    return create_aster_config(engine=own, venue={"binance_rest": exchange.rest, "binance_ws": exchange.ws}, **EAGER)
+def settings(folder: Path, exchange: Simulated, venue: str = "binance", symbol: str = UNIFIED) -> Any:
+    own = {"mode": "paper", "state_dir": str(folder), "symbols": [symbol], "venues": [venue]}
+    return create_aster_config(engine=own, venue={f"{venue}_rest": exchange.rest, f"{venue}_ws": exchange.ws}, **EAGER)
 
 
 def engine_on(venue: VenueProcess, chosen: Any) -> Engine:
@@ -270,7 +271,7 @@ async def test_a_real_market_is_followed_level_by_level(shared_data: Path) -> No
     capture = str(shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz")
     clock = Clock.start()
     async with VenueProcess(Order(clock, "key", "secret", 0, "10000", capture=capture)) as exchange:
-        feed = Feed(exchange.said.rest, exchange.said.ws, ("BTC/USDT:USDT",))
+        feed = Feed("binance", exchange.said.rest, exchange.said.ws, ("BTC/USDT:USDT",))
         async with VenueProcess(Order(clock, "key", "secret", 0, "10000", feed=feed)) as venue:
             await reached(venue.said.rest + "/sim/state", lambda state: state["books"]["BTCUSDT"])
             depth, equal = "/fapi/v1/depth?symbol=BTCUSDT&limit=100", 0
@@ -328,11 +329,12 @@ async def test_an_exchange_that_cannot_be_reached_or_lists_something_else_is_a_s
             pass
 
 
-async def test_the_command_runs_on_paper(tmp_path: Path) -> None:
+@pytest.mark.parametrize("traded", ["binance", "okx"])
+async def test_the_command_runs_on_paper(tmp_path: Path, traded: str) -> None:
     home = {**os.environ, "BARTER_ENGINE_STATE_DIR": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     async with simulated() as exchange:
-        ends = ["--set", f"venue.binance_rest={exchange.rest}", "--set", f"venue.binance_ws={exchange.ws}"]
-        ends += ["--set", "engine.venues=binance", "--symbol", UNIFIED]
+        ends = ["--set", f"venue.{traded}_rest={exchange.rest}", "--set", f"venue.{traded}_ws={exchange.ws}"]
+        ends += ["--set", f"engine.venues={traded}", "--symbol", UNIFIED]
         line = ["-m", "console.cli", "--no-ui", "--json", "--mode", "paper", "--for", "8s", *ends]
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(sys.executable, *line, env=home, stdout=pipe, stderr=pipe)
@@ -341,3 +343,164 @@ async def test_the_command_runs_on_paper(tmp_path: Path) -> None:
     summary = json.loads(out.splitlines()[-1])
     assert (summary["mode"], summary["trading"], summary["orders"]) == ("paper", "off", 0)
     assert summary["agreement"]["equal"] and summary["counts"]["deltas"] > 0
+
+
+# --- OKX ---------------------------------------------------------------------------------------------------------------
+
+SWAP, BITCOIN, BOTH = "BTC-USDT-SWAP", "BTC/USDT:USDT", ["ASTERUSDT", "BTCUSDT"]
+
+
+class FedSwap:
+    """A contract of 0.01 BTC in lots of a hundredth, fed with OKX's frames by hand."""
+
+    def __init__(self) -> None:
+        from engine.venue.okx.feed import FedOkxMarket, OkxFeeding, _Instrument, contract_of
+
+        row = {"instId": SWAP, "ctVal": "0.01", "ctMult": "1", "ctValCcy": "BTC", "settleCcy": "USDT", "tickSz": "0.1",
+               "lotSz": "0.01", "minSz": "0.01", "maxLmtSz": "10000", "maxMktSz": "2000", "lever": "125"}  # fmt: skip
+        self.contract = contract_of(msgspec.convert(row, _Instrument))
+        self.source = Source()
+        self.market = self.source.markets[SWAP] = FedOkxMarket(self.source, self.contract)
+        self.fills: list[Fill] = []
+        self.market.attach(Sinks(lambda *_: None, self.fills.append, lambda *_: None))
+        self.feeding = OkxFeeding("", "", self.source, Clock.start())
+        self.now, self.order = 1_000, 0
+
+    def push(self, channel: str, action: str = "", **row: Any) -> None:
+        body = {"arg": {"channel": channel, "instId": SWAP}, "action": action, "data": [{"ts": str(self.now), **row}]}
+        for symbol, line in self.feeding.read(msgspec.json.encode(body)):
+            self.source.take(symbol, line)
+        self.now += 5
+        self.market.advance(self.now)
+
+    def book(self, before: int, last: int, bids: dict[str, str], asks: dict[str, str], action: str = "update") -> None:
+        rows = [[[price, size, "0", "1"] for price, size in side.items()] for side in (bids, asks)]
+        self.push("books", action, bids=rows[0], asks=rows[1], checksum=0, prevSeqId=before, seqId=last)
+
+    def trade(self, price: str, size: str, side: str, number: int = 7, count: int = 1) -> None:
+        self.push("trades", instId=SWAP, tradeId=str(number), px=price, sz=size, side=side, count=str(count))
+
+    def synced(self) -> "FedSwap":
+        self.book(-1, 50, {"60000.0": "1.5", "59999.9": "2"}, {"60000.1": "0.04", "60000.2": "3"}, "snapshot")
+        return self
+
+
+def test_okx_counts_in_contracts_and_its_steps_are_parts_of_a_coin() -> None:
+    fed = FedSwap()
+    listing = fed.contract.listing
+    assert (listing.tick, listing.step, fed.contract.face, fed.contract.lot) == tuple(
+        Decimal(text) for text in ("0.1", "0.0001", "0.01", "0.01")
+    )
+    assert (listing.min_quantity, listing.max_quantity, listing.max_market_quantity) == (1, 1_000_000, 200_000)
+    assert (listing.max_leverage, listing.base, listing.quote) == (125, "BTC", "USDT")
+    fed.synced()
+    assert fed.market.best() == (600_000, 150, 600_001, 4)
+    found = fed.market.submit(MarketOrder(1, Side.BUY, 10, 0, False), fed.now)
+    assert [(fill.price, fill.quantity) for fill in found] == [(600_001, 4), (600_002, 6)]
+
+
+def test_okx_books_are_a_chain_that_may_begin_anew_with_lower_ids() -> None:
+    fed = FedSwap().synced()
+    fed.book(50, 53, {"60000.0": "0"}, {})
+    assert fed.market.best() == (599_999, 200, 600_001, 4)
+    fed.book(53, 53, {}, {})  # what a quiet book says
+    fed.book(53, 2, {"60000.0": "0.01"}, {})  # after maintenance
+    assert fed.market.best() == (600_000, 1, 600_001, 4)
+    fed.book(4, 5, {}, {"60000.1": "0"})
+    assert fed.market.best() is None, "ids are missing"
+    fed.book(5, 6, {}, {})
+    assert fed.market.syncing
+    fed.synced()
+    assert fed.market.best() == (600_000, 150, 600_001, 4)
+    fed.book(50, 51, {"60000.0": "2"}, {})
+    assert fed.market.best() == (600_000, 200, 600_001, 4)
+
+
+def test_an_order_rests_in_okx_queue_and_its_trades_fill_it() -> None:
+    fed = FedSwap().synced()
+    assert fed.market.submit(MarketOrder(1, Side.BUY, 20, 600_000, True), fed.now) == []
+    fed.trade("60000.0", "1.5", "sell", count=3)
+    assert fed.fills == []
+    fed.trade("60000.0", "0.12", "sell", 8)
+    assert [(fill.price, fill.quantity, fill.maker) for fill in fed.fills] == [(600_000, 12, True)]
+    fed.push("bbo-tbt", asks=[["59999.9", "1", "0", "1"]], bids=[["59999.8", "1", "0", "1"]], seqId=60)
+    assert sum(fill.quantity for fill in fed.fills) == 20, "a quote through its price fills what is left"
+
+
+def test_okx_mark_is_known_with_its_funding_and_not_before() -> None:
+    fed = FedSwap().synced()
+    fed.push("mark-price", instId=SWAP, markPx="60000.05")
+    assert fed.market.mark() is None
+    fed.push("funding-rate", instId=SWAP, fundingRate="", fundingTime="")
+    fed.push("funding-rate", instId=SWAP, fundingRate="0.0002", fundingTime="28800000")
+    fed.push("mark-price", instId=SWAP, markPx="60000.15")
+    mark = fed.market.mark()
+    assert mark is not None
+    assert (mark.mark, mark.rate, mark.next_funding_ms) == (Decimal("60000.15"), Decimal("0.0002"), 28_800_000)
+
+
+def test_what_okx_says_of_its_connection_is_no_line_and_what_cannot_be_read_is_an_error() -> None:
+    read = FedSwap().feeding.read
+    for raw in (b"pong", b'{"event":"subscribe","arg":{"channel":"books","instId":"BTC-USDT-SWAP"},"connId":"x"}'):
+        assert not list(read(raw))
+    for raw in (b"{", b'{"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[{"px":1}]}'):
+        with pytest.raises(msgspec.DecodeError):
+            list(read(raw))
+
+
+@pytest.mark.parametrize("wrong", [{"ctVal": ""}, {"tickSz": "0"}, {"lotSz": "NaN"}, {"maxMktSz": "x"}])
+def test_a_contract_without_its_figures_is_not_listed(wrong: dict[str, str]) -> None:
+    from engine.venue.okx.feed import _Instrument, contract_of
+
+    row = {"instId": SWAP, "ctVal": "0.01", "tickSz": "0.1", "lotSz": "1", "minSz": "1", "maxLmtSz": "9", "maxMktSz": "9"} | wrong
+    with pytest.raises(VenueStartError, match=rf"{SWAP} is listed without"):
+        contract_of(msgspec.convert(row, _Instrument))
+
+
+OKX_BOOK = f"/api/v5/market/books?instId={SWAP}&sz=100"
+
+
+async def same_okx_book(exchange: Simulated, venue: VenueProcess, times: int) -> None:
+    equal, deadline = 0, time.monotonic() + 60.0
+    while equal < times:
+        assert time.monotonic() < deadline, "both are seldom at the same update"
+        there, here = await asyncio.gather(get(exchange.rest + OKX_BOOK), get(venue.said.rest + OKX_BOOK))
+        if there["data"] and here["data"] and there["data"][0]["seqId"] == here["data"][0]["seqId"]:
+            books = [{side: [row[:2] for row in book["data"][0][side]] for side in ("bids", "asks")} for book in (there, here)]
+            assert levels(books[0]) == levels(books[1]) and books[0]["bids"]
+            equal += 1
+        await asyncio.sleep(0.02)
+
+
+async def test_okx_paper_book_is_the_exchanges_level_by_level_and_comes_back_after_a_gap_and_a_renumbering() -> None:
+    okx = {"venue": "okx", "symbols": (BITCOIN,), "passphrase": "p"}
+    async with simulated(symbols=BOTH) as exchange, paper(exchange, **okx) as venue:
+        state = venue.said.rest + "/sim/state"
+        await reached(state, lambda state: state["okx"]["books"].get(SWAP))
+        await same_okx_book(exchange, venue, 4)
+        await exchange.fault("depth_gap", venue="okx")
+        await same_okx_book(exchange, venue, 3)
+        await exchange.fault("renumber", venue="okx")
+        await same_okx_book(exchange, venue, 3)
+        await exchange.fault("refuse", venue="okx")
+        await reached(state, lambda state: not state["okx"]["books"][SWAP])
+        body = await get(venue.said.rest + OKX_BOOK)
+        assert body["code"] == "50001" and body["data"] == []
+        await exchange.fault("clear", venue="okx")
+        await same_okx_book(exchange, venue, 3)
+
+
+async def test_the_engine_collects_at_okx_and_trades_on_paper(tmp_path: Path) -> None:
+    """Contracts of 0.01 BTC: a size in the wrong unit would be a hundred times too large."""
+    okx = {"venue": "okx", "symbols": (BITCOIN,), "passphrase": "p", "latency_ms": 5.0}
+    async with simulated(symbols=BOTH) as exchange, paper(exchange, **okx) as venue:
+        async with engine_on(venue, settings(tmp_path, exchange, "okx", BITCOIN)) as engine:
+            await until(lambda: engine.state.reconciled, 40)
+            engine.command(Action.ARM, "the test")
+            await until(lambda: engine.state.counters.fills >= 2, 60)
+            summary = await engine.settle(Action.SHUTDOWN, "the test")
+        here, there = (await get(venue.said.rest + "/sim/state"))["okx"], (await exchange.state())["okx"]
+    assert summary.mode == "paper" and summary.agreement.equal, summary.agreement
+    assert summary.counts["trades"] > 0 and summary.gaps == 0
+    assert here["counters"]["fills"] >= 2 and there["counters"]["orders"] == 0, "nothing was sent to the exchange"
+    assert Decimal(here["wallet"]) == Decimal(summary.wallet) != 10_000

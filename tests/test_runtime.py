@@ -15,6 +15,7 @@ from engine.clock import Clock
 from engine.errors import DecodeError, StateError, VenueError
 from engine.events import Action, Alert, Event, Mode, Started, Trading
 from engine.runtime import Endpoints, Engine, latch, stats, supervise
+from engine.runtime.stages import Stages
 from engine.runtime.stats import Durations, Latencies
 from engine.runtime.supervise import Supervisor, persist
 
@@ -442,6 +443,36 @@ def test_only_the_newest_durations_are_kept_and_all_are_counted(monkeypatch: pyt
         held.add(1_000_000 if n < 900 else 1000)
     found = held.percentiles()
     assert (found.count, found.p50, found.p999) == (1000, 1.0, 1.0)
+
+
+def test_a_stages_percentiles_are_near_the_exact_ones_and_its_memory_is_bounded() -> None:
+    dice, stages = np.random.default_rng(5), Stages()
+    for scale in (40, 90_000, 7e8):
+        for ns in (found := (dice.lognormal(0, 1, 5_000) * scale).astype(int)):
+            stages.add("book", int(ns))
+        stages.add("ack", -5)
+        row = next(row for row in stages.view().stages if row.name == "book")
+        if scale == 40:
+            exact = np.percentile(found, (50, 99)) / 1000
+            assert (row.p50, row.p99) == pytest.approx(tuple(exact), rel=0.04)
+            assert (row.count, row.recent_p50, row.recent_p99) == (5_000, row.p50, row.p99)
+    assert len(stages.by_name["book"].session) < 640
+    assert next(row for row in stages.view().stages if row.name == "ack").p50 == 0.0
+
+
+def test_a_stages_last_minute_forgets_what_is_older_and_its_session_does_not() -> None:
+    now = [0.0]
+    stages = Stages(lambda: now[0])
+    stages.add("book", 1_000_000)
+    now[0] = 45.0
+    stages.view()
+    stages.add("book", 2_000)
+    seen = []
+    for seconds in (45.0, 59.0, 61.0, 200.0):
+        now[0] = seconds
+        row = next(row for row in stages.view().stages if row.name == "book")
+        seen.append((row.recent, row.count))
+    assert seen == [(2, 2), (2, 2), (1, 2), (0, 2)]
 
 
 def test_latencies_are_summed_up_by_name() -> None:

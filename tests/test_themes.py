@@ -42,8 +42,8 @@ def test_the_contrast_formula_gives_the_standards_own_numbers() -> None:
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
-def test_the_four_promised_themes_exist() -> None:
-    assert {"dark", "light", "colour-blind-safe", "high-contrast"} <= THEMES.keys()
+def test_the_six_promised_themes_exist() -> None:
+    assert {"dark", "light", "midnight", "sepia", "colour-blind-safe", "high-contrast"} <= THEMES.keys()
 
 
 @every_theme

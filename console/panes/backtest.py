@@ -115,7 +115,7 @@ def moment(ms: int) -> str:
 
 
 class TradeChartPane(LinePane):
-    """Candles around one trade, with its entry, its exit, and where each was."""
+    """Candles around one trade, with its entry and exit, where each was, and its stop and target."""
 
     title = "chart"
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="trade_chart")]
@@ -160,12 +160,14 @@ def draw(result: Result, place: int, around: int, width: int, height: int) -> li
     together = -(-len(bars) // most)
     shown = columns(bars, len(bars), most, together, len(bars))
     entry, exit_ = int(trade["entry"]), int(trade["exit"])
-    scale = scale_of(shown, lines, (entry, exit_))
+    levels = [("stop", int(trade["stop"]), "╌", "stop"), ("target", int(trade["target"]), "┄", "up")]
+    levels = [level for level in levels if level[1] > 0] + [("out", exit_, "┄", "exit"), ("in", entry, "─", "entry")]
+    scale = scale_of(shown, lines, tuple(level[1] for level in levels))
     canvas = Canvas(cells, lines)
     labels: dict[int, Run] = {}
-    for name, ticks, look in (("out", exit_, "exit"), ("in", entry, "entry")):
+    for name, ticks, line, look in levels:  # the later one stays where two are in one row
         y = scale.at(ticks, 1)
-        canvas.fill(y, "┄", look)
+        canvas.fill(y, line, look)
         labels[y] = (f" {name} {show.ticks(ticks, series.contract.tick)}".ljust(AXIS)[:AXIS], look)
     begins: dict[int, int] = {}
     for number, column in enumerate(shown):

@@ -8,7 +8,7 @@ from textual import events
 from textual.message import Message
 
 from console.desk import Desk
-from console.keys import BY_ID, KEYS, REPLAY, shown
+from console.keys import KEYS, PANES, REPLAY, name_of, shown
 from console.panes.lines import LinePane, Row, Run, wrap
 from engine.events import Trading
 from engine.views import Picture, PositionsView, StatusView
@@ -36,19 +36,19 @@ class Banner(LinePane, can_focus=False):
         if desk.lost_reason:
             return f"NO ENGINE: {desk.lost_reason} Everything shown is old.", True
         if self.silent_s:
-            more = self.note or ("" if desk.watches else f"{_key('halt')} still asks it to halt.")
+            more = self.note or ("" if desk.watches else f"{self._key('halt')} still asks it to halt.")
             who = "NOTHING SEEN" if self.note else "ENGINE SILENT"
             return f"{who} for {self.silent_s} s: everything shown is old. {more}".rstrip(), True
         if status is None:
             return "Connecting to the engine ...", False
         if status.flattening and desk.flat:
             why = status.kill_done or status.trading_reason
-            return f"FLAT. Trading stays halted until released ({_key('release')}). {why}".rstrip(), True
+            return f"FLAT. Trading stays halted until released ({self._key('release')}). {why}".rstrip(), True
         if status.flattening:
             waits = f" Open still: {status.kill_open}." if status.kill_open else ""
             return f"FLATTENING: closing every position, reduce-only. {status.trading_reason}{waits}", True
         if status.trading is Trading.HALTED:
-            keys = f"{_key('halt')} again flattens, {_key('release')} releases."
+            keys = f"{self._key('halt')} again flattens, {self._key('release')} releases."
             text = f"HALTED: {status.trading_reason or 'no reason given'}. No entries are made. {keys}".replace("..", ".")
             more = f"Open still: {status.kill_open}." if status.kill_open else status.kill_done
             return f"{text} {more}".rstrip(), True
@@ -56,6 +56,9 @@ class Banner(LinePane, can_focus=False):
             word = "Starting" if status.data_age_ms < 0 else "Waiting"
             return f"{word}: {'; '.join(sentence.rstrip('.') for sentence in status.waits_for)}", False
         return "", False
+
+    def _key(self, id: str) -> str:
+        return name_of(id, getattr(self.app, "user_keys", {}))
 
     def settle(self) -> None:
         """Take the room that the words need; called before the paint."""
@@ -96,10 +99,12 @@ class TabStrip(LinePane, can_focus=False):
 
     def labels(self, width: int) -> list[str]:
         """` 1 ladder ` where all fit, else the name at the current one only."""
-        long = [f" {place} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, start=1)]
+        long = [
+            f" {place % PANES} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, start=1)
+        ]
         if sum(map(len, long)) <= width:
             return long
-        return [text if place == self.here else f" {place} " for place, text in enumerate(long, start=1)]
+        return [text if place == self.here else f" {place % PANES} " for place, text in enumerate(long, start=1)]
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         return [tuple((text, "here bold" if place == self.here else "muted") for place, text in enumerate(self.labels(width), 1))]
@@ -156,7 +161,3 @@ class KeyBar(LinePane, can_focus=False):
             row += [(f" {name}", "halt bold" if key.id == "halt" else "key bold"), (f" {label}  ", "muted")]
             room -= need
         return [tuple(row)]
-
-
-def _key(name: str) -> str:
-    return BY_ID[name].shown

@@ -121,6 +121,12 @@ class Canvas:
         if 0 <= x < self.width and 0 <= y < self.height:
             self._cells[y][x] = (glyph, look)
 
+    def hair(self, x: int, y: int, look: str) -> None:
+        """A line across and one down, to be drawn over."""
+        self.fill(y, "╴", look)
+        for line in range(self.height):
+            self.put(x, line, "┼" if line == y else "┆", look)
+
     def fill(self, y: int, glyph: str, look: str) -> None:
         self._cells[y] = [(glyph, look)] * self.width
 

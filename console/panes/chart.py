@@ -1,41 +1,30 @@
 """Bars, overlays, our fills and levels in; candles over volumes on a time axis out."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events
 from textual.binding import BindingType
 
 from console import format as show
 from console import keys
 from console.desk import Desk
-from console.panes.candles import DASH, DOT, LINE, Canvas, Column, Scale, columns, nice, scale_of
+from console.panes.candles import Canvas, Column, Scale, columns, scale_of
+from console.panes.drawing import HOUR_MS, MINUTE_MS, SECOND_MS, Stage, axis, draw_levels, draw_marks, said, times
 from console.panes.ladder import distrust
-from console.panes.lines import LinePane, Row, Run, fitted, short, wrap
-from engine.events import Bar, Side
-from engine.views import ChartLiveView, ChartView, LadderView
+from console.panes.lines import LinePane, Row, Run, fitted, flowed, short, wrap
+from console.panes.overlays import NONE, Overlay, choices, draw_overlays, overlays
+from engine.events import Bar
+from engine.views import ChartLiveView, ChartView, LadderView, StatusView
 
 ZOOMS = ((8, 1), (4, 1), (2, 1), (1, 1), (1, 2), (1, 4))  # bars a column, cells a column
 PLAIN = 3  # the zoom of one bar, one cell
-OVERLAYS = (
-    ("bollinger_upper", DOT, "band"),
-    ("bollinger_lower", DOT, "band"),
-    ("sma_50", DASH, "slow"),
-    ("sma_20", LINE, "fast"),
-)
-LEVELS = {"entry": ("E", "─", "entry"), "stop": ("S", "╌", "stop"), "target": ("T", "┄", "up"), "liquidation": ("L", "╍", "liq")}
-SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
-INTERVALS = (
-    *(n * SECOND_MS for n in (1, 2, 5, 10, 15, 30)),
-    *(n * MINUTE_MS for n in (1, 2, 5, 10, 15, 30)),
-    *(n * HOUR_MS for n in (1, 2, 4, 6, 12)),
-    *(n * DAY_MS for n in (1, 2, 7, 30, 90, 365)),
-)
+TWO_HEADS = 14  # rows of the pane that has a line of its own for the overlays
 
 
 class ChartPane(LinePane):
-    """Candles."""
+    """Candles. The cross hair stands on a bar, and moves out of the picture with it no further than to its edge."""
 
     title: ClassVar[str] = "Chart"
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="chart")]
@@ -47,10 +36,15 @@ class ChartPane(LinePane):
         self._end_ms: int | None = None  # opening of the newest bar shown; None follows the market
         self._fit = 1  # columns that the pane holds
         self._watched: tuple[str, int] = ("", 0)
+        self._overlays = ""  # the chosen set of them
+        self._hair: tuple[int, int] | None = None  # opening of its column, and its line from the top
+        self._drawn: tuple[Stage, Scale] | None = None
 
     def versions(self) -> tuple[object, ...]:
         book = self.desk.get(LadderView)
-        return (*super().versions(), self.desk.lost_reason, book and (book.trust, book.reason, book.step))
+        left = funding_left_ms(book, self.desk.get(StatusView, ""))
+        told = left // (SECOND_MS if left < HOUR_MS else MINUTE_MS) if left is not None else None
+        return (*super().versions(), self.desk.lost_reason, book and (book.trust, book.reason, book.step), told)
 
     # --- steering ------------------------------------------------------------------------------------------------------
 
@@ -80,10 +74,10 @@ class ChartPane(LinePane):
         self.zoom(-1)
 
     def action_scroll_left(self) -> None:
-        self.scroll_bars(-1)
+        self._step(-1)
 
     def action_scroll_right(self) -> None:
-        self.scroll_bars(1)
+        self._step(1)
 
     def action_page_left(self) -> None:
         self.scroll_bars(-max(1, self._fit // 2))
@@ -93,6 +87,55 @@ class ChartPane(LinePane):
 
     def action_newest(self) -> None:
         self.newest()
+
+    def action_overlays(self) -> None:
+        """The next set of them."""
+        view = self.desk.get(ChartView)
+        if view is not None:
+            sets = choices(view)
+            self._overlays = sets[(sets.index(self._chosen(view)) + 1) % len(sets)]
+            self.repaint()
+
+    def _chosen(self, view: ChartView) -> str:
+        sets = choices(view)
+        return self._overlays if self._overlays in sets else sets[0]
+
+    def action_hair(self) -> None:
+        """On the newest bar that is shown, at its close; or away."""
+        if self._hair is not None or self._drawn is None:
+            self._hair = None
+        else:
+            stage, scale = self._drawn
+            column = next(column for column in reversed(stage.shown) if column is not None)
+            self._hair = column.open_ms, scale.at(column.close, 1)
+        self.repaint()
+
+    def action_hair_up(self) -> None:
+        self._raise(-1)
+
+    def action_hair_down(self) -> None:
+        self._raise(1)
+
+    def _raise(self, lines: int) -> None:
+        if self._hair is not None and self._drawn is not None:
+            self._hair = self._hair[0], min(max(self._hair[1] + lines, 0), self._drawn[1].lines - 1)
+            self.repaint()
+
+    def _step(self, way: int) -> None:
+        """The cross hair to the next bar, the chart after it at its edge; without one, the chart."""
+        if self._hair is None or self._drawn is None:
+            self.scroll_bars(way)
+            return
+        stage = self._drawn[0]
+        here = stage.place(self._hair[0]) or 0
+        beyond = stage.shown[here + 1 :] if way > 0 else stage.shown[:here][::-1]
+        there = next((column for column in beyond if column is not None), None)
+        if there is None:
+            self.scroll_bars(way)
+            ends = [column for column in self._drawn[0].shown if column is not None]
+            there = ends[-1 if way > 0 else 0]
+        self._hair = there.open_ms, self._hair[1]
+        self.repaint()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
@@ -115,7 +158,7 @@ class ChartPane(LinePane):
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         if self._watched != (desk.market, desk.timeframe_ms):
-            self._watched, self._end_ms = (desk.market, desk.timeframe_ms), None
+            self._watched, self._end_ms, self._hair, self._drawn = (desk.market, desk.timeframe_ms), None, None, None
         view, live = desk.get(ChartView), desk.get(ChartLiveView)
         bars = every(view, live)
         warning = distrust(desk, desk.get(LadderView))
@@ -123,43 +166,107 @@ class ChartPane(LinePane):
             said = f"no {show.timeframe(desk.timeframe_ms)} bars of {show.market_name(desk.market)} yet"
             return [((line, "muted"),) for line in wrap(f"{warning}; {said}" if warning else said, width)]
         end = self._end(bars)
-        head = [header(view, bars, end, width, warning, desk.connected)] if height >= 4 else []
-        return [*head, *self._plot(view, live, bars, end, width, height - len(head), bool(warning))]
+        stage, drawn = self._stage(view, bars, end, width), overlays(view, self._chosen(view))
+        under = self._under(stage)
+        head = self._head(view, bars, end, under, drawn, warning, width, height)
+        return [*head, *self._plot(view, live, stage, drawn, under, bars[-1].close, height - len(head), bool(warning))]
 
-    def _plot(
-        self, view: ChartView, live: ChartLiveView | None, bars: Sequence[Bar], end: int, width: int, height: int, stale: bool
-    ) -> list[Row]:
+    def _stage(self, view: ChartView, bars: Sequence[Bar], end: int, width: int) -> Stage:
         price_cells = max(len(show.ticks(price, view.tick)) for price in (bars[-1].high, bars[end - 1].high))
         axis_cells = price_cells + 3 if width >= price_cells + 3 + 10 else 0
-        time_lines = 1 if height >= 6 else 0
-        volume_lines = min(max(height // 6, 1), 5) if height >= 9 else 0
-        lines = max(height - time_lines - volume_lines, 1)
         together, cells = ZOOMS[self._zoom]
         room = width - axis_cells
         self._fit = max(room // cells, 1)
         shown = columns(bars, end, self._fit, together, len(view.bars))
         start = max(room - len(shown) * cells, 0) if len(bars) >= self._fit else 0
+        return Stage(shown, start, cells, bars[0].timeframe_ms * together, room, axis_cells, price_cells)
+
+    def _under(self, stage: Stage) -> Column | None:
+        """The column under the cross hair: at an edge where its own left the picture."""
+        if self._hair is None:
+            return None
+        place = stage.place(self._hair[0])
+        real = [column for column in stage.shown if column is not None]
+        column = stage.shown[place] if place is not None else real[0 if self._hair[0] < real[0].open_ms else -1]
+        assert column is not None
+        self._hair = column.open_ms, self._hair[1]
+        return column
+
+    def _head(
+        self,
+        view: ChartView,
+        bars: Sequence[Bar],
+        end: int,
+        under: Column | None,
+        drawn: Sequence[Overlay],
+        warning: str,
+        width: int,
+        height: int,
+    ) -> list[Row]:
+        """The bar's prices, and where there is room for it a line of the overlays, with their values at the cross hair."""
+        if height < 4:
+            return []
+        book, left = self.desk.get(LadderView), funding_left_ms(self.desk.get(LadderView), self.desk.get(StatusView, ""))
+        due = f"funding {float(book.funding_rate):+.4%} in {show.duration(left)}" if book and left is not None else ""
+        legends = [one.legend() for one in drawn]
+        if under is not None:
+            legends = [one.values(under.last, show.decimals(view.tick) + 1) for one in drawn] if under.last >= 0 else legends
+        elif self._chosen(view) == NONE:
+            legends = [("no overlays", "muted")]
+        runs = header(view, bars[end - 1], len(bars) - end, warning, self.desk.connected)
+        if under is not None:
+            runs = told(view, under, f"V {short(under.volume * float(book.step))}" if book is not None else "")
+        if height < TWO_HEADS or not (legends or due):
+            return [fitted([*runs, (due, "muted"), *legends], width)]
+        rows = flowed(legends, max(width - len(due) - 2, 1), max(height // 8, 1)) or [()]
+        used = sum(cell_len(text) for text, _ in rows[0])
+        if due and used + 2 + len(due) <= width:
+            rows[0] = (*rows[0], (" " * (width - used - len(due)), "text"), (due, "muted"))
+        return [fitted(runs, width), *rows]
+
+    def _plot(
+        self,
+        view: ChartView,
+        live: ChartLiveView | None,
+        stage: Stage,
+        drawn: Sequence[Overlay],
+        under: Column | None,
+        last: int,
+        height: int,
+        stale: bool,
+    ) -> list[Row]:
+        shown, start, cells, column_ms, room, axis_cells, price_cells = stage
+        time_lines = 1 if height >= 6 else 0
+        volume_lines = min(max(height // 6, 1), 5) if height >= 9 else 0
+        said_lines = 1 if height >= 10 and view.judgments else 0
+        lines = max(height - time_lines - volume_lines - said_lines, 1)
         price = float(view.tick)
         levels = [(name, value / price) for name, value in (live.lines if live else ()) if value > 0]
         scale = scale_of(shown, lines, [value for _, value in levels])
+        self._drawn = stage, scale
         canvas = Canvas(room, lines)
+        hair_line = min(self._hair[1], lines - 1) if self._hair is not None else None
+        if under is not None and hair_line is not None:
+            canvas.hair(stage.middle(stage.shown.index(under)), hair_line, "muted")
         draw_levels(canvas, scale, levels)
-        draw_overlays(canvas, scale, view, shown, start, cells, bars[0].timeframe_ms * together)
+        draw_overlays(canvas, scale, view, drawn, shown, start, cells, column_ms)
         for place, column in enumerate(shown):
             if column is None:
                 for y in range(lines):
                     canvas.put(start + place * cells, y, "┊", "faint")
             else:
                 canvas.candle(column, scale, start + place * cells, cells)
-        draw_marks(canvas, scale, live.marks if live else (), shown, start, cells, bars[0].timeframe_ms * together)
+        draw_marks(canvas, scale, live.marks if live else (), shown, start, cells, column_ms)
         rows = [canvas.row(y) for y in range(lines)]
         if axis_cells:
-            labels = axis(view, scale, levels, bars[-1].close, stale, price_cells)
+            labels = axis(view, scale, levels, last, stale, price_cells, hair_line)
             rows = [(*row, label) for row, label in zip(rows, labels, strict=True)]
+        if said_lines:
+            rows.append((*said(view, stage), ("  judged"[:axis_cells], "muted")))
         if volume_lines:
             rows += self._volumes(shown, room, volume_lines, start, cells, axis_cells)
         if time_lines:
-            rows.append(((times(shown, room, start, cells, bars[0].timeframe_ms * together), "muted"),))
+            rows.append(((times(shown, room, start, cells, column_ms), "muted"),))
         return rows
 
     def _volumes(
@@ -186,122 +293,32 @@ def every(view: ChartView | None, live: ChartLiveView | None) -> tuple[Bar, ...]
     return (*view.bars, last)
 
 
-def header(view: ChartView, bars: Sequence[Bar], end: int, width: int, warning: str, connected: bool) -> Row:
-    bar = bars[end - 1]
-    change = (bar.close / bar.open - 1) * 100 if bar.open else 0.0
-    look = "up" if bar.close >= bar.open else "down"
-    name = f"{show.market_name(view.market)} {show.timeframe(view.timeframe_ms)}"
-    prices = " ".join(f"{word} {show.ticks(value, view.tick)}" for word, value in
-                      (("O", bar.open), ("H", bar.high), ("L", bar.low), ("C", bar.close)))  # fmt: skip
-    runs: list[Run] = [(name, "text bold")]
+def funding_left_ms(view: LadderView | None, status: StatusView | None) -> int | None:
+    """Until the next settlement; None where the venue has not told."""
+    if view is None or status is None or not view.funding_rate or not view.next_funding_ms:
+        return None
+    return max(view.next_funding_ms - status.at // 1_000_000, 0)
+
+
+def header(view: ChartView, bar: Bar, newer: int, warning: str, connected: bool) -> list[Run]:
+    """The newest bar that is shown, the most important first."""
+    runs: list[Run] = [(f"{show.market_name(view.market)} {show.timeframe(view.timeframe_ms)}", "text bold")]
     if warning:
         runs.append(("! stale" if connected else "! old", "halt bold"))
-    if end < len(bars):
-        runs.append((f"{len(bars) - end} newer bars →", "entry"))
-    runs += [(f"{change:+.2f}%", look), (prices, "muted")]
-    if view.overlays:
-        runs += [(f"{LINE[1] * 3} SMA20", "fast"), (f"{LINE[1]} {LINE[1]} SMA50", "slow"), (f"{DOT[1] * 3} Bollinger", "band")]
-    return fitted(runs, width)
+    if newer:
+        runs.append((f"{newer} newer bars →", "entry"))
+    return [*runs, *prices(view, bar)]
 
 
-def draw_levels(canvas: Canvas, scale: Scale, levels: Sequence[tuple[str, float]]) -> None:
-    for name, value in levels:
-        if scale.holds(value):
-            _, glyph, look = LEVELS.get(name, ("-", "─", "muted"))
-            canvas.fill(scale.at(value, 1), glyph, look)
+def told(view: ChartView, column: Column, volume: str) -> list[Run]:
+    """The bar under the cross hair."""
+    change, ohlc = prices(view, column)
+    return [(f"┼ {show.clock(column.open_ms * 1_000_000)}", "text bold"), ohlc, (volume, "muted"), change]
 
 
-def draw_overlays(
-    canvas: Canvas, scale: Scale, view: ChartView, shown: Sequence[Column | None], start: int, cells: int, column_ms: int
-) -> None:
-    price = float(view.tick)
-    for name, glyphs, look in OVERLAYS:
-        values = view.overlays.get(name, ())
-        shift = len(values) - len(view.bars)
-        for place, column in enumerate(shown):
-            if column is None or column.last < 0:
-                continue
-            index = column.last + shift
-            if 0 <= index < len(values) and scale.holds(value := values[index] / price):
-                if glyphs is DASH and column.open_ms // column_ms % 2:
-                    continue
-                line, part = divmod(scale.at(value, 3), 3)
-                for x in range(cells):
-                    canvas.put(start + place * cells + x, line, glyphs[part], look)
-
-
-def draw_marks(
-    canvas: Canvas,
-    scale: Scale,
-    marks: Sequence[tuple[int, int, Side, str]],
-    shown: Sequence[Column | None],
-    start: int,
-    cells: int,
-    column_ms: int,
-) -> None:
-    """Buying entries point up from under their bar, selling ones down from above it; a cross is where we left."""
-    found = {column.open_ms // column_ms: (place, column) for place, column in enumerate(shown) if column is not None}
-    for venue_ms, price, side, purpose in marks:
-        place, column = found.get(venue_ms // column_ms, (0, None))
-        if column is None:
-            continue
-        x = start + place * cells + (cells - 1) // 2
-        if purpose != "entry":
-            canvas.put(x, scale.at(price, 1), "×", "stop bold" if purpose == "stop" else "exit bold")
-        elif side == Side.BUY:
-            canvas.put(x, min(scale.at(column.low, 1) + 1, scale.lines - 1), "▲", "entry bold")
-        else:
-            canvas.put(x, max(scale.at(column.high, 1) - 1, 0), "▼", "entry bold")
-
-
-def axis(view: ChartView, scale: Scale, levels: Sequence[tuple[str, float]], last: int, stale: bool, cells: int) -> list[Run]:
-    """Labels of the price axis, a line each: the last price first, then our levels (moved aside where taken), then the grid."""
-    labels: dict[int, Run] = {}
-
-    def text(letter: str, ticks: int) -> str:
-        return f" {letter}{show.ticks(ticks, view.tick):>{cells}}"
-
-    if scale.holds(last):
-        labels[scale.at(last, 1)] = (text("!" if stale else "▸", last) + " ", "stale reverse" if stale else "text reverse")
-    for name, value in levels:
-        letter, _, look = LEVELS.get(name, ("-", "", "muted"))
-        here = scale.at(value, 1)
-        if not scale.holds(value):
-            letter = "↑" if value > scale.high else "↓"
-        spot = next((y for y in (here, here + 1, here - 1) if y not in labels and 0 <= y < scale.lines), None)
-        if spot is not None:
-            labels[spot] = (text(letter, round(value)), f"{look} bold")
-    step = nice(scale.high - scale.low, max(scale.lines // 4, 1))
-    grid = -(-int(scale.low) // step) * step
-    while grid <= scale.high:
-        y = scale.at(grid, 1)
-        if y not in labels and grid > 0:
-            labels[y] = (text(" ", grid), "muted")
-        grid += step
-    return [labels.get(y, ("", "muted")) for y in range(scale.lines)]
-
-
-def times(shown: Sequence[Column | None], room: int, start: int, cells: int, column_ms: int) -> str:
-    """Round times under their columns, apart enough to be read."""
-    least = column_ms * -(-14 // cells)
-    interval = next((one for one in INTERVALS if one >= least and one % column_ms == 0), least)
-    line = [" "] * room
-    free, before = 0, None
-    for place, column in enumerate(shown):
-        if column is None:
-            continue
-        period = column.open_ms // interval
-        if period != before:
-            moment = show.clock(column.open_ms * 1_000_000)
-            text = moment if interval < 60_000 else moment[:5] if interval < DAY_MS else date(column.open_ms)
-            x = start + place * cells - len(text) // 2
-            if before is not None and x >= free and x + len(text) <= room:
-                line[x : x + len(text)] = text
-                free = x + len(text) + 2
-        before = period
-    return "".join(line)
-
-
-def date(ms: int) -> str:
-    """Month and day, UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%m-%d")
+def prices(view: ChartView, bar: Bar | Column) -> tuple[Run, Run]:
+    """How far it went, and its prices."""
+    change = (bar.close / bar.open - 1) * 100 if bar.open else 0.0
+    ohlc = " ".join(f"{word} {show.ticks(value, view.tick)}" for word, value in
+                    (("O", bar.open), ("H", bar.high), ("L", bar.low), ("C", bar.close)))  # fmt: skip
+    return (f"{change:+.2f}%", "up" if bar.close >= bar.open else "down"), (ohlc, "muted")

@@ -33,6 +33,7 @@ class LadderPane(LinePane):
         super().__init__(desk, id=id)
         self.axis = Axis()
         self.ticks_a_row = 1
+        self.cursor: int | None = None  # ticks
         self._market = ""
         self._size_cells = self._price_cells = 0
         self._lines = 1
@@ -44,7 +45,8 @@ class LadderPane(LinePane):
     # --- steering ------------------------------------------------------------------------------------------------------
 
     def recentre(self) -> None:
-        """Back to the market, and follow it again."""
+        """Back to the market, and follow it again; the cursor is gone."""
+        self.cursor = None
         self.axis.recentre()
         self.repaint()
 
@@ -52,7 +54,8 @@ class LadderPane(LinePane):
         """So many ticks a row."""
         self.ticks_a_row = max(1, ticks)
         self._size_cells = 0
-        self.recentre()
+        self.axis.recentre()
+        self.repaint()
 
     def scroll_prices(self, lines: int) -> None:
         """Look at higher (positive) or lower prices; the ladder stays there until `recentre`."""
@@ -61,6 +64,27 @@ class LadderPane(LinePane):
 
     def action_recentre(self) -> None:
         self.recentre()
+
+    def action_cursor(self, rows: int) -> None:
+        """From the best price of the side that it goes to; what is out of sight is scrolled to."""
+        view = self.desk.get(LadderView)
+        if view is None or not (view.bids or view.asks):
+            return
+        if self.cursor is None:
+            side = (view.asks or view.bids) if rows > 0 else (view.bids or view.asks)
+            self.cursor = side[0][0]
+        else:
+            self.cursor = max(self.cursor + rows * self.ticks_a_row, 1)
+        low, high = self.cursor // self.ticks_a_row, -(-self.cursor // self.ticks_a_row)
+        seen = [bucket for line in range(self._lines) if (bucket := self.axis.bucket(line)) is not None] or [low]
+        beyond = min(low - seen[-1], 0) or max(high - seen[0], 0)
+        if beyond:
+            self.axis.scroll(beyond)
+        self.repaint()
+
+    def action_ticket(self) -> None:
+        """At the cursor's price."""
+        self.screen.action_ticket()  # type: ignore[attr-defined]
 
     def action_group_more(self) -> None:
         self.group(next((n for n in GROUPS if n > self.ticks_a_row), GROUPS[-1]))
@@ -93,7 +117,7 @@ class LadderPane(LinePane):
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         view = desk.get(LadderView)
         if desk.market != self._market:
-            self._market, self._size_cells, self._price_cells = desk.market, 0, 0
+            self._market, self._size_cells, self._price_cells, self.cursor = desk.market, 0, 0, None
             self.axis.recentre()
         warning = distrust(desk, view)
         if view is None or not (view.bids or view.asks):
@@ -159,6 +183,7 @@ class Painter:
         self.shown = [bucket for line in range(lines) if (bucket := self.axis.bucket(line)) is not None]
         self.decimals, self.size_decimals = decimals(view.tick), decimals(view.step)
         self.last = self._bucket(view.last) if view.last else None
+        self.cursor = self._bucket(pane.cursor) if pane.cursor is not None else None
         self.own: dict[int, list[tuple[int, Side, str]]] = {}
         for price, steps, side, purpose in view.own:
             self.own.setdefault(self._bucket(price), []).append((steps, side, purpose))
@@ -227,6 +252,9 @@ class Painter:
     def _middle(self, bucket: int) -> list[Run]:
         look = "bid" if bucket <= self.bid and self.bids else "ask" if bucket >= self.ask and self.asks else "muted"
         text = f"{self.price(bucket):>{self.price_cells}}"
+        if bucket == self.cursor:
+            letter = Side(self.view.last_side).name[0] if bucket == self.last and self.view.last_side else " "
+            return [(f">{letter} {text}{'!' if self.stale else ' '}<", f"{'stale' if self.stale else look} bold reverse")]
         if self.stale:
             letter = Side(self.view.last_side).name[0] if bucket == self.last and self.view.last_side else " "
             return [(f" {letter} {text}! ", "stale")]

@@ -200,6 +200,20 @@ def fitted(candidates: Sequence[Run], width: int, gap: str = "  ") -> Row:
     return tuple(row)
 
 
+def flowed(runs: Sequence[Run], width: int, most: int) -> list[Row]:
+    """As `fitted`, on as many lines as are needed and at most so many."""
+    rows: list[Row] = []
+    rest = list(runs)
+    while rest and len(rows) < most:
+        fits, used = 0, -2
+        while fits < len(rest) and (not fits or used + 2 + cell_len(rest[fits][0]) <= width):
+            used += 2 + cell_len(rest[fits][0])
+            fits += 1
+        rows.append(fitted(rest[:fits], width))
+        del rest[:fits]
+    return rows
+
+
 def wrap(text: str, width: int, most: int = 100) -> list[str]:
     """Lines of at most `width` cells; words longer than that are cut."""
     lines: list[str] = []

@@ -42,6 +42,11 @@ class RationalePane(LinePane):
     def versions(self) -> tuple[object, ...]:
         return (*super().versions(), self._now() // SECOND_NS)
 
+    def action_trace(self) -> None:
+        """What led to the judgment, and what was done with it."""
+        view = self.desk.get(JudgmentView)
+        self.screen.trace(view.stance.key if view is not None and view.stance is not None else "")  # type: ignore[attr-defined]
+
     def action_record(self) -> None:
         """How the model's judgments turned out, in full."""
         self.app.push_screen(RecordScreen(self.desk))

@@ -4,7 +4,7 @@ import math
 
 from console import format as show
 from console.desk import Desk
-from console.keys import BY_ID
+from console.keys import name_of
 from console.panes.lines import LinePane, Row, Run
 from engine.queue import Kind
 from engine.replay.playback import Playback
@@ -54,7 +54,8 @@ class Scrubber(LinePane, can_focus=False):
             (f"of {show.clock(player.started_ns)} to {show.clock(player.ends_ns)}  ", "muted"),
             (f"input {player.position:,} of {player.inputs:,}  ", "muted"),
         ]
-        hint = f"{BY_ID['replay_play'].shown} plays, {BY_ID['replay_goto'].shown} goes to a time"
+        mine = getattr(self.app, "user_keys", {})
+        hint = f"{name_of('replay_play', mine)} plays, {name_of('replay_goto', mine)} goes to a time"
         if sum(len(text) for text, _ in runs) + len(hint) <= width:
             runs.append((hint, "muted"))
         return tuple(runs)

@@ -12,7 +12,7 @@ from console import format as show
 from console.desk import Desk
 from console.panes.lines import LinePane, Row, Run
 from engine.events import Trading, Trust
-from engine.views import AccountView, LadderView, Picture, PositionsView, StatusView
+from engine.views import AccountView, LadderView, Picture, PositionRow, PositionsView, StatusView
 
 OLD_AFTER_MS = 3_000  # book.stale_after_ms of the default settings; the book's own trust decides before it
 RATE_OVER_NS = 2_000_000_000
@@ -70,6 +70,12 @@ class StatusPane(LinePane, can_focus=False):
         status = self.desk.get(StatusView, "")
         return -1 if status is None or status.data_age_ms < 0 else status.data_age_ms + self._waited_ms()
 
+    def old(self, desk: Desk) -> bool:
+        """The prices of the watched market are not to be traded on."""
+        age, ladder = self.age_ms(), desk.get(LadderView)
+        untrusted = ladder is not None and ladder.trust is not Trust.TRUSTED
+        return age < 0 or age > OLD_AFTER_MS or not desk.connected or untrusted
+
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         status = desk.get(StatusView, "")
         if status is None:
@@ -78,16 +84,11 @@ class StatusPane(LinePane, can_focus=False):
         return [compose(self.parts(desk, status), width)]
 
     def parts(self, desk: Desk, status: StatusView) -> list[Part]:
-        ladder, account = desk.get(LadderView), desk.get(AccountView, "")
-        age = self.age_ms()
-        old = age < 0 or age > OLD_AFTER_MS or not desk.connected or (ladder is not None and ladder.trust is not Trust.TRUSTED)
+        account = desk.get(AccountView, "")
+        age, old = self.age_ms(), self.old(desk)
         age_run = (f"{'!' if old else ''}{show.duration(age)}", "stale bold" if old else "text")
-        look = f"{status.mode.value} bold reverse"
-        mode = (f" REPLAY of {status.mode.value} ", look) if status.replay else (f" {status.mode.value.upper()} ", look)
-        gone = not desk.connected
-        flattening = "FLAT, HALTED" if desk.flat else "FLATTENING"
-        word = "NO LINK" if gone else flattening if status.flattening else status.trading.value.upper()
-        look = "halt bold reverse" if gone or status.flattening else TRADING_LOOKS[status.trading]
+        trust = (f" {trusted(desk, old)}", "stale bold" if old else "muted")
+        mode, (word, look) = mode_of(status), state_of(desk, status)
         state = (f" {word} " if "reverse" in look else word, look)
         gain = pnl(account, old and age >= 0)
         drops = (str(status.dropped), "stop bold" if status.dropped else "text")
@@ -99,7 +100,8 @@ class StatusPane(LinePane, can_focus=False):
             Part(4, ((name, "text bold"),), ((short, "text bold"),)),
             Part(2, (state,), (state,)),
             *([Part(3.5, watching[:1], watching[1:])] if desk.watches else []),
-            Part(3, (("data ", "muted"), age_run), (age_run,)),
+            Part(3, (("data ", "muted"), age_run, trust), (age_run,)),
+            *([Part(4.2, (held,), (held,))] if (held := holding(desk)) is not None else []),
             fact(8, "round trip", "rt", show.micros(status.round_trip_us)),
             fact(7, "tick-to-wire p99", "p99", show.micros(status.tick_to_wire_p99_us)),
             fact(9, "events", "", f"{show.count(self._rate(status))}/s"),
@@ -120,6 +122,45 @@ class StatusPane(LinePane, can_focus=False):
             rates.popleft()
         (first_at, first), (last_at, last) = rates[0], rates[-1]
         return (last - first) * 1e9 / (last_at - first_at) if last_at > first_at else 0.0
+
+
+def mode_of(status: StatusView) -> Run:
+    """What is real, as a word on its colour."""
+    look = f"{status.mode.value} bold reverse"
+    return (f" REPLAY of {status.mode.value} ", look) if status.replay else (f" {status.mode.value.upper()} ", look)
+
+
+def state_of(desk: Desk, status: StatusView) -> Run:
+    """What may trade."""
+    if not desk.connected:
+        return "NO LINK", "halt bold reverse"
+    if status.flattening:
+        return "FLAT, HALTED" if desk.flat else "FLATTENING", "halt bold reverse"
+    return status.trading.value.upper(), TRADING_LOOKS[status.trading]
+
+
+def trusted(desk: Desk, old: bool) -> str:
+    """One word for the prices of the watched market."""
+    ladder = desk.get(LadderView)
+    return "trusted" if not old else "old" if ladder is None or ladder.trust is Trust.TRUSTED else ladder.trust.value
+
+
+def open_rows(desk: Desk) -> list[PositionRow]:
+    view = desk.get(PositionsView, "")
+    return [row for row in view.rows if show.trend(row.quantity)] if view is not None else []
+
+
+def holding(desk: Desk) -> Run | None:
+    """What is held; None before anybody said."""
+    rows = open_rows(desk)
+    if not rows:
+        return ("flat", "muted") if desk.flat else None
+    if len(rows) > 1:
+        return f"{len(rows)} positions", "text bold"
+    (row,) = rows
+    rising = show.trend(row.quantity) > 0
+    words = f"{'LONG' if rising else 'SHORT'} {row.quantity.lstrip('+-')} {show.market_name(row.market, short=True)}"
+    return words, f"{'up' if rising else 'down'} bold"
 
 
 def fact(rank: int, name: str, short: str, value: str) -> Part:

@@ -1,13 +1,13 @@
-"""A form in; a backtest in the background, its curves, figures, trades and bars, and a comparison with the run before, out.
+"""A form in; out, a backtest in the background, its curves, figures, trades, bars and the run before beside it; and sweeps.
 
 Nothing here touches trading: the engine runs in a process of its own, and the kill key works as it does everywhere.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import msgspec
 from rich.table import Table
@@ -21,21 +21,28 @@ from textual.widgets import Input, Label, ProgressBar, Static, TabbedContent, Ta
 from console import keys
 from console.desk import Desk
 from console.panes.backtest import NS_PER_MS, TradeChartPane, TradesPane
+from console.panes.lines import LinePane
 from console.panes.profit import ProfitPane
+from console.panes.sweep import RunsPane
+from console.screens.sweep import SweepTab
 from engine.backtest import BacktestConfig, Backtester, Costs, Result
+from engine.backtest.cache import Cache
 from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.spans import end_of, length_of, start_of
 from engine.backtest.thin import thin
-from engine.config import Settings, changed, create_aster_config, declaration
+from engine.config import Settings, changed, create_aster_config, declaration, state_dir
 from engine.errors import BarterError, ConfigError
-from engine.strategy import find, parameters, parameters_of
+from engine.strategy import assignments, find, parameters, parameters_of
 from engine.views import StatusView
 
+if TYPE_CHECKING:
+    from console.app import Console
+
 RUNS_KEPT = 4
+NAMES = 4  # of kept bars that are told
 POINTS = 2_000  # of a curve that is drawn
 LOOK_S = 0.2
 SECTION = 38  # cells of a section of figures
-TABS = ("form", "curves", "figures", "months", "trades", "chart", "compare", "notes")
 OF_SETTINGS = (
     "strategy.sizing",
     "strategy.capital_fraction",
@@ -72,6 +79,39 @@ def _above_0(text: str) -> float:
     return value
 
 
+def _whole(least: int, most: int) -> Callable[[str], object]:
+    def check(text: str) -> object:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ConfigError("number", text, "it is out of range", f"a whole number from {least} to {most:,}")
+        return int(text)
+
+    return check
+
+
+def _latency(text: str) -> object:
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= 3600.0:
+        raise ConfigError("latency", text, "this is no delay", "seconds from 0 to 3600, or nothing")
+    return seconds * 1000
+
+
+def kept(base: Settings) -> str:
+    """What can be run without a file, for people."""
+    try:
+        held = Cache.in_state(state_dir(base)).held()
+    except BarterError as problem:
+        return str(problem)
+    names = [f"{one.symbol} of {one.venue}" for one in held]
+    if not names:
+        return "of the bars; `barter-tui data download` keeps some for a run without a file"
+    return f"of the bars; kept: {', '.join(names[:NAMES])}{f' and {len(names) - NAMES} more' if len(names) > NAMES else ''}"
+
+
 def _cost(name: str) -> Callable[[str], object]:
     def check(text: str) -> object:
         try:
@@ -101,11 +141,15 @@ def fields(base: Settings) -> list[Field]:
     return [
         Field("data", "a file of bars, synthetic, or empty: what `data` has kept", "synthetic", _file),
         Field("session", "in place of data: a recorded session's books and trades, `latest`", "", lambda text: None),
-        Field("symbol", "of the bars", base.engine.symbols[0], lambda text: None),
+        Field("symbol", kept(base), base.engine.symbols[0], lambda text: None),
+        Field("venue", "of what was kept", base.engine.venues[0], lambda text: None),
         Field("start", "first day, UTC; empty: from the first bar on", "2025-10-01", lambda text: text and start_of(text)),
         Field("end", "last day, included", "2025-12-31", lambda text: text and end_of(text)),
         Field("timeframe", "1m, 15m, 1h; empty: as the data are", "", lambda text: text and length_of(text)),
         Field("judge", "rules, nobody, model, or a recorded session", "rules", lambda text: None),
+        Field("ask_every", "minutes between questions to the model", "30", _whole(1, 100_000)),
+        Field("latency", "seconds of judgments after their bars, or of a session's orders; empty: as it was", "", _latency),
+        Field("seed", "of made-up bars", "1", _whole(0, 2**31)),
         Field("capital", "USDT at the start", "10000", _above_0),
         *(setting(name) for name in OF_SETTINGS),
         *(cost(one) for one in COSTS),
@@ -142,6 +186,7 @@ class BacktestScreen(Screen[None]):
         self.kept: deque[Result] = deque(maxlen=RUNS_KEPT)
         self.trades, self.chart = TradesPane(desk, id="trades"), TradeChartPane(desk, id="trade_chart")
         self.equity, self.drawdown = ProfitPane(desk, id="equity"), ProfitPane(desk, id="drawdown")
+        self.sweeping = SweepTab(desk, self.config, id="sweeping")
         self._tester: Backtester | None = None
         self._work: asyncio.Task[None] | None = None
         self._said = ""
@@ -168,7 +213,11 @@ class BacktestScreen(Screen[None]):
             for name in ("compare", "notes"):
                 with TabPane(name, id=name), VerticalScroll():
                     yield Static("No backtest was run yet.", id=f"{name}-text")
-        yield Static("  ".join(f"{key.shown} {key.label}" for key in keys.BACKTEST if key.pane == "backtest"), id="hint")
+            with TabPane("sweep", id="sweep-tab"):
+                yield self.sweeping
+        mine = getattr(self.app, "user_keys", {})
+        here = [key for key in keys.BACKTEST if key.pane == "backtest"]
+        yield Static("  ".join(f"{keys.name_of(key.id, mine)} {key.label}" for key in here), id="hint")
 
     def _row(self, field: Field, id: str) -> Horizontal:
         help = Static(field.help, markup=False, classes="help")
@@ -227,9 +276,10 @@ class BacktestScreen(Screen[None]):
             return lambda text: parameters(strategy, {parameter: text})
 
         self.own = {}
+        chosen = assignments(self.base.strategy.parameters) if name == self.base.strategy.name else {}
         for one in declared:
             said = f"{one.description}: {one.expected}"
-            self.own[one.name] = Field(one.name, said, f"{one.default:g}", check(one.name))
+            self.own[one.name] = Field(one.name, said, chosen.get(one.name, f"{one.default:g}"), check(one.name))
         place = self.query_one("#own", Vertical)
         await place.remove_children()
         await place.mount(*(self._row(field, f"own-{field.name}") for field in self.own.values()))
@@ -255,6 +305,10 @@ class BacktestScreen(Screen[None]):
             symbol=given["symbol"],
             data=given["data"],
             session=given["session"],
+            venue=given["venue"],
+            ask_every_min=int(given["ask_every"]),
+            latency_ms=None if not given["latency"] else float(given["latency"]) * 1000,
+            seed=int(given["seed"]),
             timeframe=given["timeframe"],
             strategy=given["strategy"],
             parameters=own,
@@ -265,9 +319,13 @@ class BacktestScreen(Screen[None]):
 
     # --- running -------------------------------------------------------------------------------------------------------
 
+    @property
+    def _busy(self) -> bool:
+        return (self._work is not None and not self._work.done()) or self.sweeping.busy
+
     async def action_run(self) -> None:
-        if self._work is not None and not self._work.done():
-            self._say("A backtest runs already; Esc ends it.")
+        if self._busy:
+            self._say("A backtest or a sweep runs already; Esc ends it.")
             return
         try:
             config = self.config()
@@ -276,6 +334,40 @@ class BacktestScreen(Screen[None]):
             return
         self._tester = Backtester(config)
         self._work = asyncio.create_task(self._run(self._tester))
+
+    def action_sweep(self) -> None:
+        self._go("sweep-tab")
+        if self._busy:
+            self._say("A backtest or a sweep runs already; Esc ends it.")
+            return
+        try:
+            self.sweeping.start()
+        except BarterError as problem:
+            self._say(str(problem))
+        else:
+            self.add_class("-busy")
+
+    def on_sweep_tab_said(self, message: SweepTab.Said) -> None:
+        self.set_class(self._busy, "-busy")
+        self.query_one("#progress", ProgressBar).update(progress=message.done or 0.0)
+        self._say(message.sentence)
+
+    async def on_runs_pane_chosen(self, event: RunsPane.Chosen) -> None:
+        """The run of a sweep, as one that can be looked at."""
+        left = [name for name, value in event.values.items() if not self._fill(name, value)]
+        if left:
+            self._say(f"The form has no field for {', '.join(left)}: `barter-tui backtest --set` runs it.")
+        else:
+            await self.action_run()
+
+    def _fill(self, name: str, value: str) -> bool:
+        """Whether there is a field for it."""
+        own = "own" if name in self.own else "field"
+        id = f"{own}-{name.removeprefix('costs.').replace('.', '-')}"
+        found = self.query(f"#{id}").first(Input) if self.query(f"#{id}") else None
+        if found is not None:
+            found.value = value
+        return found is not None
 
     async def _run(self, tester: Backtester) -> None:
         self.add_class("-busy")
@@ -321,7 +413,7 @@ class BacktestScreen(Screen[None]):
         self.equity.draw({**beside, "profit": equity})
         self.drawdown.draw({"below the peak": drawdown})
         self.query_one("#figures-text", Static).update(figures(result, self.size.width))
-        self.query_one("#months-text", Static).update(months(result))
+        self.query_one("#months-text", Static).update(months(result, self.app.theme_variables))
         self.query_one("#compare-text", Static).update(comparison(list(self.kept)))
         self.query_one("#notes-text", Static).update(notes(result))
         self.trades.show(result)
@@ -340,24 +432,29 @@ class BacktestScreen(Screen[None]):
 
     def _go(self, tab: str) -> None:
         tabs = self.query_one(TabbedContent)
+        self.set_focus(None)  # else the focus moves on within the tab that is left, and brings it back
         tabs.active = tab
         self.call_after_refresh(self._focus, tab)
 
     def _focus(self, tab: str) -> None:
-        wanted = self.query(f"#{tab} Input, #{tab} VerticalScroll, #{tab} TradesPane, #{tab} TradeChartPane")
+        wanted = self.query(f"#{tab} Input, #{tab} VerticalScroll, #{tab} LinePane")
         target = next((one for one in wanted if one.focusable and not (tab == "form" and not isinstance(one, Input))), None)
         if target is not None:
             target.focus()
-            if isinstance(target, TradesPane | TradeChartPane):
-                target.repaint()
-        if tab == "curves":
-            self.equity.repaint()
-            self.drawdown.repaint()
+        for pane in self.query(f"#{tab} LinePane"):
+            if isinstance(pane, LinePane):
+                pane.repaint()
+
+    def action_help(self) -> None:
+        cast("Console", self.app).open_help()
 
     def action_leave(self) -> None:
         if self._tester is not None and self._work is not None and not self._work.done():
             self._tester.progress.cancel()
             self._say("The backtest is being ended.")
+            return
+        if self.sweeping.cancel():
+            self._say("The sweep is being ended; the runs that are done are kept.")
             return
         self.app.pop_screen()
 
@@ -396,8 +493,8 @@ def _section(result: Result, name: str) -> Table:
     return table
 
 
-def months(result: Result) -> Table:
-    """A row a year."""
+def months(result: Result, looks: Mapping[str, str]) -> Table:
+    """A row a year; `looks` are the theme's colours by name."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     for head in ("", *names, "year"):
@@ -409,13 +506,13 @@ def months(result: Result) -> Table:
         whole = 1.0
         for change in changes.values():
             whole *= 1.0 + change
-        cells = [_signed(changes[month]) if month in changes else Text("") for month in range(1, 13)]
-        table.add_row(str(year), *cells, _signed(whole - 1.0))
+        cells = [_signed(changes[month], looks) if month in changes else Text("") for month in range(1, 13)]
+        table.add_row(str(year), *cells, _signed(whole - 1.0, looks))
     return table
 
 
-def _signed(change: float) -> Text:
-    return Text(f"{change:+.1%}", "green" if change > 0 else "red" if change < 0 else "")
+def _signed(change: float, looks: Mapping[str, str]) -> Text:
+    return Text(f"{change:+.1%}", looks["up"] if change > 0 else looks["down"] if change < 0 else "")
 
 
 def comparison(runs: list[Result]) -> Table:

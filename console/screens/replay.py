@@ -170,5 +170,14 @@ class ReplayScreen(TradingScreen):
     def action_close(self) -> None:
         self._nobody()
 
+    def action_order(self) -> None:
+        self._nobody()
+
+    def action_ticket(self) -> None:
+        self._nobody()
+
+    def action_alert(self) -> None:
+        self.program.say("This is a recorded session: alerts are watched over a running engine.", "warning")
+
     def action_quit(self) -> None:
         self.program.part("leave")

@@ -1,4 +1,6 @@
-"""One order's chain over the screen: question, judgment, intent, risk, order, fills and money, as the engine tells it."""
+"""The chain of an order or a judgment over the screen, from the question to the money, as the engine tells it: when, and how long
+after the first step.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
@@ -24,7 +26,7 @@ class TraceScreen(Page):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "close", "Close")]
 
     def __init__(self, desk: Desk, order: str, watch: Watch) -> None:
-        super().__init__(f"Trace of {order}")
+        super().__init__(f"Trace of {order.partition(' ')[0]}")
         self.desk, self.order, self._watch = desk, order, watch
         self._seen = -1
 
@@ -42,12 +44,20 @@ class TraceScreen(Page):
         self._seen = version
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(min_width=8, no_wrap=True)
+        table.add_column(min_width=12, justify="right", no_wrap=True)
         table.add_column(min_width=9, no_wrap=True)
         table.add_column()
+        first = next((at for _, at, _ in view.steps if at), 0)
         for name, at, text in view.steps:
-            table.add_row(Text(show.clock(at) if at else ""), Text(name, "bold"), Text(text))
+            when = (show.clock(at), after(at - first)) if at else ("", "")
+            table.add_row(Text(when[0]), Text(when[1]), Text(name, "bold"), Text(text))
         self.query_one("#steps", Static).update(table)
 
     async def action_close(self) -> None:
         await super().action_close()
         await self._watch("")
+
+
+def after(ns: int) -> str:
+    """`+0.4 ms`, `+4,331.2 ms`, `+1m12`: within a minute the steps of one decision are told apart."""
+    return f"{ns / 1e6:+,.1f} ms" if abs(ns) < 60_000_000_000 else f"+{show.duration(ns / 1e6)}"

@@ -17,29 +17,40 @@ from console import format as show
 from console import keys
 from console.desk import Desk
 from console.dialogs import Phrase, Typed, ask_quit, confirm
+from console.layouts import Laid, Rows, panes_of
 from console.orderline import Facts, Understood
 from console.panes.account import AccountPane
 from console.panes.bars import Banner, KeyBar, TabStrip
 from console.panes.chart import ChartPane
+from console.panes.glance import GlancePane
 from console.panes.indicators import IndicatorsPane
 from console.panes.ladder import LadderPane
+from console.panes.latency import LatencyStrip
 from console.panes.lines import LinePane
 from console.panes.log import LogPane
+from console.panes.markets import MarketsPane
 from console.panes.orders import OrdersPane
 from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
-from console.screens.help import HelpScreen
+from console.panes.tape import TapePane
+from console.screens.alerts import AlertScreen
+from console.screens.latency import LatencyScreen
 from console.screens.order import OrderScreen
+from console.screens.ticket import TicketScreen
+from console.screens.tour import TourScreen
 from console.screens.trace import TraceScreen
+from console.ticket import Form, again
 from engine.events import Action, Level, Mode, Side, Trading
-from engine.views import LadderView, OrdersView, PositionsView, StatusView, arm_phrase
+from engine.views import AccountView, LadderView, OrdersView, PositionsView, StatusView, arm_phrase
 
 if TYPE_CHECKING:
     from console.app import Console
 
 log = logging.getLogger(__name__)
 ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
+
+GLANCE_FROM = (180, 55)  # columns, rows: larger ones have room for what is seen from far away
 
 
 def unified(typed: str) -> str:
@@ -49,16 +60,17 @@ def unified(typed: str) -> str:
 
 
 class TradingScreen(Screen[None]):
-    """`here` is the place (1 to 8) of the pane that has the focus, or the whole screen."""
+    """`here` is the place (1 to 10) of the pane that has the focus, or the whole screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(anywhere=False)]
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide")]  # noqa: RUF012 - as Textual declares it
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide"), (190, "-vast")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (8, "-short"), (28, "-mid"), (45, "-tall")]  # noqa: RUF012
 
     def __init__(self, desk: Desk, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self.desk = desk
         self.status = StatusPane(desk, id="status", now=now)
+        self.glance = GlancePane(desk, self.status, id="glance")
         self.banner = Banner(desk, id="banner")
         self.ladder = LadderPane(desk, id="ladder")
         self.positions = PositionsPane(desk, id="positions")
@@ -67,13 +79,17 @@ class TradingScreen(Screen[None]):
         self.panes: tuple[LinePane, ...] = (
             *(self.ladder, ChartPane(desk, id="chart"), IndicatorsPane(desk, id="indicators")),
             *(RationalePane(desk, id="rationale"), self.positions, self.orders, self.news, AccountPane(desk, id="account")),
+            *(TapePane(desk, id="tape"), MarketsPane(desk, id="markets")),
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
+        self.strip = LatencyStrip(desk, id="latency")
         self.key_bar = KeyBar(desk, id="keys")
-        self.lines: tuple[LinePane, ...] = (self.status, self.banner, self.tabs, *self.panes)
+        self.lines: tuple[LinePane, ...] = (self.status, self.glance, self.banner, self.tabs, *self.panes, self.strip)
         self.typed: list[str] = []  # orders, the newest last
+        self.ticket, self._ticketed = Form(), ""  # as it was left, and in which market
         self.here = 1
         self.maximised = False
+        self.rows: Rows = ()  # of panes; none: as the style sheet says
         self._framed: tuple[bool, str] = (False, "")
         self._broken: dict[LinePane, str] = {}
 
@@ -82,13 +98,15 @@ class TradingScreen(Screen[None]):
         return cast("Console", self.app)
 
     def compose(self) -> ComposeResult:
-        _, chart, indicators, rationale, _, _, _, account = self.panes
+        _, chart, indicators, rationale, _, _, _, account, tape, markets = self.panes
         yield self.status
+        yield self.glance
         yield self.banner
         yield self.tabs
-        with Vertical(id="desk"):
+        with Laid(id="desk"):
             with Horizontal(id="top"):
                 yield self.ladder
+                yield tape
                 yield chart
                 with Vertical(id="side"):
                     yield indicators
@@ -99,12 +117,14 @@ class TradingScreen(Screen[None]):
                     yield self.orders
                 with Vertical(id="notes"):
                     yield account
+                    yield markets
                     yield self.news
+        yield self.strip
         yield self.key_bar
 
     def on_mount(self) -> None:
         for place, pane in enumerate(self.panes, start=1):
-            pane.border_title = f"{place} {pane.title.lower()}"
+            pane.border_title = f"{place % keys.PANES} {pane.title.lower()}"
         self._arrange()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -139,11 +159,14 @@ class TradingScreen(Screen[None]):
     def _arrange(self, width: int = 0, height: int = 0) -> None:
         """One pane at a time where the screen is small or one is maximised; else all of them."""
         width, height = width or self.size.width, height or self.size.height
-        one = self.maximised or width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1]
         pane = self.panes[self.here - 1]
+        absent = bool(self.rows) and pane.id not in panes_of(self.rows)
+        one = self.maximised or absent or width < ONE_PANE_BELOW[0] or height < ONE_PANE_BELOW[1]
         holders = {node for node in pane.ancestors if isinstance(node, Widget)}
         with self.app.batch_update():
             self.set_class(one, "-one")
+            self.query_one("#desk", Laid).lay(() if one else self.rows)
+            self.glance.display = not one and width >= GLANCE_FROM[0] and height >= GLANCE_FROM[1]
             for other in self.panes:
                 other.set_class(other is pane, "-here")
             for holder in self.query("#desk Horizontal, #desk Vertical"):
@@ -166,7 +189,18 @@ class TradingScreen(Screen[None]):
         self.paint()
 
     def action_pane_step(self, step: int) -> None:
-        self.action_pane((self.here - 1 + step) % len(self.panes) + 1)
+        laid = panes_of(self.rows)
+        there = [place for place, pane in enumerate(self.panes, start=1) if not laid or pane.id in laid]
+        self.action_pane(there[(there.index(self.here) + step) % len(there)] if self.here in there else there[0])
+
+    def lay(self, rows: Rows) -> None:
+        """Panes in rows; the one that is looked at stays so where it has a place."""
+        self.rows = rows
+        names = panes_of(rows)
+        if names and self.panes[self.here - 1].id not in names:
+            self.here = next(place for place, pane in enumerate(self.panes, start=1) if pane.id == names[0])
+        if self.is_mounted:
+            self.action_pane(self.here)
 
     def action_maximise(self) -> None:
         self.maximised = not self.maximised
@@ -190,22 +224,51 @@ class TradingScreen(Screen[None]):
             if program.second("drop", f"watch {show.market_name(self.desk.market, short=True)} no more", symbol):
                 await program.ask(Action.DROP, symbol)
 
-    async def action_timeframe(self) -> None:
-        await self.program.look(timeframe_step=1)
+    async def action_timeframe(self, step: int = 1) -> None:
+        await self.program.look(timeframe_step=step)
 
     def action_recentre(self) -> None:
         recentre = getattr(self.ladder, "recentre", None)
         if callable(recentre):
             recentre()
 
+    def action_layout(self) -> None:
+        self.program.next_layout()
+
+    def action_latency(self) -> None:
+        self.app.push_screen(LatencyScreen(self.desk))
+
     def action_theme(self) -> None:
         self.program.next_theme()
+
+    def action_alert(self) -> None:
+        program = self.program
+        self.app.push_screen(AlertScreen(self.desk, program.alerts, program.keep_alerts))
 
     def action_backtest(self) -> None:
         self.program.open_backtest()
 
+    def action_settings(self) -> None:
+        self.program.open_settings()
+
     def action_help(self) -> None:
-        self.app.push_screen(HelpScreen(self.program.user_keys, self.program.log_file))
+        self.program.open_help()
+
+    def action_tour(self) -> None:
+        def ended(key: str | None) -> None:
+            if key:
+                self.app.simulate_key(key)
+
+        self.app.push_screen(TourScreen(self._point, self.program.user_keys), ended)
+
+    def _point(self, name: str) -> None:
+        """Let one part of the screen stand out, "" for none; where one pane has the screen it is that one."""
+        place = next((place for place, pane in enumerate(self.panes, start=1) if pane.id == name), 0)
+        if place and (self.has_class("-one") or not self.panes[place - 1].is_on_screen):
+            self.here = place
+            self._arrange()
+        for widget in (*self.lines, self.key_bar):
+            widget.set_class(widget.id == name, "-pointed")
 
     def action_palette(self) -> None:
         self.app.action_command_palette()
@@ -224,7 +287,7 @@ class TradingScreen(Screen[None]):
         if program.bounced("arm"):
             return
         if status is not None and status.trading is Trading.HALTED:
-            program.say(f"Halted: release first ({keys.BY_ID['release'].shown}).", "warning")
+            program.say(f"Halted: release first ({keys.name_of('release', program.user_keys)}).", "warning")
         elif status is not None and status.mode is Mode.LIVE:
             phrase = arm_phrase(self.desk.markets[0].partition(":")[0])
             ask = program.prepare(Action.ARM, note=phrase)
@@ -249,7 +312,11 @@ class TradingScreen(Screen[None]):
             await self.program.ask(Action.VETO, self.desk.market)
 
     def trace(self, order: str) -> None:
-        """Show what led to an order."""
+        """Show what led to an order or a judgment, and came of it; a sentence where there is none."""
+        if not order:
+            # A line in the log would move what the cursor is on there.
+            self.program.notify("Neither an order nor a judgment is here to be traced.", timeout=4, markup=False)
+            return
         self.app.push_screen(TraceScreen(self.desk, order, self.program.tell_watched))
 
     def action_veto_why(self) -> None:
@@ -277,15 +344,25 @@ class TradingScreen(Screen[None]):
         if self.program.bounced("order"):
             return
         market = self.desk.market
+        screen = OrderScreen(self.desk, market, lambda: self._facts(market), self.typed)
+        self.app.push_screen(screen, lambda answer: self._ordered(market, answer))
 
-        def typed(answer: Understood | None) -> None:
-            if answer is not None:
-                ask = self.program.prepare(answer.action, answer.target or market, ticket=answer.ticket)
-                self.program.tell(Level.INFO, f"you asked: {answer.words}")
-                self.program.send_soon(ask)
+    def action_ticket(self) -> None:
+        """The same by fields, at the ladder's cursor where there is one."""
+        if self.program.bounced("ticket"):
+            return
+        market, facts, at = self.desk.market, self._facts(self.desk.market), self.ladder.cursor
+        self.ticket = again(self.ticket if market == self._ticketed else Form(), facts, at)
+        self._ticketed = market
+        cursor = f"{at * facts.tick:f}" if at is not None and facts is not None else ""
+        screen = TicketScreen(self.desk, market, lambda: self._facts(market), self.ticket, cursor)
+        self.app.push_screen(screen, lambda answer: self._ordered(market, answer))
 
-        screen = OrderScreen(show.market_name(market), lambda: self._facts(market), self.typed)
-        self.app.push_screen(screen, typed)
+    def _ordered(self, market: str, answer: Understood | None) -> None:
+        if answer is not None:
+            ask = self.program.prepare(answer.action, answer.target or market, ticket=answer.ticket)
+            self.program.tell(Level.INFO, f"you asked: {answer.words}")
+            self.program.send_soon(ask)
 
     def _facts(self, market: str) -> Facts | None:
         """What an order's line is read against; None before there is a book."""
@@ -301,7 +378,10 @@ class TradingScreen(Screen[None]):
         bid, ask = (side[0][0] if side else 0 for side in (view.bids, view.asks))
         quote = market.rpartition(":")[2]
         name, side = (row.client_id, row.side) if row is not None else ("", Side.BUY)
-        return Facts(view.base, quote, view.tick, view.step, bid, ask, position, name, side)
+        account = self.desk.get(AccountView, "")
+        equity = Decimal(account.equity) if account is not None else None
+        power = Decimal(account.free) * dict(account.leverages).get(market, 1) if account is not None and account.free else None
+        return Facts(view.base, quote, view.tick, view.step, bid, ask, position, name, side, equity, power)
 
     def action_close(self) -> None:
         if self.program.bounced("close"):

@@ -141,6 +141,8 @@ def trade_columns(result: Result) -> list[Column]:
         Column("exit_bar", "int", trades["exit_bar"]),
         Column("best", "decimal", trades["best"], tick),
         Column("worst", "decimal", trades["worst"], tick),
+        Column("stop", "decimal", trades["stop"], tick),
+        Column("target", "decimal", trades["target"], tick),
         Column("fees", "float", trades["fees"]),
         Column("funding", "float", trades["funding"]),
         Column("slippage", "float", trades["slippage"]),

@@ -158,7 +158,7 @@ class Out(NamedTuple):
     """What the loop writes into: `equity` at each close, `trades` whole numbers and money by row, `refused` by reason."""
 
     equity: Any  # [n]
-    whole: Any  # [rows, 9]: as in TRADE up to `worst`
+    whole: Any  # [rows, 11]: as in TRADE up to `target`
     money: Any  # [rows, 4]: the rest of TRADE
     refused: Any  # [len(REFUSALS)]
 
@@ -221,7 +221,7 @@ def seen(prices: Any, hot: Any, position: int, cooling: bool, cost_bps: float, s
 @kernel
 def record(out: Out, row: int, whole: Any, money: Any) -> None:
     """One trade, in the order of TRADE."""
-    for column in range(9):
+    for column in range(11):
         out.whole[row, column] = whole[column]
     for column in range(4):
         out.money[row, column] = money[column]
@@ -318,7 +318,7 @@ def loop(decide: Decide, observe: Observe, reads: tuple[bool, bool, bool], kelly
                     charged, funded = entry_fees * share + fees, paid_funding * share
                     slipped = entry_slippage * share + side * (reference - price) * tick * quantity * step
                     profit = gross - charged + funded
-                    whole = (side, quantity, entry_bar, i, entry, price, reason, best, worst)
+                    whole = (side, quantity, entry_bar, i, entry, price, reason, best, worst, stop, target)
                     record(out, rows, whole, (charged, funded, slipped, profit))
                     rows += 1
                     entry_fees *= 1.0 - share
@@ -514,7 +514,7 @@ def loop(decide: Decide, observe: Observe, reads: tuple[bool, bool, bool], kelly
             wallet += gross - value * taker
             charged = entry_fees + value * taker
             slipped = entry_slippage + side * (close - price) * tick * quantity * step
-            whole = (side, quantity, entry_bar, n - 1, entry, price, END, best, worst)
+            whole = (side, quantity, entry_bar, n - 1, entry, price, END, best, worst, stop, target)
             record(out, rows, whole, (charged, paid_funding, slipped, gross - charged + paid_funding))
             rows += 1
             out.equity[n - 1] = wallet

@@ -13,7 +13,7 @@ from msgspec import Meta
 from engine.action import SIZING
 from engine.backtest import loop
 from engine.backtest.loop import Bars, Funding, Judgments, Out, Setup
-from engine.backtest.series import FIELDS, TRADE, Contract, Floats, Series, Trades
+from engine.backtest.series import FIELDS, TRADE, WHOLE, Contract, Floats, Series, Trades
 from engine.config import Settings, day_starts_s
 from engine.core.limits import SHARES
 from engine.errors import ConfigError
@@ -48,7 +48,8 @@ class Run:
 
     def fingerprint(self) -> str:
         """A hash of all trades: what filled where, and what it came to, to a millionth of the quote currency."""
-        whole = np.stack([self.trades[name].astype("<i8") for name in FIELDS[:9]], axis=1) if len(self.trades) else b""
+        filled = FIELDS[: FIELDS.index("stop")]
+        whole = np.stack([self.trades[name].astype("<i8") for name in filled], axis=1) if len(self.trades) else b""
         money = np.round(self.trades["profit"] * 1e6).astype("<i8")
         return hashlib.sha256(bytes(whole) + money.tobytes()).hexdigest()[:16]
 
@@ -151,10 +152,9 @@ def execute(
     columns = (series.open_ms, series.open, series.high, series.low, series.close, series.volume)
     due, rates = funding(series, costs)
     hot, memory = indicators.empty(), [0.0] * strategy.size(parameters)
-    rows = 2 * n + 2
-    out = Out(
-        np.empty(n), np.empty((rows, 9), np.int64), np.empty((rows, 4)), np.zeros(len(loop.REFUSALS), np.int64)
-    )  # untouched rows cost no memory
+    rows = 2 * n + 2  # untouched ones cost no memory
+    whole, money = np.empty((rows, WHOLE), np.int64), np.empty((rows, len(FIELDS) - WHOLE))
+    out = Out(np.empty(n), whole, money, np.zeros(len(loop.REFUSALS), np.int64))
     told = (progress or Progress()).bar
     try:
         if fast:
@@ -173,7 +173,7 @@ def execute(
         return None
     trades = np.empty(made, TRADE)
     for at, name in enumerate(FIELDS):
-        trades[name] = out.whole[:made, at] if at < 9 else out.money[:made, at - 9]
+        trades[name] = out.whole[:made, at] if at < WHOLE else out.money[:made, at - WHOLE]
     refused = {loop.REFUSALS[at]: int(count) for at, count in enumerate(out.refused) if count}
     return Run(trades, out.equity, refused)
 

@@ -69,6 +69,8 @@ TRADE = np.dtype(
         ("reason", np.int64),  # of the exit, one of REASONS
         ("best", np.int64),  # ticks, the most favourable price of the bars while it was open
         ("worst", np.int64),
+        ("stop", np.int64),  # ticks, as it was placed with the position, 0 where there was none
+        ("target", np.int64),
         ("fees", np.float64),  # quote units, both ways
         ("funding", np.float64),  # quote units, positive: received
         ("slippage", np.float64),  # quote units paid beyond the price of the bar (open, stop, target), both ways, spread included
@@ -76,4 +78,5 @@ TRADE = np.dtype(
     ]
 )
 FIELDS: tuple[str, ...] = TRADE.names or ()
+WHOLE = FIELDS.index("fees")  # so many columns are whole numbers
 Trades = npt.NDArray[Any]  # of TRADE, by exit

@@ -6,12 +6,14 @@ how much. The bars are read once, into a file that all processes map; the rules'
 
 import itertools
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +35,7 @@ WHERE = "sweep"
 MOST_RUNS = 100_000
 MOST_VALUES = 1_000  # of one axis
 RUNS_A_TASK = 8
+NICE = 10  # an engine that trades on the same machine comes first
 LEAST_TRADES = 30
 HALTS = REFUSALS[2]  # the drawdown
 ASKED_AT_MOST = 20  # questions to the optimiser for each run that is wanted: it repeats itself near the end
@@ -62,10 +65,15 @@ class Trial(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Sweep:
-    """`trials` in the order of the combinations, those that were not run left out. `returns` [days, runs] are theirs."""
+    """`trials` in the order of the combinations, those that were not run left out. `returns` [days, runs] are theirs.
+
+    A winner has at least `least` trades. `synthetic`: the bars were made up.
+    """
 
     axes: tuple[Axis, ...]
     by: str
+    least: int
+    synthetic: bool
     trials: tuple[Trial, ...]
     returns: Floats
     winner: int | None  # place among the trials
@@ -79,9 +87,14 @@ class Sweep:
         return None if statistics is None else getattr(statistics, self.by)
 
     def ranked(self) -> list[int]:
-        """Places of the trials that have a value, the best first."""
+        """Places of the trials that have a value, the best first; those with fewer trades than a winner must have come last."""
         places = [at for at in range(len(self.trials)) if self.value(at) is not None]
-        return sorted(places, key=lambda at: -float(self.value(at) or 0.0))
+        return sorted(places, key=lambda at: (not self.able(at), -float(self.value(at) or 0.0)))
+
+    def able(self, at: int) -> bool:
+        """Whether it could win."""
+        statistics = self.trials[at].statistics
+        return statistics is not None and statistics.trades >= self.least and self.value(at) is not None
 
 
 def axis(text: str) -> Axis:
@@ -173,7 +186,8 @@ def sweep(
 
     found: dict[int, Done] = {}
     best: float | None = None
-    with Pool(config, load(config), of, workers) as pool:
+    series = load(config)
+    with Pool(config, series, of, workers) as pool:
         runs = _searched(pool, axes, wanted, trials, config.seed, value) if trials else _grid(pool, wanted)
         for done in runs:
             found.update(done)
@@ -184,16 +198,15 @@ def sweep(
     whole = [found[at][1] for at in places]
     length = max((len(one) for one in whole), default=0)
     returns = np.stack([one if len(one) else np.zeros(length) for one in whole], axis=1) if whole else np.empty((0, 0))
-    return _judged(tuple(axes), by, tuple(found[at][0] for at in places), returns, least_trades, of)
+    trials_made = tuple(found[at][0] for at in places)
+    return _judged(Sweep(tuple(axes), by, least_trades, series.synthetic, trials_made, returns, None, None, None, ()), of)
 
 
-def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns: Floats, least: int, wanted: int) -> Sweep:
-    def value(at: int) -> float | None:
-        statistics = trials[at].statistics
-        return None if statistics is None or statistics.trades < least else getattr(statistics, by)
-
-    able = [at for at in range(len(trials)) if value(at) is not None]
-    winner = max(able, key=lambda at: float(value(at) or 0.0)) if able else None
+def _judged(done: Sweep, wanted: int) -> Sweep:
+    """With its winner, and what that is worth."""
+    trials, returns = done.trials, done.returns
+    able = [at for at in range(len(trials)) if done.able(at)]
+    winner = max(able, key=lambda at: float(done.value(at) or 0.0)) if able else None
     notes = []
     if len(trials) < wanted:
         notes.append(f"It was ended after {len(trials):,} of {wanted:,} runs.")
@@ -202,7 +215,7 @@ def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns:
     if stopped := sum(1 for one in trials if HALTS in one.refused):
         notes.append(f"{stopped:,} runs reached the drawdown's limit and entered nothing after it: risk.max_drawdown=1 goes on.")
     if winner is None:
-        notes.append(f"No run has {least} trades and a {by}: there is no winner.")
+        notes.append(f"No run has {done.least} trades and a {done.by}: there is no winner.")
     deflated: Deflated | None = None
     overfit: Overfit | None = None
     if winner is not None and len(trials) > 1:
@@ -228,7 +241,7 @@ def _judged(axes: tuple[Axis, ...], by: str, trials: tuple[Trial, ...], returns:
             f"The best run of one half of the days is in the worse half of all runs in the other {overfit.chance:.0%} of the "
             f"time (probability of overfitting), and loses there {overfit.chance_of_loss:.0%} of the time."
         )
-    return Sweep(axes, by, trials, returns, winner, deflated, overfit, tuple(notes))
+    return replace(done, winner=winner, deflated=deflated, overfit=overfit, notes=tuple(notes))
 
 
 # --- side by side -----------------------------------------------------------------------------------------------------
@@ -249,6 +262,8 @@ class Pool:
         self._folder = tempfile.TemporaryDirectory(prefix="barter-sweep-")
         bare = replace(config, data=_with(series, np.empty((len(COLUMNS), 0), np.int64)))
         shared = _share(series, Path(self._folder.name))
+        with redirect_stderr(sys.__stderr__):  # its own helper process wants a file, and a screen has put something else there
+            resource_tracker.ensure_running()
         self._pool = ProcessPoolExecutor(self.processes, get_context("spawn"), _begin, (bare, shared))
 
     def __enter__(self) -> "Pool":
@@ -327,6 +342,7 @@ _here: dict[str, Any] = {}  # of a worker's process: its config, with the bars, 
 def _begin(config: BacktestConfig, shared: Path) -> None:
     import signal
 
+    os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the sweep
     assert isinstance(config.data, Series)
     _here["config"], _here["judgments"] = replace(config, data=_with(config.data, np.load(shared, mmap_mode="r"))), {}

@@ -16,7 +16,7 @@ from engine.backtest.series import END, LIMIT, LIQUIDATION, SIGNAL, STOP, TARGET
 from engine.config import Settings, timeframe_ms
 from engine.core import Core
 from engine.errors import DataError, SessionError
-from engine.events import Action, Bar, BarClosed, Command, Event, Filled, FundingPaid, Purpose, Recovered, Started
+from engine.events import Action, Bar, BarClosed, Command, Event, Filled, FundingPaid, Purpose, Recovered, SendOrder, Started
 from engine.queue.local import Session, session_name
 from engine.replay import first_of, settings_of
 from engine.replay.refill import Refill
@@ -80,6 +80,7 @@ class Ledger:
         self._market = ""
         self._side = self._open = self._entry_bar = self._best = self._worst = 0
         self._cost = self._fees = self._funding = self._slipped = 0.0
+        self._placed: dict[Purpose, int] = {}  # ticks at which the first stop and the first target of the position were
 
     def take(self, event: Event) -> None:
         state = self._rerun.core.state
@@ -93,6 +94,9 @@ class Ledger:
             self._reach(event.bar.high, event.bar.low)
         elif isinstance(event, FundingPaid) and event.market == self._market and self._open:
             self._funding += float(event.amount)
+        elif isinstance(event, SendOrder) and event.market == self._market:
+            if event.trigger or event.price:
+                self._placed.setdefault(event.purpose, event.trigger or event.price)
         elif isinstance(event, Filled) and event.market == self._market:
             self._filled(event, traded.mid)
 
@@ -120,6 +124,7 @@ class Ledger:
         if not self._open:
             self._side, self._entry_bar = side, len(self._bars)
             self._best = self._worst = price
+            self._placed.clear()
             self._cost = self._fees = self._funding = self._slipped = 0.0
         self._open += rest
         self._cost += price * tick * rest * step
@@ -132,7 +137,8 @@ class Ledger:
         entry = round(self._cost / (self._open * step) / tick)
         paid, funding = self._fees * share + fee, self._funding * share
         whole = (self._side, closing, self._entry_bar, len(self._bars), entry, price, reason, self._best, self._worst)
-        self._rows.append((*whole, paid, funding, self._slipped * share + slipped, gross - paid + funding))
+        placed = (self._placed.get(Purpose.STOP, 0), self._placed.get(Purpose.TARGET, 0))
+        self._rows.append((*whole, *placed, paid, funding, self._slipped * share + slipped, gross - paid + funding))
         self._open -= closing
         kept = 1.0 - share
         self._cost, self._fees, self._funding, self._slipped = (

@@ -7,6 +7,7 @@ Order, later wins: defaults, the user's file, `settings.toml` (what the settings
 from engine.config.declare import (
     TIMEFRAMES_MS,
     BookSettings,
+    ConsoleSettings,
     EngineSettings,
     FeatureSettings,
     JudgmentSettings,
@@ -18,19 +19,40 @@ from engine.config.declare import (
     day_starts_s,
     timeframe_ms,
 )
-from engine.config.layers import RESERVED, changed, config_folder, create_aster_config, load, save, settings_path, state_dir
-from engine.config.render import declaration, render_config, render_table
+from engine.config.layers import (
+    RESERVED,
+    Changes,
+    Origin,
+    Source,
+    Sourced,
+    changed,
+    config_folder,
+    create_aster_config,
+    load,
+    parsed,
+    read,
+    save,
+    settings_path,
+    state_dir,
+)
+from engine.config.render import Key, declaration, render_config, render_table, sections, typed
 
 __all__ = [
     "RESERVED",
     "TIMEFRAMES_MS",
     "BookSettings",
+    "Changes",
+    "ConsoleSettings",
     "EngineSettings",
     "FeatureSettings",
     "JudgmentSettings",
+    "Key",
+    "Origin",
     "QueueSettings",
     "RiskSettings",
     "Settings",
+    "Source",
+    "Sourced",
     "StrategySettings",
     "VenueSettings",
     "changed",
@@ -39,10 +61,14 @@ __all__ = [
     "day_starts_s",
     "declaration",
     "load",
+    "parsed",
+    "read",
     "render_config",
     "render_table",
     "save",
+    "sections",
     "settings_path",
     "state_dir",
     "timeframe_ms",
+    "typed",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from engine.config.declare import VENUES, Settings
-from engine.errors import ConfigError
+from engine.errors import ConfigError, MismatchError
 from engine.events import Mode
 
 Blame = Callable[..., tuple[str, str]]
@@ -18,7 +18,7 @@ def check(settings: Settings, blame: Blame) -> None:
     """What no single key can know: values that do not go together or cannot mean anything."""
     risk = settings.risk
     if risk.max_order_notional > risk.max_position_notional:
-        raise ConfigError(
+        raise MismatchError(
             *blame("risk.max_order_notional", "risk.max_position_notional"),
             f"one order of {risk.max_order_notional:g} USDT (risk.max_order_notional) would exceed the largest position,"
             f" {risk.max_position_notional:g} USDT (risk.max_position_notional)",
@@ -33,7 +33,7 @@ def check(settings: Settings, blame: Blame) -> None:
     if settings.judgment.allow_unqualified and settings.engine.mode is not Mode.DEMO:
         where, key = blame("judgment.allow_unqualified", "engine.mode")
         problem = f"a model that failed its test is not traded in {settings.engine.mode.value}"
-        raise ConfigError(where, key, problem, "it in demo only")
+        raise MismatchError(where, key, problem, "it in demo only")
     _check_address("venue.okx_ws", settings.venue.okx_ws, ("ws", "wss"), blame)
     _check_tls(settings, blame)
 
@@ -71,9 +71,9 @@ def _check_tls(settings: Settings, blame: Blame) -> None:
     keys = ("queue.tls_ca", "queue.tls_cert", "queue.tls_key")
     given = [path for path in (settings.queue.tls_ca, settings.queue.tls_cert, settings.queue.tls_key) if path]
     if len(given) not in (0, len(keys)):
-        raise ConfigError(*blame(*keys), "TLS with a cluster takes three files, and not all are named", " and ".join(keys))
+        raise MismatchError(*blame(*keys), "TLS with a cluster takes three files, and not all are named", " and ".join(keys))
     if settings.queue.profile and given:
-        raise ConfigError(*blame("queue.profile", *keys), "a profile has files of its own", "queue.profile, or the TLS files")
+        raise MismatchError(*blame("queue.profile", *keys), "a profile has files of its own", "queue.profile, or the TLS files")
 
 
 def _check_address(key: str, address: str, schemes: tuple[str, str], blame: Blame) -> None:

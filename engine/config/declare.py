@@ -300,6 +300,26 @@ class QueueSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 5.0
 
 
+class ConsoleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The screen: what it looks like, and its keys. The engine does not read it."""
+
+    theme: Annotated[
+        str, Meta(description="What the screen wears: a theme of ours, or the name of one in your themes folder")
+    ] = "dark"
+    frames_per_s: Annotated[
+        float, Meta(ge=5, le=30, description="How often a second the screen is painted at most; fewer for a slow line")
+    ] = 12.0
+    layout: Annotated[str, Meta(description="How the panes lie at the start: desk, chart, orders, or one of `layouts`")] = "desk"
+    keys: Annotated[
+        dict[str, str],
+        Meta(description='Other keys, each as name = key: halt = "f9"; commas separate several, the README has the names'),
+    ] = {}
+    layouts: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(description='Layouts of your own, each as name = rows of panes: mine = ["ladder chart", "positions/orders log"]'),
+    ] = {}
+
+
 INDICATORS = 50  # entries at most
 
 
@@ -314,6 +334,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: StrategySettings = StrategySettings()
     risk: RiskSettings = RiskSettings()
     queue: QueueSettings = QueueSettings()
+    console: ConsoleSettings = ConsoleSettings()
     indicators: tuple[Wanted, ...] = ()
 
 

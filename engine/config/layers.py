@@ -3,18 +3,19 @@
 import contextlib
 import difflib
 import math
-import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from engine.catalog import Wanted, problem
 from engine.config.check import check, shown
 from engine.config.declare import INDICATORS, Settings
+from engine.config.files import read_document, replace_document, user_path
 from engine.config.render import LIST, Key, sections
 from engine.errors import ConfigError
 
@@ -22,7 +23,7 @@ RESERVED = frozenset(
     {
         *("BARTER_ARM_PHRASE", "BARTER_FLUVIO_ENDPOINT", "BARTER_API_KEY", "BARTER_API_SECRET", "BARTER_API_PASSPHRASE"),
         *("BARTER_OLLAMA_HOST", "BARTER_CONTROL_SECRET", "BARTER_KEYS_FILE", "BARTER_BINANCE_KEY", "BARTER_BINANCE_SECRET"),
-        *("BARTER_OKX_KEY", "BARTER_OKX_SECRET", "BARTER_OKX_PASSPHRASE"),
+        *("BARTER_OKX_KEY", "BARTER_OKX_SECRET", "BARTER_OKX_PASSPHRASE", "BARTER_ALERT_URLS"),
     }
 )
 """Variables that are ours and not settings: they are never read here, stored in `Settings` or repeated in a message."""
@@ -30,11 +31,59 @@ RESERVED = frozenset(
 _SECTIONS: dict[str, dict[str, Key]] = {name: {key.name: key for key in keys} for name, _, keys in sections()}
 _KEYS: dict[str, Key] = {key.dotted: key for keys in _SECTIONS.values() for key in keys.values()}
 _VARIABLES: dict[str, Key] = {key.variable: key for key in _KEYS.values()}
+_TABLES = tuple(f"{key.dotted}." for key in _KEYS.values() if key.table)
 
 _SECRET = re.compile(r"secret|passw(or)?d|passphrase|token|credential|(api|private)_?key|(^|[_.-])keys?($|[_.-])", re.IGNORECASE)
-_LARGEST_FILE = 1 << 20
 _INT64 = 1 << 63  # TOML's integers, and what the journal can hold
 _KINDS = {bool: "a truth value", int: "a whole number", float: "a fraction", str: "text", list: "a list", tuple: "a list"}
+
+
+Changes = Mapping[str, Mapping[str, object]]
+"""Section, key, value; None takes the key out again."""
+
+
+class Origin(StrEnum):
+    """Where a value comes from; later wins."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    SAVED = "settings.toml"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+class Source(NamedTuple):
+    """`where` names the file or the variable."""
+
+    origin: Origin
+    where: str
+    value: object
+
+
+class Sourced(NamedTuple):
+    """Settings, and all sources of each dotted key: the default first, the one that holds last.
+
+    `environ` are the variables that are settings, and no others.
+    """
+
+    settings: Settings
+    sources: Mapping[str, tuple[Source, ...]]
+    file: Path | None
+    environ: Mapping[str, str]
+    flags: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        """Where `save` puts changes."""
+        return settings_path(self.file)
+
+    def again(self, changes: Changes | None = None) -> "Sourced":
+        """From the files as they are now, as if `changes` were saved. Raises ConfigError."""
+        return read(file=self.file, environ=self.environ, flags=self.flags, changes=changes)
+
+    def bare(self, changes: Changes | None = None) -> "Sourced":
+        """The same without variables and flags: as another start would read it. Raises ConfigError."""
+        return read(file=self.file, environ={}, flags={}, changes=changes)
 
 
 class _Layers:
@@ -43,6 +92,8 @@ class _Layers:
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
         self.origin: dict[str, str] = {}
+        self.layer = Origin.FILE
+        self.sources = {name: [Source(Origin.DEFAULT, "", key.default)] for name, key in _KEYS.items()}
         self.indicators: tuple[Wanted, ...] = ()
 
     def list(self, where: str, value: object) -> None:
@@ -72,6 +123,7 @@ class _Layers:
         self.values[key.dotted] = _convert(where, key, value)
         self.origin.pop(key.dotted, None)  # a key set again moves to the end: the newest is blamed
         self.origin[key.dotted] = where
+        self.sources[key.dotted].append(Source(self.layer, where, self.values[key.dotted]))
 
     def settings(self) -> Settings:
         settings = msgspec.structs.replace(msgspec.convert(self.tree(), Settings), indicators=self.indicators)
@@ -100,29 +152,50 @@ def load(*, file: Path | None, environ: Mapping[str, str], flags: Mapping[str, s
     text is declared a bare word will do, and where a list of texts is declared so will words separated by commas.
     Raises `ConfigError` with the file, variable or flag, the key, what was expected and the nearest valid key.
     """
-    layers = _Layers()
-    chosen = (config_folder() / "config.toml") if file is None else _user_path(file)
-    for path, required in ((chosen, file is not None), (settings_path(file), False)):
-        _add_document(layers, str(path), _read(path, required=required))
+    return read(file=file, environ=environ, flags=flags).settings
+
+
+def read(*, file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str], changes: Changes | None = None) -> Sourced:
+    """As `load`, with where each value came from; `changes` as if they had been saved. Raises `ConfigError`."""
+    layers, variables = _Layers(), {}
+    chosen, saved = (config_folder() / "config.toml") if file is None else user_path(file), settings_path(file)
+    _add_document(layers, str(chosen), read_document(chosen, required=file is not None))
+    layers.layer = Origin.SAVED
+    _add_document(layers, str(saved), _merged(saved, changes) if changes else read_document(saved, required=False))
+    layers.layer = Origin.ENVIRONMENT
     for name in sorted(environ):
         if name.startswith("BARTER_") and name not in RESERVED and (found := _variable(name)):
             layers.add(f"environment variable {name}", found, _from_text(found, environ[name]))
+            variables[name] = environ[name]
+    layers.layer = Origin.FLAG
     for name, text in flags.items():
         key = _find("command line", name)
         layers.add("command line", key, _from_text(key, text))
-    return layers.settings()
+    sources = {name: tuple(stack) for name, stack in layers.sources.items()}
+    return Sourced(layers.settings(), sources, file, variables, dict(flags))
 
 
-def save(changes: Mapping[str, Mapping[str, object]], path: Path) -> None:
-    """Merge `changes` (section, key, value; None takes the key out again) into the `settings.toml` at `path`, atomically.
+def parsed(dotted: str, text: str) -> object:
+    """A text as the value of a setting, read as a flag's is. Raises `ConfigError`."""
+    key = _find("settings", dotted)
+    return _convert("settings", key, _from_text(key, text))
+
+
+def save(changes: Changes, path: Path) -> None:
+    """Merge `changes` into the `settings.toml` at `path`, atomically.
 
     The file is replaced whole with mode 0600, or left as it was and `ConfigError` raised: for a change that is not a valid
     setting, for a file that cannot be read or written. Whether the values go together depends on the other layers, so
-    the caller tries them with `load(flags=...)` first.
+    the caller tries them with `Sourced.again` first.
     """
     path = path.resolve()
+    replace_document(path, _merged(path, changes))
+
+
+def _merged(path: Path, changes: Changes) -> dict[str, object]:
+    """The file at `path` as it would be with `changes`."""
     layers = _Layers()
-    _add_document(layers, str(path), _read(path, required=False))
+    _add_document(layers, str(path), read_document(path, required=False))
     for section, keys in changes.items():
         for name, value in keys.items():
             if value is None:
@@ -130,7 +203,8 @@ def save(changes: Mapping[str, Mapping[str, object]], path: Path) -> None:
             else:
                 _add_document(layers, "change", {section: {name: value}})
     kept = {LIST: [_written(one) for one in layers.indicators]} if layers.indicators else {}
-    _replace(path, {**layers.tree(), **kept})
+    merged: dict[str, object] = msgspec.to_builtins({**layers.tree(), **kept})
+    return merged
 
 
 def create_aster_config(**overrides: Mapping[str, object]) -> Settings:
@@ -164,7 +238,7 @@ def config_folder() -> Path:
 
 def settings_path(file: Path | None) -> Path:
     """Where `save` puts what the settings screen changed: beside the user's file, so that it belongs to that file alone."""
-    return (config_folder() if file is None else _user_path(file).parent) / "settings.toml"
+    return (config_folder() if file is None else user_path(file).parent) / "settings.toml"
 
 
 def state_dir(settings: Settings) -> Path:
@@ -172,52 +246,17 @@ def state_dir(settings: Settings) -> Path:
     from platformdirs import user_state_path
 
     chosen = settings.engine.state_dir
-    folder = _user_path(Path(chosen)).absolute() if chosen else user_state_path("barter-tui", appauthor=False)
+    folder = user_path(Path(chosen)).absolute() if chosen else user_state_path("barter-tui", appauthor=False)
     return folder / settings.engine.mode.value
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path, *, required: bool) -> dict[str, object]:
-    where = str(path)
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_LARGEST_FILE + 1)
-    except FileNotFoundError:
-        if required:
-            raise ConfigError(where, "", "there is no such file") from None
-        return {}
-    except IsADirectoryError:
-        raise ConfigError(where, "", "this is a folder, not a file") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(where, "", f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if len(raw) > _LARGEST_FILE:
-        raise ConfigError(where, "", "is larger than a megabyte, so it is not a settings file")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(where, "", f"line {line} is not UTF-8 text", "a TOML file saved as UTF-8") from None
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(where, "", "is nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(where, "", f"is not valid TOML: {_at_end(str(error), text)}") from None
-
-
-def _at_end(message: str, text: str) -> str:
-    """tomllib names line and column except at the end of the document."""
-    lines = text.split("\n")
-    return message.replace("(at end of document)", f"(at line {len(lines)}, column {len(lines[-1]) + 1}, the end)")
-
-
 def _add_document(layers: _Layers, where: str, document: Mapping[str, object]) -> None:
     for path in _walk(document):
         if _looks_secret(path):
-            in_environment = "it in the environment: BARTER_API_KEY, BARTER_API_SECRET, BARTER_API_PASSPHRASE"
-            raise ConfigError(where, path, "keys and secrets do not belong in settings", in_environment)
+            raise _secret(where, path)
     for section, keys in document.items():
         if section == LIST:
             layers.list(where, keys)
@@ -240,7 +279,13 @@ def _walk(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
 
 
 def _looks_secret(path: str) -> bool:
-    return path not in _KEYS and path not in _SECTIONS and _SECRET.search(path) is not None
+    """Names within a setting that is a table are looked at where it is converted."""
+    return not (path in _KEYS or path in _SECTIONS or path.startswith(_TABLES)) and _SECRET.search(path) is not None
+
+
+def _secret(where: str, path: str) -> ConfigError:
+    in_environment = "it in the environment: BARTER_API_KEY, BARTER_API_SECRET, BARTER_API_PASSPHRASE"
+    return ConfigError(where, path, "keys and secrets do not belong in settings", in_environment)
 
 
 def _variable(name: str) -> Key | None:
@@ -286,7 +331,7 @@ def _nearest_key(section: str, name: str, *, variable: bool = False) -> str:
 
 
 def _from_text(key: Key, text: str) -> object:
-    """A TOML value; else the text itself where text is declared, or its words where a list of texts is."""
+    """A TOML value; else the text itself where text is declared, or its words where a list of texts is. No table is `{}`."""
     value: object = None
     with contextlib.suppress(ValueError, RecursionError):
         parsed = tomllib.loads(f"value = {text.strip()}")
@@ -295,6 +340,8 @@ def _from_text(key: Key, text: str) -> object:
         return value if isinstance(value, str) else text
     if key.listed and not isinstance(value, list):
         return [word.strip() for word in text.split(",") if word.strip()]
+    if key.table and not text.strip():
+        return {}
     return text if value is None else value
 
 
@@ -307,7 +354,11 @@ def _convert(where: str, key: Key, value: object) -> object:
         converted = msgspec.convert(value, key.type)
     except msgspec.ValidationError as error:
         raise ConfigError(where, key.dotted, _problem(value, str(error)), key.expected) from None
-    for item in converted if isinstance(converted, tuple) else (converted,):
+    if isinstance(converted, dict):
+        for name in converted:
+            if _SECRET.search(name):
+                raise _secret(where, f"{key.dotted}.{name}")
+    for item in _items(converted):
         if isinstance(item, str) and not item.isprintable():  # also stops "1m\n", which the pattern's $ lets through
             raise ConfigError(where, key.dotted, f"{shown(item)} holds a character that cannot be printed", key.expected)
         if (isinstance(item, float) and not math.isfinite(item)) or (isinstance(item, int) and not -_INT64 <= item < _INT64):
@@ -315,8 +366,22 @@ def _convert(where: str, key: Key, value: object) -> object:
     return converted
 
 
+def _items(value: object) -> Iterator[object]:
+    """What a value is made of: itself, a list's items, a table's names and what they stand for."""
+    if isinstance(value, tuple):
+        yield from value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _items(inner)
+    else:
+        yield value
+
+
 def _problem(value: object, message: str) -> str:
     """msgspec says "Expected `int`, got `str`" for a wrong type, "Expected `int` <= 3" for a wrong value."""
+    if isinstance(value, Mapping) and "$[...]" in message:
+        return "something in it is not as it should be"
     items = enumerate(value) if "$[" in message and isinstance(value, list | tuple) else ()
     for index, item in items:
         if f"$[{index}]" in message:
@@ -335,34 +400,7 @@ def _kind(value: object) -> str:
 # --- writing -----------------------------------------------------------------------------------------------------------
 
 
-def _replace(path: Path, document: Mapping[str, object]) -> None:
-    """Write beside and rename over: a reader, or a crash, finds the old file or the new one."""
-    import tomli_w
-
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".settings-", suffix=".tmp")  # mkstemp makes it 0600
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(tomli_w.dumps(msgspec.to_builtins(document)).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise ConfigError(str(path), "", f"cannot be written ({error.strerror or error})") from None
-
-
 def _written(indicator: Wanted) -> dict[str, object]:
     """A table of the list as it may have been: without what was left out."""
     table: dict[str, object] = msgspec.to_builtins(indicator)
     return {name: value for name, value in table.items() if value not in ("", None, {})}
-
-
-def _user_path(path: Path) -> Path:
-    """`~` as the user's home; left alone where there is none."""
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path

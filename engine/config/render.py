@@ -1,5 +1,6 @@
 """The declarations in; `config.toml`, the README's table and the phrases of error messages out."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,9 @@ from msgspec import inspect
 from engine.config.declare import Settings
 
 LIST = "indicators"  # tables of their own, not settings with defaults
+_BARE = re.compile(r"[\w-]+", re.ASCII)  # a name that TOML takes without quotes
+_PLAIN = re.compile(r"[\w./:=-]+")  # a text that needs no quotes in a list of words
+_WORDS = re.compile(r"\^\(\w+(\|\w+)*\)\$")  # a pattern that lists words
 EXAMPLE = (
     "",
     "# Further indicators, of the Python library `ta`: reckoned at each bar's close by a worker, shown beside the built-in ones.",
@@ -32,6 +36,8 @@ class Key(msgspec.Struct, frozen=True):
     expected: str
     text: bool
     listed: bool
+    table: bool
+    choices: tuple[str, ...]  # where these are all that it may be
 
     @property
     def dotted(self) -> str:
@@ -80,6 +86,22 @@ def literal(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
+def typed(key: Key, value: object) -> str:
+    """A value as a person types it; read again it is the same."""
+    plain = msgspec.to_builtins(value)
+    match plain:
+        case str():
+            return literal(plain) if plain.startswith(('"', "'")) else plain
+        case float():
+            return repr(plain).removesuffix(".0")
+        case list() | tuple() if all(_PLAIN.fullmatch(item) for item in plain):
+            return ", ".join(plain)
+        case dict():
+            pairs = [f"{name if _BARE.fullmatch(name) else literal(name)} = {literal(inner)}" for name, inner in plain.items()]
+            return f"{{ {', '.join(pairs)} }}" if pairs else ""
+    return literal(plain)
+
+
 def declaration(kind: Any) -> tuple[inspect.Type, str, str]:
     """A type as it is declared: without its annotation, what it means, and what a value may be, as it reads after "Expected"."""
     declared = inspect.type_info(kind)
@@ -96,12 +118,25 @@ def _key(section: str, field: msgspec.structs.FieldInfo) -> Key:
         section=section,
         name=field.name,
         type=field.type,
-        default=field.default,
+        default=field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory(),
         description=described,
         expected=expected,
         text=isinstance(declared, inspect.StrType | inspect.EnumType),
         listed=isinstance(declared, inspect.VarTupleType),
+        table=isinstance(declared, inspect.DictType),
+        choices=_choices(declared),
     )
+
+
+def _choices(declared: inspect.Type) -> tuple[str, ...]:
+    match declared:
+        case inspect.BoolType():
+            return ("true", "false")
+        case inspect.EnumType(cls=cls):
+            return tuple(str(member.value) for member in cls)
+        case inspect.StrType(pattern=str(pattern)) if _WORDS.fullmatch(pattern):
+            return tuple(pattern[2:-2].split("|"))
+    return ()
 
 
 def _expected(declared: inspect.Type) -> str:
@@ -116,6 +151,10 @@ def _expected(declared: inspect.Type) -> str:
             return _one_of([str(member.value) for member in cls])
         case inspect.StrType(pattern=str(pattern)) if pattern.startswith("^(") and pattern.endswith(")$"):
             return _one_of(pattern[2:-2].split("|"))
+        case inspect.DictType(value_type=inspect.VarTupleType()):
+            return "a table of lists of texts"
+        case inspect.DictType():
+            return "a table of texts"
         case inspect.StrType():
             return "text"
         case inspect.VarTupleType(min_length=least):

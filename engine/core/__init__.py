@@ -28,7 +28,8 @@ from engine.core import (
     watchlist,
 )
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
-from engine.core.trading import Out
+from engine.core.tape import Tape
+from engine.core.trading import Lap, Out
 from engine.events import Action, Alert, Event, Level, Trading
 from engine.judgment import RuleJudge
 
@@ -41,12 +42,17 @@ TRADE_ROUTES = {"okx": "public"}  # `market` elsewhere; books come on `public` e
 
 
 class Core:
-    """State and the settings that it was built with. `process` is the only way in."""
+    """State and the settings that it was built with. `process` is the only way in. `lap` is a stopwatch: it is told where the
+    stages "features", "decision" and "risk" end, "" where something else does.
+    """
 
-    def __init__(self, settings: Settings, state: State | None = None) -> None:
+    def __init__(self, settings: Settings, state: State | None = None, lap: Lap | None = None) -> None:
         self.settings = settings
+        # A class and not an attribute of each: setting one takes longer than making the list.
+        self._out: type[Out] = Out if lap is None else type("Watched", (Out,), {"watch": staticmethod(lap)})
         self.state = state or State()
         self.judge = RuleJudge(settings.judgment)
+        self.tapes: dict[str, Tape] = {}  # of the markets, for consoles
         self._handlers: dict[type[Event], Callable[[Any, Out], None]] = {
             e.Quote: self._quote,
             e.BookDelta: self._delta,
@@ -100,7 +106,7 @@ class Core:
 
         Whatever it raises is a bug (InvariantError: a state that may not exist): see `process_or_halt`.
         """
-        state, out = self.state, Out()
+        state, out = self.state, self._out()
         if event.at > state.now:
             state.now = event.at
         state.counters.events += 1
@@ -160,6 +166,9 @@ class Core:
             held.received_at = event.at
             held.newest_ms = max(held.newest_ms, event.venue_ms)  # of the trade: its message left up to 150 ms later
             market.traded(self.state, self.settings, held, event, self.judge, out)
+            if (tape := self.tapes.get(event.market)) is None:
+                tape = self.tapes[event.market] = Tape()
+            tape.add(event)
 
     def _mark(self, event: e.Mark, out: Out) -> None:
         self.state.counters.marks += 1
@@ -198,6 +207,7 @@ class Core:
 
     def _unlisted(self, event: e.Unlisted, out: Out) -> None:
         self.state.markets.pop(event.market, None)
+        self.tapes.pop(event.market, None)
 
     def _indicator_values(self, event: e.IndicatorValues, out: Out) -> None:
         if held := self._held(event.market):
@@ -205,7 +215,8 @@ class Core:
             if before is not None and before.bar_open_ms > event.bar_open_ms:
                 self.state.counters.ignored += 1
                 return
-            held.catalog[event.timeframe_ms] = event
+            held.catalog[event.timeframe_ms] = msgspec.structs.replace(event, past={}) if event.past else event
+            market.listed_on_price(held, event)
 
     def _funding(self, event: e.Funding, out: Out) -> None:
         if held := self._held(event.market):
@@ -349,6 +360,7 @@ class Core:
             return "there is no valid judgment to veto"
         judging.veto(held, self.state.now)
         held.outcome = "nothing: the judgment was vetoed"
+        judging.note(held, self.state.now)
         return ""
 
     # --- time and people --------------------------------------------------------------------------------------------

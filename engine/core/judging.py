@@ -10,7 +10,7 @@ import msgspec
 from engine.action import plan
 from engine.config import Settings, timeframe_ms
 from engine.core import across
-from engine.core.state import JudgeState, MarketState, State
+from engine.core.state import OUTCOMES_KEPT, STANCE_MARKS_KEPT, VERDICTS_KEPT, JudgeState, MarketState, State, Verdict
 from engine.core.trading import Out, cost_bps
 from engine.events import (
     Alert,
@@ -38,7 +38,7 @@ from engine.judgment.answer import FAILURES, AnswerError, decode, rationale
 from engine.judgment.record import Record, Tier
 from engine.judgment.stance import Question, Scoring, check_fresh, ended, made
 
-NS_PER_S = 1_000_000_000
+NS_PER_MS, NS_PER_S = 1_000_000, 1_000_000_000
 MINUTE_MS = 60_000
 QUESTIONS_KEPT = 8
 SCORINGS_KEPT = 200
@@ -65,6 +65,29 @@ def choose(settings: Settings, held: MarketState, now: int) -> None:
         chosen = rules
     if chosen is not None and chosen is not held.stance:
         held.stance, held.vetoed = chosen, False
+        held.stance_marks.append((now // NS_PER_MS + held.clock_offset_ms, chosen.bias))
+        del held.stance_marks[:-STANCE_MARKS_KEPT]
+        if (known := verdict(held, chosen)) is not None:
+            known.since = now
+
+
+def keep(held: MarketState, stance: Stance) -> None:
+    """A judgment was made: what becomes of it is remembered."""
+    question = held.questions.get(stance.question)
+    held.verdicts.append(Verdict(stance, question.at if question is not None else 0))
+    del held.verdicts[:-VERDICTS_KEPT]
+
+
+def verdict(held: MarketState, stance: Stance) -> Verdict | None:
+    return next((one for one in reversed(held.verdicts) if one.stance.key == stance.key), None)
+
+
+def note(held: MarketState, now: int) -> None:
+    """What was done with the stance in force is kept beside it, once while it stays the same."""
+    known = verdict(held, held.stance) if held.stance is not None else None
+    if known is not None and held.outcome and (not known.outcomes or known.outcomes[-1][1] != held.outcome):
+        known.outcomes.append((now, held.outcome))
+        del known.outcomes[:-OUTCOMES_KEPT]
 
 
 def by_rules(settings: Settings) -> bool:
@@ -103,6 +126,7 @@ def _end(state: State, settings: Settings, held: MarketState, out: Out) -> None:
     over = msgspec.structs.replace(stance, expires_at=state.now)
     if held.stance is stance:
         held.stance, held.outcome = over, f"nothing: the judgment ended, since {reason}"
+        note(held, state.now)
     held.model = over
     out.append(StanceEnded(state.now, stance.market, stance.question, reason))
 
@@ -241,6 +265,7 @@ def answered(state: State, settings: Settings, held: MarketState, event: Answere
         )
         held.model, held.asked_volatility = stance, question.volatility_bps
         state.counters.judgments += 1
+        keep(held, stance)
         out.append(Judged(state.now, stance))
         choose(settings, held, state.now)
     _watch_for_nonsense(state, judge, event.by, out)
@@ -274,6 +299,8 @@ def done(state: State, held: MarketState, event: AnswerDone) -> None:
         if held.stance is stance:
             held.stance = told
         held.model = told
+        if (known := verdict(held, told)) is not None:
+            known.stance = told
 
 
 def failed(state: State, event: AnswerFailed, out: Out) -> None:

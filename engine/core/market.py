@@ -19,6 +19,7 @@ from engine.events import (
     Features,
     FeaturesReady,
     FetchHistory,
+    IndicatorValues,
     Instrument,
     Judged,
     Kline,
@@ -173,6 +174,7 @@ def _compared(state: State, settings: Settings, held: MarketState, bars: Bars, d
 
 def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge: Judge, out: Out) -> None:
     """A bar closed: indicators, features, and in the strategy's timeframe the judgment and the decision."""
+    out.lap("")
     state.counters.bars += 1
     out.append(BarClosed(state.now, bar, derived=bar.volume == 0))
     _update(settings, held, bar)
@@ -181,6 +183,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         known = msgspec.structs.replace(known, extra=more.values)
     held.features[bar.timeframe_ms] = known
     out.append(FeaturesReady(state.now, bar.market, bar.timeframe_ms, bar.open_ms, known))
+    out.lap("features")
     if bar.timeframe_ms != timeframe_ms(settings):
         return
     held.bars_since_close += 1
@@ -189,10 +192,15 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         held.bars_to_judgment = settings.judgment.every_bars
         held.rules = judge.judge(bar.market, known, state.now, bar.timeframe_ms)
         state.counters.judgments += 1
+        judging.keep(held, held.rules)
         out.append(Judged(state.now, held.rules))
     judging.choose(settings, held, state.now)
     if held is state.traded:
+        told = state.counters.approvals + state.counters.refusals
         trading.consider(state, settings, held, known, bar, out)
+        if state.counters.approvals + state.counters.refusals == told:
+            out.lap("decision")  # one that goes to the gate ends there
+        judging.note(held, state.now)
         counterfactual.bar_closed(state, settings, held, known, bar)
 
 
@@ -212,6 +220,19 @@ def _update(settings: Settings, held: MarketState, bar: Bar) -> None:
     rows.append((bar.open_ms, known.sma_20, known.sma_50, known.bollinger_upper, known.bollinger_lower))
     if len(rows) > 2 * OVERLAYS_KEPT:
         del rows[:OVERLAYS_KEPT]
+
+
+def listed_on_price(held: MarketState, event: IndicatorValues) -> None:
+    """Keep what charts draw of `[[indicators]]`: a worker that begins tells of the bars before, then each close adds a figure."""
+    lines, timeframe = held.listed.setdefault(event.timeframe_ms, {}), event.timeframe_ms
+    for name, past in event.past.items():
+        first_ms = event.bar_open_ms - (len(past) - 1) * timeframe
+        lines[name] = lines.get(name, {}) | {first_ms + n * timeframe: value for n, value in enumerate(past)}
+    for name, line in lines.items():
+        line[event.bar_open_ms] = event.values.get(name, math.nan)
+        if len(line) > 2 * OVERLAYS_KEPT:
+            for open_ms in list(line)[:OVERLAYS_KEPT]:
+                del line[open_ms]
 
 
 def _features(settings: Settings, held: MarketState, bar: Bar) -> Features:

@@ -1,14 +1,18 @@
 """The core's state in; the pictures that a console watching one market needs out. Nothing here changes the state."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from engine import risk
 from engine.config import Settings
 from engine.core import across, judging
+from engine.core.preview import free_margin, preview
 from engine.core.state import MarketState, State
+from engine.core.tape import Tape
 from engine.core.trace import trace
 from engine.events import ModelState, OrderKind, Purpose, Side, Trust
 from engine.execution.orders import Order
+from engine.fills import liquidation_price
 from engine.judgment.record import Record, believed, hit_interval, skill_interval
 from engine.portfolio import Position
 from engine.processor import consolidated
@@ -21,11 +25,14 @@ from engine.views import (
     IndicatorsView,
     JudgmentView,
     LadderView,
+    MarketRow,
+    MarketsView,
     ModelView,
     OrderRow,
     OrdersView,
     PositionRow,
     PositionsView,
+    TapeView,
     TrackView,
     Watch,
 )
@@ -33,23 +40,33 @@ from engine.views import (
 BARS_SHOWN = 300
 FLAT = Position()  # read only
 FINISHED_SHOWN = 50
+SPARKS = 30  # points of a market's small curve
+SPARKS_OF_MS = {60_000: 3_600_000, 1_000: 300_000}  # bars: how far back they are shown, the first that have enough
 OVERLAYS = ("sma_20", "sma_50", "bollinger_upper", "bollinger_lower")
 
 
 def pictures(
-    state: State, settings: Settings, watch: Watch, charts: Callable[[MarketState, int], ChartView] | None = None
+    state: State,
+    settings: Settings,
+    watch: Watch,
+    charts: Callable[[MarketState, int], ChartView] | None = None,
+    tapes: Mapping[str, Tape] | None = None,
 ) -> list[AnyPicture]:
     """Everything but the status line, which the runtime adds. `charts` stands in for `chart`: one that remembers."""
-    found: list[AnyPicture] = [account(state, settings), positions(state), orders(state)]
+    found: list[AnyPicture] = [account(state, settings), positions(state), orders(state), markets(state)]
     if watch.order:
         found.append(trace(state, watch.order))
+    if watch.ticket is not None:
+        found.append(preview(state, settings, watch.market, watch.ticket, watch.amends))
     held = state.markets.get(watch.market)
     if held is not None:
         if (asked := model(state, settings, held)) is not None:
             found.append(asked)
         found += [ladder(state, settings, held, watch.depth), judgment(held), indicators(held, watch.timeframe_ms)]
+        if tapes is not None:
+            found.append(tape(held, tapes.get(watch.market) or Tape()))
         if watch.timeframe_ms in held.bars:
-            found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, held, watch.timeframe_ms)]
+            found += [(charts or chart)(held, watch.timeframe_ms), chart_live(state, settings, held, watch.timeframe_ms)]
     return found
 
 
@@ -67,6 +84,8 @@ def account(state: State, settings: Settings) -> AccountView:
         str(portfolio.day_equity),
         settings.risk.max_daily_loss,
         tuple((judge, str(one.net)) for judge, one in portfolio.judges.items()),
+        str(free_margin(state)),
+        tuple((market, held.leverage) for market, held in state.markets.items() if held.leverage),
     )
 
 
@@ -111,23 +130,82 @@ def _elsewhere(held: MarketState, other: MarketState) -> tuple[str, Trust, float
     return other.venue, book.trust, book.best_bid * tick, book.best_ask * tick, basis
 
 
+def tape(held: MarketState, known: Tape) -> TapeView:
+    instrument = held.instrument
+    return TapeView(instrument.market, instrument.tick, instrument.step, known.since, known.seen, tuple(known.prints))
+
+
+def markets(state: State) -> MarketsView:
+    by_symbol: dict[str, list[MarketState]] = {}
+    for held in state.markets.values():
+        by_symbol.setdefault(held.symbol, []).append(held)
+    return MarketsView("", tuple(_market(state, held, alike) for alike in by_symbol.values() for held in alike))
+
+
+def _market(state: State, held: MarketState, alike: list[MarketState]) -> MarketRow:
+    """`alike` are the same contract at all venues."""
+    instrument, market = held.instrument, held.instrument.market
+    ours = consolidated.mid(across.quoted(held))
+    theirs = [consolidated.mid(across.quoted(other)) for other in alike if other is not held]
+    due, mark, position = held.next_funding(), held.mark_price(), state.portfolio.positions.get(market, FLAT)
+    change, span_ms, closes = _sparks(held)
+    return MarketRow(
+        market,
+        instrument.tick,
+        held.book.trust,
+        held.last_price,
+        held.last_side,
+        next((consolidated.distance_bps(ours, mid) for mid in theirs if mid), math.nan),
+        str(due[0]) if due is not None else "",
+        due[1] if due is not None else 0,
+        str(position.quantity * instrument.step),
+        str(position.unrealised(instrument, mark)) if mark is not None and position.quantity else "0",
+        change,
+        span_ms,
+        closes,
+    )
+
+
+def _sparks(held: MarketState) -> tuple[float, int, tuple[int, ...]]:
+    """Change, span and closes, as in `MarketRow`. Which bars are picked hangs on their opening: the curve does not jitter."""
+    for timeframe_ms, back_ms in SPARKS_OF_MS.items():
+        closed = held.bars[timeframe_ms].closed[-(back_ms // timeframe_ms) :]
+        ends_ms = closed[-1].open_ms + timeframe_ms if closed else 0
+        closed = [bar for bar in closed if bar.open_ms >= ends_ms - back_ms]  # there may be holes
+        if len(closed) * timeframe_ms < min(SPARKS_OF_MS.values()) and timeframe_ms != min(SPARKS_OF_MS):
+            continue  # minutes say less than seconds do yet
+        if closed:
+            picked = tuple(bar.close for bar in closed if bar.open_ms % (back_ms // SPARKS) == 0)
+            now = held.last_price or closed[-1].close
+            return now / closed[0].open - 1, ends_ms - closed[0].open_ms, picked
+    return math.nan, 0, ()
+
+
 def chart(held: MarketState, timeframe_ms: int) -> ChartView:
     closed = tuple(held.bars[timeframe_ms].closed[-BARS_SHOWN:])
     rows = {row[0]: row[1:] for row in held.overlays.get(timeframe_ms, [])[-BARS_SHOWN - 1 :]}
     blank = (math.nan,) * len(OVERLAYS)
     columns = [rows.get(bar.open_ms, blank) for bar in closed]
     overlays = {name: tuple(column[n] for column in columns) for n, name in enumerate(OVERLAYS)}
-    return ChartView(held.instrument.market, timeframe_ms, held.instrument.tick, closed, overlays)
+    lines = held.listed.get(timeframe_ms, {})
+    listed = {name: tuple(line.get(bar.open_ms, math.nan) for bar in closed) for name, line in lines.items()}
+    since_ms = closed[0].open_ms if closed else 0
+    judgments = tuple(mark for mark in held.stance_marks if mark[0] >= since_ms)
+    return ChartView(held.instrument.market, timeframe_ms, held.instrument.tick, closed, overlays, listed, judgments)
 
 
 def chart_version(held: MarketState, timeframe_ms: int) -> tuple[int, ...]:
-    """Differs whenever `chart` would: a bar closed or was mended, or its overlays were reckoned. The lists are cut at once."""
+    """Differs whenever `chart` would: a bar closed or was mended, its overlays were reckoned, or a stance came into force. The
+    lists are cut at once.
+    """
     bars, rows = held.bars[timeframe_ms], held.overlays.get(timeframe_ms, [])
     newest_ms = bars.closed[-1].open_ms if bars.closed else -1
-    return len(bars.closed), newest_ms, bars.counters.mended, len(rows), rows[-1][0] if rows else -1
+    more = held.catalog.get(timeframe_ms)
+    after = (more.at if more is not None else -1, held.stance_marks[-1][0] if held.stance_marks else -1)
+    return len(bars.closed), newest_ms, bars.counters.mended, len(rows), rows[-1][0] if rows else -1, *after
 
 
-def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveView:
+def chart_live(state: State, settings: Settings, held: MarketState, timeframe_ms: int) -> ChartLiveView:
     market, tick = held.instrument.market, float(held.instrument.tick)
     bars = held.bars[timeframe_ms]
     since_ms = bars.closed[-min(BARS_SHOWN, len(bars.closed))].open_ms if bars.closed else 0
@@ -136,8 +214,28 @@ def chart_live(state: State, held: MarketState, timeframe_ms: int) -> ChartLiveV
     if position.quantity:
         lines.append(("entry", float(position.entry(held.instrument))))
         lines += [(name, order.trigger * tick) for name, order in guards(state, market).items() if order.trigger]
+        lines += [("liquidation", price) for price in (liquidation(state, settings, held, position),) if price > 0.0]
     marks = tuple(mark for mark in held.fill_marks if mark[0] >= since_ms)
     return ChartLiveView(market, timeframe_ms, bars.unfinished, marks, tuple(lines))
+
+
+def liquidation(state: State, settings: Settings, held: MarketState, position: Position) -> float:
+    """The price (quote units) at which the position would be liquidated, 0 where none does that. On a cross margin all of the
+    account stands for it, less what the other positions need; on an isolated one its own margin does.
+    """
+    size, cost, marks = float(abs(position.quantity) * held.instrument.step), float(position.cost), state.marks()
+    if settings.risk.margin_mode == "isolated":
+        wallet = cost / max(held.leverage, 1)
+    else:
+        market = held.instrument.market
+        own = position.unrealised(held.instrument, marks[market]) if market in marks else 0
+        others = sum(
+            abs(other.quantity) * state.markets[name].instrument.step * marks[name]
+            for name, other in state.portfolio.positions.items()
+            if name != market and name in marks
+        )
+        wallet = float(state.equity() - own) - risk.MAINTENANCE * float(others)
+    return liquidation_price(position.side, size, cost, wallet, risk.MAINTENANCE)
 
 
 def indicators(held: MarketState, timeframe_ms: int) -> IndicatorsView:

@@ -7,6 +7,7 @@ import msgspec
 
 from engine.action import Plan
 from engine.events import (
+    Bias,
     Features,
     Funding,
     IndicatorValues,
@@ -39,7 +40,12 @@ OVERLAYS_KEPT = 500
 BAR_GRACE_MS = 300  # engine time: trades come in batches, up to some 150 ms late
 QUIET_MS = 2000  # without news from a market for so long, the clock alone closes its bars
 FILL_MARKS_KEPT = 200
+StanceMark = tuple[int, Bias]  # venue ms when a stance came into force, and what it allows
+STANCE_MARKS_KEPT = 300
+VERDICTS_KEPT = 60
+OUTCOMES_KEPT = 8
 CAUSES_KEPT = 200
+CHANGES_KEPT = 20  # of an order
 STOPS_KEPT = 100
 
 
@@ -65,6 +71,15 @@ class Paper(msgspec.Struct):
         return (self.quantity > 0) - (self.quantity < 0)
 
 
+class Verdict(msgspec.Struct):
+    """A judgment and what the rules did with it while it was in force (engine time, and a sentence)."""
+
+    stance: Stance
+    asked_at: int = 0  # when the question behind it was asked, 0 without one
+    since: int = 0  # in force, 0: never
+    outcomes: list[tuple[int, str]] = []
+
+
 class MarketState(msgspec.Struct):
     """One market: what its venue says, what we make of it, and how its position is meant to end."""
 
@@ -88,7 +103,10 @@ class MarketState(msgspec.Struct):
     vetoed: bool = False
     outcome: str = ""  # what the rules did with the stance at the newest bar
     overlays: dict[int, list[Overlay]] = {}
+    listed: dict[int, dict[str, dict[int, float]]] = {}  # by timeframe, name and opening in ms: `[[indicators]]` that are prices
     fill_marks: list[FillMark] = []
+    stance_marks: list[StanceMark] = []
+    verdicts: list[Verdict] = []  # of the newest judgments
     bars_to_judgment: int = 0
     bars_since_close: int = 1_000_000
     lost_at: int = 0  # when a position was last closed at a loss
@@ -185,7 +203,9 @@ class JudgeState(msgspec.Struct):
 
 
 class Cause(msgspec.Struct):
-    """Why an order exists and what became of it: what a trace shows. `fills`: when, ticks, steps, fee, realised."""
+    """Why an order exists and what became of it: what a trace shows. `fills`: when, ticks, steps, fee, realised; `changes`: when,
+    the state then, and why.
+    """
 
     market: str
     at: int
@@ -196,6 +216,7 @@ class Cause(msgspec.Struct):
     entry: str  # the order that opened the position that this one guards or ends
     fills: list[tuple[int, int, int, Decimal, Decimal]] = []
     strategy: str = ""  # that wanted it by itself, "" where a judgment or a person did
+    changes: list[tuple[int, OrderState, str]] = []
 
 
 class Kill(msgspec.Struct):

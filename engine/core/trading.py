@@ -1,11 +1,12 @@
 """Wishes in, orders out: sizing, the gate of `risk`, sending, cancelling, halting and flattening."""
 
 import math
+from collections.abc import Callable
 
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
 from engine.core import across
-from engine.core.state import CAUSES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
+from engine.core.state import CAUSES_KEPT, CHANGES_KEPT, FINAL_ORDERS_KEPT, Cause, MarketState, State
 from engine.events import (
     Alert,
     Bar,
@@ -40,7 +41,17 @@ CANCEL_AGAIN_NS = 1_000_000_000
 LEVELS_AT_HAND = 200
 EXIT_AGAIN_NS = 500_000_000  # a refused exit is not repeated at the speed of the network
 
-Out = list[Event]
+Lap = Callable[[str], None]
+
+
+class Out(list[Event]):
+    """What follows from an event, in order. A core that was handed a stopwatch tells it by `lap` where a stage ends."""
+
+    watch: Lap | None = None
+
+    def lap(self, stage: str) -> None:
+        if self.watch is not None:
+            self.watch(stage)
 
 
 def context(state: State, settings: Settings, held: MarketState, side: Side | None = None) -> risk.Context:
@@ -63,7 +74,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
     )
     others = 0.0
     for market, other in state.markets.items():
-        quantity = state.portfolio.position(market).quantity
+        quantity = state.portfolio.quantity(market)
         other_mark = other.mark_price()
         if other is not held and quantity and other_mark is not None:
             others += abs(quantity) * float(other.instrument.step) * float(other_mark)
@@ -79,7 +90,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         across.beside(state, settings, held).divergence_bps,
         float(state.equity()),
         float(state.portfolio.day_equity),
-        state.portfolio.position(instrument.market).quantity,
+        state.portfolio.quantity(instrument.market),
         pending,
         others,
         state.unknown_orders(instrument.market),
@@ -261,7 +272,9 @@ def gate(
     state: State, settings: Settings, held: MarketState, intent: risk.Intent, look: risk.Context, out: Out
 ) -> risk.Approved | None:
     """Ask `risk`; both answers are told."""
+    out.lap("decision")
     verdict = risk.approve(intent, look, settings.risk)
+    out.lap("risk")
     approved = isinstance(verdict, risk.Approved)
     reason = intent.reason if isinstance(verdict, risk.Approved) else verdict.reason
     stance = held.stance if intent.judged else None
@@ -426,6 +439,9 @@ def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
     if after is OrderState.REJECTED:
         state.counters.rejects += 1
     out.append(OrderChanged(state.now, order.market, order.client_id, before, after, order.reason))
+    if (cause := state.causes.get(order.client_id)) is not None:
+        cause.changes.append((state.now, after, order.reason))
+        del cause.changes[:-CHANGES_KEPT]
     if not after.final:
         state.alive[order.client_id] = None  # the venue may know an order that we had given up
         return

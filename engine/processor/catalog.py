@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from engine.catalog import KINDS, Wanted, arguments, columns, found
+from engine.catalog import KINDS, Wanted, arguments, columns, drawn, found
 
 KEPT = 500  # bars of a market and timeframe: recursions agree with those over all history to 1e-6 up to windows of some 35 bars
 NICE = 5  # below the engine
@@ -34,13 +34,16 @@ class Request(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """Figures at the newest bar, null while they warm up; what an indicator failed of, by its label."""
+    """Figures at the newest bar, null while they warm up; what an indicator failed of, by its label; and of a series that begins,
+    those that a chart draws at each of its bars, oldest first.
+    """
 
     market: str
     timeframe_ms: int
     open_ms: int
     values: dict[str, float | None]
     failed: dict[str, str] = {}
+    past: dict[str, list[float | None]] = {}
 
 
 class Series:
@@ -50,33 +53,40 @@ class Series:
         self.wanted = wanted
         self.rows: deque[Row] = deque(maxlen=KEPT)
 
-    def figures(self) -> tuple[dict[str, float | None], dict[str, str]]:
+    def reply(self, request: Request) -> Reply:
         import pandas
 
         frame = pandas.DataFrame(list(self.rows), columns=list(FIELDS), dtype="float64")
         values: dict[str, float | None] = {}
         failed: dict[str, str] = {}
+        past: dict[str, list[float | None]] = {}
         for one in self.wanted:
             try:
-                values |= newest(one, frame)
+                made = reckoned(one, frame)
+                values |= {column: _figure(series.iloc[-1]) for column, series in made.items()}
+                if request.begins:
+                    past |= {column: [_figure(value) for value in made[column]] for column in drawn(one)}
             except Exception as problem:  # the library's own, on whatever the market did
                 values |= dict.fromkeys(columns(one).values())
+                if request.begins:
+                    past |= {column: [] for column in drawn(one)}
                 if len(frame) >= KEPT // 2:  # with few bars some indicators raise instead of warming up
                     failed[one.shown] = f"{type(problem).__name__}: {problem}"[:200]
-        return values, failed
+        return Reply(request.market, request.timeframe_ms, request.open_ms, values, failed, past)
 
 
-def newest(wanted: Wanted, frame: Any) -> dict[str, float | None]:
-    """The figures of one indicator at the frame's last bar."""
+def reckoned(wanted: Wanted, frame: Any) -> dict[str, Any]:
+    """The figures of one indicator, by column: a series over the frame's bars each."""
     name = found(wanted.name)
     kind = KINDS[name]
     series = {field: frame[field] for field in kind.inputs}
     made = getattr(importlib.import_module(f"ta.{kind.module}"), name)(**series, **arguments(wanted))
-    values: dict[str, float | None] = {}
-    for output, column in columns(wanted).items():
-        figure = float(getattr(made, output)().iloc[-1])
-        values[column] = figure if math.isfinite(figure) else None
-    return values
+    return {column: getattr(made, output)() for output, column in columns(wanted).items()}
+
+
+def _figure(value: Any) -> float | None:
+    figure = float(value)
+    return figure if math.isfinite(figure) else None
 
 
 def main() -> int:
@@ -91,8 +101,7 @@ def main() -> int:
             known[key] = Series(request.wanted or (known[key].wanted if key in known else []))
         series = known[key]
         series.rows.extend(request.bars)
-        values, failed = series.figures()
-        sys.stdout.buffer.write(encode(Reply(request.market, request.timeframe_ms, request.open_ms, values, failed)) + b"\n")
+        sys.stdout.buffer.write(encode(series.reply(request)) + b"\n")
         sys.stdout.buffer.flush()
     return 0
 

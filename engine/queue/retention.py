@@ -107,7 +107,7 @@ def _kept(session: Session, progress: Callable[[int], None]) -> "list[tuple[int,
     number = 0
     for chunk in session.chunks():
         for event, raws in chunk.steps():
-            outputs = [one for one in map(e.decode_output, raws) if type(one) not in MARKET_OUTPUTS]
+            outputs: list[Event] = [one for one in map(e.decode_output, raws) if type(one) not in MARKET_OUTPUTS]
             keep = type(event) not in MARKET_INPUTS
             if keep or outputs:
                 found.append((number, event if keep else None, outputs))

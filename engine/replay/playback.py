@@ -5,12 +5,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from engine.core.pictures import pictures
 from engine.errors import BarterError
 from engine.events import Alert, Event, Level
 from engine.queue import Kind
 from engine.replay.player import Player
-from engine.views import NOT_HERE, Answer, AnyPicture, Ask, StatusView, Watch
+from engine.views import NOT_HERE, Answer, AnyPicture, Ask, StatusView, TicketView, Watch
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, math.inf)  # inf: as fast as it goes
 BEAT_S = 0.02
@@ -37,7 +39,9 @@ class Playback:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         state = self.player.core.state
-        return [self._status(watch), *pictures(state, self.player.settings, watch)]
+        found = pictures(state, self.player.settings, msgspec.structs.replace(watch, ticket=None), tapes=self.player.core.tapes)
+        said = [TicketView(watch.market, watch.ticket, watch.amends, NOT_HERE)] if watch.ticket is not None else []
+        return [self._status(watch), *found, *said]
 
     def listen(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         self._listeners.append(callback)

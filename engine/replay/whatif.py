@@ -42,7 +42,7 @@ from engine.queue.local import Session
 from engine.replay import ends_ns, excerpt, first_of, settings_of
 from engine.replay.refill import FUNDING, Refill
 
-FIXED = ("engine", "venue", "queue")  # sections that a session cannot have otherwise
+FIXED = ("engine", "venue", "queue", "console")  # sections that a session cannot have otherwise
 OF_THE_MODEL = ("host", "model", "shadow", "ask_every_s", "deadline_s", "num_ctx", "num_thread", "keep_alive")
 RULES = "rules"
 OF_THE_VENUE = (

@@ -106,5 +106,10 @@ class Catalog:
                 self._failed.add(label)
                 text = f"The indicator {label} cannot be reckoned ({problem}); its figures stay empty."
                 self._emit(Alert(at, Level.WARNING, text), time.monotonic_ns())
-        values = {name: NAN if value is None else value for name, value in reply.values.items()}
-        self._emit(IndicatorValues(at, reply.market, reply.timeframe_ms, reply.open_ms, values), time.monotonic_ns())
+        values = {name: _float(value) for name, value in reply.values.items()}
+        past = {name: tuple(map(_float, line)) for name, line in reply.past.items()}
+        self._emit(IndicatorValues(at, reply.market, reply.timeframe_ms, reply.open_ms, values, past), time.monotonic_ns())
+
+
+def _float(value: float | None) -> float:
+    return NAN if value is None else value

@@ -31,6 +31,7 @@ from engine.events import (
     AskJudgment,
     Bar,
     BarClosed,
+    BookDelta,
     Command,
     CommandDone,
     Difference,
@@ -65,6 +66,7 @@ from engine.runtime.recorder import Recorder
 from engine.runtime.recovery import recover
 from engine.runtime.requests import Requests
 from engine.runtime.sources import Source
+from engine.runtime.stages import Stages
 from engine.runtime.stats import Latencies
 from engine.runtime.summary import Summary, dropped, summarise
 from engine.runtime.supervise import Supervisor, persist
@@ -111,8 +113,8 @@ class Engine:
         self.settings, self.clock, self.endpoints, self.credentials = settings, clock, endpoints, credentials
         self.session = session or "".join(secrets.choice(DIGITS) for _ in range(6))
         self.folder = state_dir(settings)
-        self.core = Core(settings)
-        self.latencies = Latencies()
+        self.latencies, self.stages = Latencies(), Stages()
+        self.core = Core(settings, lap=self.stages.lap)
         self.alerts: deque[tuple[int, Level, str]] = deque(maxlen=ALERTS_KEPT)
         self.alerts_seen = 0
         self.clocks = Clocks(clock, self.process, shared=endpoints.shared)
@@ -129,6 +131,7 @@ class Engine:
         self._journal = journal
         self._phrase = phrase
         self._p99s = (0.0, 0.0)
+        self._latency = self.stages.view()
         self._charts = Charts()
         self._listeners: list[Callable[[Event], None]] = []
         self._tasks = Supervisor(self._crashed, self._failed)
@@ -183,6 +186,7 @@ class Engine:
             self._account,
             self._tasks,
             self.latencies,
+            self.stages,
             self._emit,
         )
         if self.credentials is not None and self.endpoints.shared:
@@ -303,8 +307,8 @@ class Engine:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         """What a console that watches `watch` should see now."""
-        found = pictures(self.state, self.settings, watch, self._charts.of)
-        own: list[AnyPicture] = [self._status(watch), self.opening()]
+        found = pictures(self.state, self.settings, watch, self._charts.of, self.core.tapes)
+        own: list[AnyPicture] = [self._status(watch), self.opening(), self._latency]
         return [*own, *(self._writing(one) if isinstance(one, ModelView) else one for one in found)]
 
     def _writing(self, view: ModelView) -> ModelView:
@@ -380,8 +384,13 @@ class Engine:
     def process(self, event: Event, read_ns: int = 0) -> bool:
         """One event through the core and its outputs on their way; True when a request to the outside follows."""
         before = time.monotonic_ns()
+        self.stages.begin(before)
         out, bug = self.core.process_or_halt(event)
         after = time.monotonic_ns()
+        if isinstance(event, BookDelta):
+            self.stages.add("book", after - before)
+            if (held := self.state.markets.get(event.market)) is not None:
+                self.stages.add("feed", held.lag_us * 1000)
         if bug is not None:
             log.error("the core failed on %s", type(event).__name__, exc_info=bug)
         self.latencies.process.add(after - before)
@@ -564,6 +573,7 @@ class Engine:
     async def _watch_lag(self) -> None:
         for beat in itertools.count():
             if beat % FIGURES_EVERY == 0:  # percentiles cost too much for every frame
+                self._latency = self.stages.view()
                 self._p99s = (self.latencies.tick_to_wire.percentiles().p99, self.latencies.loop_lag.percentiles().p99)
             due = time.monotonic_ns() + int(LAG_BEAT_S * NS_PER_S)
             await asyncio.sleep(LAG_BEAT_S)

@@ -34,6 +34,7 @@ from engine.events import (
 from engine.execution.live import VenueAccount, Wire
 from engine.runtime.history import Histories
 from engine.runtime.sources import Source
+from engine.runtime.stages import Stages
 from engine.runtime.stats import Latencies
 from engine.runtime.supervise import Supervisor, persist
 
@@ -50,10 +51,11 @@ class Requests:
         account: VenueAccount | None,
         tasks: Supervisor,
         latencies: Latencies,
+        stages: Stages,
         emit: Emit,
     ) -> None:
         self.clock, self.sources, self.account, self.tasks, self.emit = clock, sources, account, tasks, emit
-        self.latencies = latencies
+        self.latencies, self.stages = latencies, stages
         self._wires: dict[int, Wire] = {}  # of orders and cancels whose reply has not come
         self._asked = 0
         self._histories = Histories(clock, emit)
@@ -133,6 +135,9 @@ class Requests:
         self._tell(event)
         times = self.latencies
         times.round_trip.add(answered - wire.asked_ns)
+        if wire.written_ns:
+            self.stages.add("send", wire.written_ns - done_ns)
+            self.stages.add("ack", answered - wire.written_ns)
         if wire.written_ns and read_ns:  # caused by something that was read, not by the timer
             times.read_to_core.add(core_ns - read_ns)
             times.core.add(done_ns - core_ns)

@@ -249,10 +249,11 @@ class Bars(msgspec.Struct):
         """Trades of the bars that are out from `from_ms` on were not counted: those are partial after all. With `flat` this
         ends at a later bar with trades of its own.
         """
+        known = set(self.partial_ms)
         for bar in self.closed[bisect_left(self.closed, from_ms, key=_opening) :]:
             if flat and bar.trades and bar.open_ms > from_ms:
                 return
-            if not self.covered_from_ms <= bar.open_ms < self.covered_ms and bar.open_ms not in self.partial_ms:
+            if not self.covered_from_ms <= bar.open_ms < self.covered_ms and bar.open_ms not in known:
                 self._partial(bar.open_ms)
         self.whole = self.whole and self.trades > 0
 

@@ -11,14 +11,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 
 import msgspec
 
 from engine.errors import BarterError, VenueError, VenueStartError
-from engine.venue.feed import Feeding, fed_markets
-from engine.venue.market import Market
+from engine.venue.binance_feed import BinanceFeeding, fed_markets
+from engine.venue.feed import Feeding
 from engine.venue.markets import Recording, build_markets
+from engine.venue.okx.feed import OkxFeeding, fed_contracts
 from engine.venue.server import Venue, VenueSpec
 
 SPEC_BYTES = 1_000_000
@@ -69,14 +69,14 @@ def watch_owner(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 async def serve(spec: VenueSpec) -> None:
     """From specification to the owner's end. Raises `BarterError` for what keeps it from starting or going on."""
-    markets, recording, feeding = await _markets(spec)
-    venue = Venue(spec, markets)
+    venue, recording, feeding = await _made(spec)
     await venue.start()
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     threading.Thread(target=watch_owner, args=(loop, stop), daemon=True).start()
     capture = {"frames": recording.frames, "seconds": recording.seconds} if recording else None
-    symbols = [f"{market.listing.base}/{market.listing.quote}:{market.listing.quote}" for market in markets.values()]
+    markets = (*venue.markets.values(), *venue.okx_markets.values())
+    symbols = list(dict.fromkeys(f"{one.listing.base}/{one.listing.quote}:{one.listing.quote}" for one in markets))
     say(ready=True, rest=venue.rest_url, ws=venue.ws_url, symbols=symbols, capture=capture)
     running = asyncio.create_task(venue.run())
     stopping = asyncio.create_task(stop.wait())
@@ -94,12 +94,16 @@ async def serve(spec: VenueSpec) -> None:
         await venue.stop()
 
 
-async def _markets(spec: VenueSpec) -> "tuple[Mapping[str, Market], Recording | None, Feeding | None]":
-    """Those of a real venue, kept fed while they run, or our own."""
+async def _made(spec: VenueSpec) -> "tuple[Venue, Recording | None, Feeding | None]":
+    """With the markets of a real venue, kept fed while they run, or our own."""
     if spec.feed is None:
-        return *build_markets(spec), None
+        markets, recording = build_markets(spec)
+        return Venue(spec, markets), recording, None
+    if spec.feed.venue == "okx":
+        source, contracts = await fed_contracts(spec.feed.rest, spec.feed.symbols)
+        return Venue(spec, {}, contracts), None, OkxFeeding(spec.feed.rest, spec.feed.ws, source, spec.clock)
     source = await fed_markets(spec.feed.rest, spec.feed.symbols)
-    return source.markets, None, Feeding(spec.feed.rest, spec.feed.ws, source, spec.clock)
+    return Venue(spec, source.markets, {}), None, BinanceFeeding(spec.feed.rest, spec.feed.ws, source, spec.clock)
 
 
 async def announce_end(venue: Venue, recording: Recording | None) -> None:

@@ -98,7 +98,7 @@ class Exchange:
 
     @property
     def ended(self) -> bool:
-        return all(contract.market.ended for contract in self.contracts.values())
+        return bool(self.contracts) and all(contract.market.ended for contract in self.contracts.values())
 
     def contract(self, symbol: str) -> Contract:
         if not symbol:

@@ -1,7 +1,7 @@
-"""A real venue's public sockets and REST interface in; its markets, as they are now, with our orders filled in them, out.
+"""A real venue's public data in; its markets, as they are now, with our orders filled in them, out. What both venues share.
 
 Frames are taken as they come and played when the exchange advances, so that fills are booked as those of any other market. A
-book is in sync from a REST snapshot on which the stream goes on, and not after a gap or while the connection is down: then the
+book is in sync from a snapshot on which the stream goes on, and not after a gap or while the connection is down: then the
 market has no book, which refuses new orders, lets triggered ones wait and fills nothing.
 """
 
@@ -12,35 +12,36 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
-import msgspec
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from engine.clock import Clock
 from engine.errors import InvariantError, VenueStartError
 from engine.events import Side
 from engine.venue.capture import Line, SymbolInfo
-from engine.venue.frames import DECODE, AggFrame, Envelope, QuoteFrame, TradeFrame, decode_envelope
+from engine.venue.frames import AggFrame, QuoteFrame, TradeFrame
 from engine.venue.market import Fill, Listing, MarketOrder
-from engine.venue.recorded import CapturedMarket, listing_for
+from engine.venue.recorded import CapturedMarket
 
-STREAMS = {"public": ("depth@100ms", "bookTicker"), "market": ("aggTrade", "markPrice@1s")}
 KINDS = {"depth": 1, "bookTicker": 1, "aggTrade": 1, "markPrice": 1, "kline_1m": 1}
-SILENCE_S = 10.0  # on either route, where something comes every second: the connection is dead
+SILENCE_S = 10.0  # on any route, where something comes every second or is asked for: the connection is dead
 OPEN_S, CLOSE_S, REST_S = 10.0, 1.0, 10.0
 SHORT_LIVED_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
-SNAPSHOT_FLOOR_S = 1.0  # between two snapshots of a market
+REPAIR_FLOOR_S = 1.0  # between two attempts to bring a market's book back
 LOOK_S = 0.1
-SNAPSHOT_LEVELS = 1000
 LEVELS_KEPT = 5000  # a side; what lies further away is not our orders' business
 PRUNE_EVERY_MS = 60_000
 WAITING = 20_000  # frames between two advances; beyond, the books are made anew
 MAX_FRAME = 8 * 1024 * 1024
-UNREADABLE = (msgspec.DecodeError, InvariantError, ArithmeticError, ValueError)  # a number off the grid, a level that is none
+# A number off the grid, a level that is none, nesting without end; msgspec's errors are ValueErrors.
+UNREADABLE = (InvariantError, ArithmeticError, ValueError, RecursionError)
+MOST_DIGITS = 20  # before and after the point of any figure of a listing
+
+T = TypeVar("T")
 
 
 class Source:
@@ -98,7 +99,7 @@ class FedMarket(CapturedMarket):
 
     @property
     def syncing(self) -> bool:
-        """An event at least must be there for the snapshot to be joined to."""
+        """An event at least must be there for a snapshot to be joined to."""
         return not self._synced and bool(self._buffer)
 
     def lose(self) -> None:
@@ -128,152 +129,119 @@ class FedMarket(CapturedMarket):
 
 
 class Feeding:
-    """Keeps the markets of `source` fed. `run` goes on until it is cancelled; what goes wrong is tried again."""
+    """Keeps the markets of `source` fed. `run` goes on until it is cancelled; what goes wrong is tried again.
+
+    A venue says what its routes are (`routes`), how each is asked for its streams (`url`, `requests`), what its frames are
+    (`read`), and how a book comes back (`repair`). `ping` is sent where a route is silent; an answer counts as a sign of life.
+    """
+
+    routes: tuple[str, ...] = ()
+    books = ""  # the route on which they come
+    ping = ""
 
     def __init__(self, rest: str, ws: str, source: Source, clock: Clock) -> None:
         self.rest, self.ws, self.source, self.clock = rest, ws, source, clock
-        self.connects = self.snapshots = 0
-        self.up = dict.fromkeys(STREAMS, False)
-        self._next_snapshot: dict[str, float] = {}
+        self.connects = self.repairs = 0
+        self.up = dict.fromkeys(self.routes, False)
+        self.sockets: dict[str, ClientConnection] = {}
+        self._next_repair: dict[str, float] = {}
+
+    def url(self, route: str) -> str:
+        raise NotImplementedError
+
+    def requests(self, route: str) -> list[bytes]:
+        """What is sent when a connection is open."""
+        raise NotImplementedError
+
+    def read(self, raw: bytes) -> Iterable[tuple[str, Line]]:
+        """The lines of a frame and whose they are. Raises what is in UNREADABLE."""
+        raise NotImplementedError
+
+    async def repair(self, session: aiohttp.ClientSession, symbol: str) -> None:
+        """Ask for what brings a book that has a gap back."""
+        raise NotImplementedError
 
     async def run(self) -> None:
         timeout = aiohttp.ClientTimeout(total=REST_S)
         async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as tasks:
-            for route, streams in STREAMS.items():
-                tasks.create_task(self._follow(route, streams))
+            for route in self.routes:
+                tasks.create_task(self._follow(route))
             tasks.create_task(self._synchronise(session))
 
-    async def _follow(self, route: str, streams: Iterable[str]) -> None:
+    async def _follow(self, route: str) -> None:
         pause_s = FIRST_PAUSE_S
-        names = [f"{symbol.lower()}@{stream}" for symbol in self.source.markets for stream in streams]
         while True:
             opened = time.monotonic()
             with contextlib.suppress(OSError, TimeoutError, WebSocketException):
-                await self._listen(route, names)
+                await self._listen(route)
             self.up[route] = False
-            if route == "public":
+            if route == self.books:
                 self.source.lose()
             pause_s = FIRST_PAUSE_S if time.monotonic() - opened > SHORT_LIVED_S else min(2 * pause_s, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s * (0.5 + random.random()))
 
-    async def _listen(self, route: str, names: list[str]) -> None:
+    async def _listen(self, route: str) -> None:
         """Until the connection ends or falls silent."""
-        url = f"{self.ws}/{route}/stream"
         options: dict[str, Any] = {"ping_interval": None, "compression": None, "max_size": MAX_FRAME}
-        async with connect(url, open_timeout=OPEN_S, close_timeout=CLOSE_S, **options) as socket:
-            await socket.send(msgspec.json.encode({"method": "SUBSCRIBE", "params": names, "id": 1}).decode())
+        async with connect(self.url(route), open_timeout=OPEN_S, close_timeout=CLOSE_S, **options) as socket:
+            self.sockets[route] = socket
+            for request in self.requests(route):
+                await socket.send(request.decode())
             self.connects += 1
             while True:
-                async with asyncio.timeout(SILENCE_S):
-                    raw = await socket.recv(decode=False)
+                raw = await self._hear(socket)
                 self.up[route] = True
-                self._take(raw)
+                self.take(raw)
 
-    def _take(self, raw: bytes) -> None:
+    def take(self, raw: bytes) -> None:
+        """A frame, to be played; what cannot be read is counted."""
         try:
-            envelope = decode_envelope(raw)
-            kind = envelope.stream.partition("@")[2].partition("@")[0]
-            if kind not in DECODE:
-                return  # an acknowledgement
-            frame = DECODE[kind](envelope.data)
-        except (ValueError, RecursionError):  # msgspec's are ValueErrors
-            self.source.unreadable += 1
-            return  # where it was a part of the book, the next one is a gap
-        self.source.take(frame.s, Line(0, self.clock.now_ns(), kind, frame, envelope))
+            for symbol, line in self.read(raw):
+                self.source.take(symbol, line)
+        except UNREADABLE:
+            self.source.unreadable += 1  # where it was a part of the book, the next one is a gap
+
+    async def _hear(self, socket: ClientConnection) -> bytes:
+        """The next frame; raises TimeoutError where there is none, after asking where that can be done."""
+        if self.ping:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SILENCE_S):
+                    return await socket.recv(decode=False)
+            await socket.send(self.ping)
+        async with asyncio.timeout(SILENCE_S):
+            return await socket.recv(decode=False)
 
     async def _synchronise(self, session: aiohttp.ClientSession) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             for symbol, market in self.source.markets.items():
-                if market.syncing and time.monotonic() >= self._next_snapshot.get(symbol, 0.0):
-                    self._next_snapshot[symbol] = time.monotonic() + SNAPSHOT_FLOOR_S * (1.0 + random.random() / 2)
-                    await self._snapshot(session, symbol)
-
-    async def _snapshot(self, session: aiohttp.ClientSession, symbol: str) -> None:
-        query = {"symbol": symbol, "limit": str(SNAPSHOT_LEVELS)}
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError, RecursionError):
-            async with session.get(f"{self.rest}/fapi/v1/depth", params=query) as reply:
-                raw = await reply.read()
-            if reply.status != 200:
-                return
-            envelope = msgspec.json.decode(raw, type=Envelope)
-            if envelope.lastUpdateId >= 0:
-                self.snapshots += 1
-                self.source.take(symbol, Line(0, self.clock.now_ns(), "snapshot", None, envelope))
+                if market.syncing and time.monotonic() >= self._next_repair.get(symbol, 0.0):
+                    self._next_repair[symbol] = time.monotonic() + REPAIR_FLOOR_S * (1.0 + random.random() / 2)
+                    await self.repair(session, symbol)
 
 
-# --- the list of markets -----------------------------------------------------------------------------------------------
-
-
-class _Filter(msgspec.Struct):
-    filterType: str
-    tickSize: Decimal = Decimal(0)
-    stepSize: Decimal = Decimal(0)
-    minQty: Decimal = Decimal(0)
-    maxQty: Decimal = Decimal(0)
-    notional: Decimal = Decimal(0)
-
-
-class _Symbol(msgspec.Struct):
-    symbol: str
-    contractType: str = ""
-    status: str = ""
-    baseAsset: str = ""
-    quoteAsset: str = ""
-    marginAsset: str = ""
-    onboardDate: int = 0
-    filters: list[_Filter] = []
-
-
-class _Info(msgspec.Struct):
-    symbols: list[_Symbol]
-
-
-async def fed_markets(rest: str, symbols: Iterable[str]) -> Source:
-    """The markets of the unified `symbols`, as the real venue lists them. Raises VenueStartError."""
+async def asked(url: str, **query: str) -> bytes:
+    """The body of a list of markets. Raises VenueStartError."""
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=REST_S)) as session:
-            async with session.get(f"{rest}/fapi/v1/exchangeInfo") as reply:
-                raw = await reply.read()
-            if reply.status != 200:
-                raise VenueStartError("paper", f"the list of markets of {rest} was refused with HTTP {reply.status}")
-        info = msgspec.json.decode(raw, type=_Info, strict=False)
+        timeout = aiohttp.ClientTimeout(total=REST_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, params=query) as reply:
+            raw = await reply.read()
     except (aiohttp.ClientError, TimeoutError) as problem:
-        text = f"{rest} could not be reached for its list of markets ({type(problem).__name__}); paper needs the network"
+        text = f"{url} could not be reached for the list of markets ({type(problem).__name__}); paper needs the network"
         raise VenueStartError("paper", text) from None
-    except (ValueError, RecursionError) as problem:
-        raise VenueStartError("paper", f"the list of markets of {rest} cannot be read: {problem}") from None
-    listed = {
-        f"{one.baseAsset}/{one.quoteAsset}:{one.marginAsset}": one
-        for one in info.symbols
-        if one.contractType == "PERPETUAL" and one.status == "TRADING"
-    }
-    source, wanted = Source(), tuple(symbols)
-    if wanted[0] not in listed:
-        raise VenueStartError("paper", f"{rest} does not list {wanted[0]}, which is to be traded")
-    for unified in wanted:
-        if unified in listed:  # the engine says what else is missing
-            listing = listing_of(listed[unified])
-            source.markets[listing.symbol] = FedMarket(source, listing)
-    return source
+    if reply.status != 200:
+        raise VenueStartError("paper", f"the list of markets of {url} was refused with HTTP {reply.status}")
+    return raw
 
 
-def listing_of(symbol: _Symbol) -> Listing:
-    """As it is listed; fees, margin rate and leverage, which are not, are the usual ones. Raises VenueStartError."""
-    filters = {one.filterType: one for one in symbol.filters}
-    price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
-    if price is None or lot is None or price.tickSize <= 0 or lot.stepSize <= 0 or lot.maxQty <= 0:
-        raise VenueStartError("paper", f"{symbol.symbol} is listed without its tick or step")
-    most_market = filters.get("MARKET_LOT_SIZE", lot).maxQty or lot.maxQty
-    tick, step = price.tickSize.normalize(), lot.stepSize.normalize()
-    usual = listing_for(SymbolInfo(symbol.symbol, tick, step, {}, Decimal(0), Decimal(0), 0, 0, 0))
-    return msgspec.structs.replace(
-        usual,
-        base=symbol.baseAsset,
-        quote=symbol.quoteAsset,
-        min_quantity=max(1, int(lot.minQty / step)),
-        max_quantity=int(lot.maxQty / step),
-        max_market_quantity=int(most_market / step),
-        min_notional=filters["MIN_NOTIONAL"].notional if "MIN_NOTIONAL" in filters else Decimal(5),
-        onboard_ms=symbol.onboardDate or usual.onboard_ms,
-    )
+def sane(*figures: Decimal) -> bool:
+    """Whether they can be tick, step or size of anything: others may take minutes to write out."""
+    return all(one.is_finite() and one > 0 and abs(one.adjusted()) <= MOST_DIGITS for one in figures)
+
+
+def wanted(where: str, listed: dict[str, T], symbols: Iterable[str]) -> list[T]:
+    """Those of the unified `symbols` that are listed: the first must be. The engine says what else is missing."""
+    names = tuple(symbols)
+    if names[0] not in listed:
+        raise VenueStartError("paper", f"{where} does not list {names[0]}, which is to be traded")
+    return [listed[name] for name in names if name in listed]

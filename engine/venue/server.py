@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from decimal import Decimal, InvalidOperation
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -20,7 +21,7 @@ from engine.venue.market import Market, MarketOrder
 from engine.venue.news import News
 from engine.venue.okx import hub as okx_hub
 from engine.venue.okx import rest as okx_rest
-from engine.venue.okx.contract import okx_markets
+from engine.venue.okx.contract import OkxMarket, okx_markets
 from engine.venue.okx.gate import OkxCredentials
 from engine.venue.okx.hub import OkxHub
 from engine.venue.okx.rest import OkxRest
@@ -38,6 +39,7 @@ LEAVE_S = 20.0  # OKX announces some 60 s ahead
 class Feed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A real venue whose public data make the markets: its addresses, and the unified symbols that are wanted."""
 
+    venue: Literal["binance", "okx"]
     rest: str
     ws: str
     symbols: tuple[str, ...]
@@ -76,7 +78,8 @@ class VenueSpec(msgspec.Struct, forbid_unknown_fields=True):
 class Venue:
     """The simulated exchange as it listens. `start`, then `run` until cancelled, then `stop`."""
 
-    def __init__(self, spec: VenueSpec, markets: Mapping[str, Market]) -> None:
+    def __init__(self, spec: VenueSpec, markets: Mapping[str, Market], okx: Mapping[str, OkxMarket] | None = None) -> None:
+        """`okx`: markets of OKX's side in place of its own, which follow the generated ones of `markets`."""
         self.spec, self.clock, self.faults = spec, spec.clock, Faults()
         self.markets = dict(markets)
         self.hub = Hub(tuple(markets), self.clock, self.faults, self._wanted)
@@ -86,7 +89,7 @@ class Venue:
         self.okx_faults = Faults()
         keys = OkxCredentials(spec.api_key, spec.secret, spec.passphrase, self.clock.speed, self._okx_ms)
         leaders = {symbol: market for symbol, market in markets.items() if isinstance(market, GeneratedMarket)}
-        self.okx_markets = okx_markets(leaders, spec.seed, now_ms)
+        self.okx_markets: Mapping[str, OkxMarket] = okx_markets(leaders, spec.seed, now_ms) if okx is None else okx
         self.okx_hub = OkxHub(self.okx_markets, self.clock, self.okx_faults, keys)
         self.okx = self.okx_hub.account = Exchange(
             self.okx_markets, spec.wallet(), self.okx_hub.publish, self.okx_hub.tell, self.okx_faults, now_ms,

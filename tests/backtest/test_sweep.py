@@ -108,6 +108,32 @@ def test_the_page_of_a_sweep_has_a_heat_map_and_what_is_luck(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["runs.html"]
 
 
+def test_a_table_of_runs_has_the_same_rows_in_every_form_and_runs_that_cannot_be_are_empty(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    from engine.backtest import findings
+
+    axes = (Axis("risk.max_order_notional", ("500", "4000")), Axis("risk.max_position_notional", ("3000", "6000")))
+    found = sweep(MONTH, axes, workers=1)
+    for form in (".csv", ".parquet", ".json"):
+        findings.write(found, tmp_path / f"runs{form}", "it")
+    table = parquet.read_table(tmp_path / "runs.parquet").to_pydict()
+    rows = list(csv.DictReader((tmp_path / "runs.csv").open()))
+    tree = json.loads((tmp_path / "runs.json").read_text())
+    assert tree["synthetic"] and [trial["fingerprint"] for trial in tree["trials"]] == table["fingerprint"]
+    assert [row["fingerprint"] for row in rows] == table["fingerprint"] and table["trades"][2] is None and rows[2]["trades"] == ""
+    assert [float(row["final"]) for row in rows if row["final"]] == [one for one in table["final"] if one is not None]
+
+
+def test_runs_with_too_few_trades_to_win_come_last() -> None:
+    found = sweep(MONTH, (axis("bars=20,500"),), workers=1, least_trades=1)
+    few, many = sorted(range(2), key=lambda at: found.trials[at].statistics.trades)  # type: ignore[union-attr]
+    least = found.trials[many].statistics.trades  # type: ignore[union-attr]
+    assert least > found.trials[few].statistics.trades  # type: ignore[union-attr]
+    assert replace(found, least=least).ranked() == [many, few]
+    assert not replace(found, least=least).able(few) and replace(found, least=0).able(few)
+
+
 def test_runs_that_stopped_are_told_and_those_that_never_move_are_no_candidates() -> None:
     """With a drawdown of 0.2 % every run ends within days: it would beat the losers by standing still."""
     settings = create_aster_config(risk={"max_drawdown": 0.002})

@@ -22,6 +22,9 @@ import numpy as np
 
 from engine.backtest.generated import listing, synthetic
 from tests.bench.figures import table
+from tests.bench.peer_fills import PEERS as PEER_RULES
+from tests.bench.peer_fills import SAID, reckoned
+from tests.bench.peers import common
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -32,12 +35,9 @@ PEERS = {
 }
 SLOW = {"nautilus_trader": 1, "backtesting.py": 2}  # runs after the first, at most
 NOTES = (
-    "Ours has prices on a tick of a millionth, the others floats: a stop may trigger one bar sooner or later.",
-    "backtesting.py: stop and target are set with the order, from the signal's close; ours from the fill.",
-    "vectorbt: no stop or target within the bar of an entry: the bare loop without them there makes as many trades.",
-    "vectorbt: fractions of units, sized with the equity at the fill; how far its final equity is off is not explained by these.",
-    "nautilus_trader: a market order on a bar fills at its close, nearly always the next opening; its stop is from there.",
-    "nautilus_trader: the rest of the difference in its final equity is not explained.",
+    "barter-tui: prices on a tick of a millionth, the others floats: a stop may trigger one bar sooner or later.",
+    *(f"{name}: {said}" for name, said in SAID.items()),
+    "Reckoned: the bare arithmetic with the peer's rules of filling (`peer_fills.py`), and what is left of the difference.",
     "Of the peers none pays funding; the bars have none in this comparison, and the loops' own line has it.",
 )
 
@@ -90,15 +90,28 @@ def compare(bars: Path, runs: int, environments: Path, only: str) -> list[dict[s
     return rows
 
 
+def explain(bars: Path, rows: list[dict[str, Any]]) -> None:
+    """Beside each peer, the final equity that its rules of filling come to."""
+    with np.load(bars) as file:
+        columns = [file[name] for name in ("open", "high", "low", "close")]
+    for row in rows:
+        row["reckoned"] = ("", "")
+        if row["name"] in PEER_RULES:
+            rules = (common.CAPITAL, common.FEE, common.SHARE, common.STOP, common.TARGET, PEER_RULES[row["name"]])
+            trades, final = reckoned(*columns, *rules)
+            more = "" if trades == row["trades"] else f", {trades - row['trades']:+} trades"
+            row["reckoned"] = (f"{final:,.2f}", f"{row['final'] - final:+.6f}{more}")
+
+
 def loops(bars: Path, runs: int) -> None:
     """The compiled loop alone beside the bare one, by turns in this process, with funding."""
     from engine.backtest import compile
     from engine.backtest.judges import nobody
     from engine.backtest.loop import REFUSALS, Bars, Funding, Out
     from engine.backtest.run import setup
+    from engine.backtest.series import WHOLE
     from engine.processor import indicators
     from tests.bench.bare_loop import bare
-    from tests.bench.peers import common
     from tests.bench.peers.cross import CONTRACT, COSTS, CROSS, unlimited
 
     with np.load(bars) as file:
@@ -112,7 +125,7 @@ def loops(bars: Path, runs: int) -> None:
     series = Bars(held["open_ms"], *ticks, held["volume"].astype(np.int64))
     settled = Funding(held["funding_ms"], held["funding_rate"])
     equity = np.empty(n)
-    out = Out(np.empty(n), np.empty((2 * n + 2, 9), np.int64), np.empty((2 * n + 2, 4)), np.zeros(len(REFUSALS), np.int64))
+    out = Out(np.empty(n), np.empty((2 * n + 2, WHOLE), np.int64), np.empty((2 * n + 2, 4)), np.zeros(len(REFUSALS), np.int64))
     ours_s, bare_s = [], []
     rows = made = 0
     for _ in range(runs + 1):
@@ -141,9 +154,10 @@ def main() -> None:
         write_bars(bars, chosen.bars, False)
         write_bars(funded, chosen.bars, True)
         rows = compare(bars, chosen.runs, chosen.environments or Path(scratch) / "environments", chosen.only)
+        explain(bars, rows)
         ours = next(row for row in rows if row["name"] == "barter-tui")
         print(f"{chosen.bars:,} bars; times in seconds, and as multiples of ours\n")
-        head = ("", "version", "first", "x", "warm", "x", "memory MB", "trades", "final equity")
+        head = ("", "version", "first", "x", "warm", "x", "memory MB", "trades", "final equity", "reckoned", "left")
         table(
             head,
             [
@@ -157,6 +171,7 @@ def main() -> None:
                     f"{row['memory_mb']:.0f}",
                     f"{row['trades']:,}",
                     f"{row['final']:,.2f}",
+                    *row["reckoned"],
                 )
                 for row in rows
             ],

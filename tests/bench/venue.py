@@ -39,27 +39,27 @@ def order(speed: float, capture: Path | None = None) -> Order:
 @contextlib.asynccontextmanager
 async def trading(venue: VenueProcess, chosen: Settings, **more: Any) -> AsyncIterator[Engine]:
     """The engine, ready to trade when entered. `private_frames(engine)` counts what its private stream brought."""
-    private: list[shell.PrivateFeed] = []
+    private: list[Any] = []
+    usual = shell.private_feed
 
-    class Counted(shell.PrivateFeed):
-        def __init__(self, *parts: Any) -> None:
-            super().__init__(*parts)
-            private.append(self)
+    def counted(*parts: Any) -> Any:
+        feed = usual(*parts)
+        private.append(feed)
+        return feed
 
-    usual, shell.PrivateFeed = shell.PrivateFeed, Counted  # type: ignore[misc]
+    shell.private_feed = counted
     try:
         async with Engine(chosen, venue.order.clock, venue.endpoints, venue.credentials, **more) as engine:
             engine.private = private  # type: ignore[attr-defined]
             await until(lambda: not engine.view().ready and all(h.book.trusted for h in engine.state.markets.values()), 60)
             yield engine
     finally:
-        shell.PrivateFeed = usual  # type: ignore[misc]
+        shell.private_feed = usual
 
 
 def frames_read(engine: Engine) -> int:
     """Websocket messages that the engine took from all its sockets."""
-    private: list[shell.PrivateFeed] = engine.private  # type: ignore[attr-defined]
-    return engine.frames + sum(feed.frames for feed in private)
+    return engine.frames + sum(feed.frames for feed in engine.private)  # type: ignore[attr-defined]
 
 
 async def until(reached: Any, seconds: float) -> None:

@@ -372,6 +372,39 @@ async def test_the_log_is_bounded_and_stands_still_while_it_is_read() -> None:
         await until(pilot, lambda: "E alert    sentence 1300" in drawn(app) and log.unseen == 0)
 
 
+async def test_the_logs_cursor_stays_on_its_line_while_others_come_and_the_picture_follows_it() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    link._next = len(frames_of(pictures.busy()).news)
+    app = program(link)
+    async with app.run_test(size=SIZES["small"]) as pilot:
+        await settled(pilot, link)
+        await pilot.press("7")
+        link.show(news=[Alert(pictures.NOW, Level.INFO, f"sentence {one}") for one in range(60)])
+        await until(pilot, lambda: "sentence 59" in drawn(app))
+        assert "▸I alert    sentence 59" in drawn(app)
+        await pilot.press("up", "k", "down")
+        assert "▸I alert    sentence 58" in drawn(app) and "sentence 59" in drawn(app)
+        link.show(news=[Alert(pictures.NOW, Level.INFO, "sentence 60")])
+        log = app.trading.query_one(LogPane)
+        await until(pilot, lambda: log.unseen == 1)
+        assert "▸I alert    sentence 58" in drawn(app) and "sentence 60" not in drawn(app)
+        await pilot.press(*["up"] * 40)
+        assert "▸I alert    sentence 18" in drawn(app)
+        await pilot.press(*["down"] * 42)
+        await until(pilot, lambda: "▸I alert    sentence 60" in drawn(app) and log.unseen == 0)
+        for line in range(LINES_KEPT + 50):
+            log.tell(Level.INFO, f"line {line}")
+        await pilot.press("home")
+        assert "▸I console  line 50" in drawn(app)
+        for line in range(20):
+            log.tell(Level.INFO, f"more {line}")
+        log.repaint()
+        await pilot.press("down")
+        assert "▸I console  line 71" in drawn(app), "what was forgotten takes the cursor along"
+        await pilot.press("1")
+        assert "▸I" not in drawn(app)
+
+
 def test_the_least_important_facts_go_first() -> None:
     from console.panes.status import compose
 
@@ -404,8 +437,8 @@ async def test_averages_have_one_decimal_more_than_the_tick() -> None:
         long = "0.6234041147132169576059850374"
         row = PositionRow(pictures.MARKET, "-1604", long, "0.62333903", "-0.1", -0.01, "999", 3, "", "", "0", "0", "0", 1)
         link.show(PositionsView("", (row,)))
-        await until(pilot, lambda: "SHORT" in drawn(app))
-        line = next(line for line in drawn(app).splitlines() if "SHORT" in line)
+        await until(pilot, lambda: drawn(app).count("SHORT") == 2)
+        line = next(line for line in drawn(app).splitlines()[1:] if "SHORT" in line)
         assert " 0.62340 " in line and " 0.62334 " in line and " NONE " in line
 
 

@@ -9,6 +9,7 @@ from textual.widgets import Input, Static, TabbedContent
 from console import keys
 from console.app import Console, Parting
 from console.panes.backtest import TradeChartPane, TradesPane
+from console.panes.sweep import HeatPane, RunsPane
 from console.screens.backtest import BacktestScreen
 from engine.events import Action
 from tests import pictures
@@ -16,7 +17,10 @@ from tests.console.conftest import SIZES, FakeLink, frames_of, program
 from tests.console.test_app import drawn
 from tests.console.test_keys import settled, until
 
-PANES = {"backtest": BacktestScreen, "trades": TradesPane, "trade_chart": TradeChartPane}
+PANES = {
+    **{"backtest": BacktestScreen, "trades": TradesPane, "trade_chart": TradeChartPane},
+    **{"heat": HeatPane, "runs": RunsPane},
+}
 SLOW = """
 import time
 from typing import NamedTuple
@@ -46,7 +50,7 @@ async def opened(pilot: Pilot[Parting], link: FakeLink) -> BacktestScreen:
     await until(pilot, lambda: isinstance(pilot.app.screen, BacktestScreen), 10.0)
     screen = pilot.app.screen
     assert isinstance(screen, BacktestScreen)
-    await until(pilot, lambda: bool(screen.own), 10.0)
+    await until(pilot, lambda: bool(screen.own) and len(screen.query("#own Input")) == len(screen.own), 30.0)
     return screen
 
 
@@ -73,7 +77,7 @@ async def test_a_backtest_is_run_and_looked_at(size: str) -> None:
     async with app.run_test(size=SIZES[size]) as pilot:
         screen = await opened(pilot, link)
         await write(pilot, screen, start="2025-10-01", end="2025-10-07", strategy="breakout", judge="nobody")
-        await until(pilot, lambda: "exit_bars" in screen.own)
+        await until(pilot, lambda: bool(screen.query("#own-exit_bars")), 30.0)
         await ran(pilot, screen)
         await until(pilot, lambda: tab(app) == "curves")
         await until(pilot, lambda: "SYNTHETIC" in drawn(app) and "profit" in drawn(app))
@@ -94,6 +98,8 @@ async def test_a_backtest_is_run_and_looked_at(size: str) -> None:
         await pilot.press("enter")
         await until(pilot, lambda: tab(app) == "chart-tab" and f"trade {trades} of {trades}" in drawn(app))
         await until(pilot, lambda: isinstance(app.focused, TradeChartPane))
+        assert result.trades["stop"].all() and result.trades["target"].all()
+        assert all(f" {name} " in drawn(app) for name in ("stop", "target"))
         await pilot.press("p")
         await until(pilot, lambda: f"trade {trades - 1} of {trades}" in drawn(app))
         around = screen.chart.around
@@ -120,7 +126,7 @@ async def test_what_is_wrong_is_said_beside_the_field_and_does_not_run() -> None
         await write(pilot, screen, start="2025-10-01", capital="-5", strategy="brekout")
         await until(pilot, lambda: "this is no capital" in drawn(app) and "there is no such strategy" in drawn(app))
         await write(pilot, screen, capital="5000", strategy="reversion")
-        await until(pilot, lambda: "stretch" in screen.own)
+        await until(pilot, lambda: bool(screen.query("#own-stretch")), 30.0)
         screen.query_one("#own-stretch", Input).value = "9"
         stretch = screen.query_one("#own-stretch", Input).parent
         assert stretch is not None
@@ -133,7 +139,7 @@ async def test_two_runs_are_compared() -> None:
     async with app.run_test(size=SIZES["large"]) as pilot:
         screen = await opened(pilot, link)
         await write(pilot, screen, start="2025-10-01", end="2025-10-05", strategy="breakout", judge="nobody")
-        await until(pilot, lambda: "exit_bars" in screen.own)
+        await until(pilot, lambda: bool(screen.query("#own-exit_bars")), 30.0)
         await ran(pilot, screen)
         screen.query_one("#own-bars", Input).value = "20"
         await ran(pilot, screen)
@@ -195,3 +201,63 @@ async def test_a_recorded_session_is_run_over_as_well(small: Path) -> None:
         await ran(pilot, screen)
         assert screen.kept[-1].labels["data"].startswith("session ")
         assert "queue where they rested" in " ".join(screen.kept[-1].notes)
+
+
+async def test_a_sweep_has_a_heat_map_and_its_runs_can_be_looked_at() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=SIZES["large"]) as pilot:
+        screen = await opened(pilot, link)
+        sweeping = screen.sweeping
+        await write(pilot, screen, start="2025-10-01", end="2025-10-05", strategy="breakout", judge="nobody")
+        await until(pilot, lambda: bool(screen.query("#own-exit_bars")), 30.0)
+        over = screen.query_one("#sweep-over", Input)
+        over.value = "bars=20,1"
+        await pilot.press("f9")
+        await until(pilot, lambda: tab(app) == "sweep-tab" and "a whole number from 2 to 500" in drawn(app).splitlines()[0])
+        over.value = "bars=20,40 exit_bars=10,20 strategy.stop_atr=1:3:1"
+        screen.query_one("#sweep-least", Input).value = "5"
+        await pilot.press("f9")
+        await until(pilot, lambda: sweeping.found is not None, 60.0)
+        found = sweeping.found
+        assert found is not None and len(found.trials) == 12 and found.winner is not None
+        await until(pilot, lambda: "sharpe: bars down, exit_bars across" in drawn(app) and "SYNTHETIC" in drawn(app))
+        assert "pair 1 of 3" in drawn(app) and "winner" in drawn(app)
+        best = found.value(found.winner)
+        assert best is not None and f"█{best:+.2f}" in drawn(app)
+        sweeping.heat.focus()
+        await pilot.press("n", "n")
+        await until(pilot, lambda: "exit_bars down, strategy.stop_atr across" in drawn(app))
+        await pilot.press("p", "p", "p")
+        await until(pilot, lambda: "pair 3 of 3" in drawn(app))
+        sweeping.runs.focus()
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: len(screen.kept) == 1, 60.0)
+        assert screen.kept[0].fingerprint == found.trials[found.ranked()[1]].fingerprint
+        await until(pilot, lambda: tab(app) == "curves" and not screen.has_class("-busy"), 20.0)
+
+
+async def test_a_sweep_that_is_ended_keeps_its_runs_and_one_at_a_time_is_run() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=SIZES["small"]) as pilot:
+        screen = await opened(pilot, link)
+        await write(pilot, screen, start="2025-10-01", end="2025-12-31", strategy="breakout", judge="nobody")
+        await until(pilot, lambda: bool(screen.query("#own-exit_bars")), 30.0)
+        screen.query_one("#sweep-over", Input).value = "bars=20:400:1 exit_bars=5:15:1"
+        await pilot.press("f9")
+        await until(pilot, lambda: sweeping_runs(screen) > 0, 60.0)
+        await pilot.press("f5")
+        await until(pilot, lambda: not screen.kept and screen.sweeping.busy)
+        await pilot.press("escape")
+        await until(pilot, lambda: screen.sweeping.found is not None, 60.0)
+        found = screen.sweeping.found
+        assert found is not None and 0 < len(found.trials) < 381 * 11
+        assert any("It was ended after" in note for note in found.notes)
+        assert app.screen is screen
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.trading)
+
+
+def sweeping_runs(screen: BacktestScreen) -> int:
+    return screen.sweeping._heard[0]

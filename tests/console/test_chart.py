@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
+import msgspec
 import pictures
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from panes_host import Host, any_picture_fits, frame, lines, page, rows_never_fail
 
+from console import format as show
 from console.desk import Desk
 from console.panes.candles import Canvas, Column, Scale, columns, nice, scale_of
 from console.panes.chart import ChartPane
-from engine.events import Bar, Side
+from engine.events import Bar, Bias, Side
 from engine.views import ChartLiveView, ChartView, Frame
 
 MINUTE = 60_000
@@ -56,7 +58,8 @@ def desk_with(picture: tuple[ChartView, ChartLiveView]) -> Desk:
 
 
 def column_of(pane: ChartPane, x: int) -> str:
-    return "".join(line[x] for line in lines(pane)[1:-1])
+    """Below both headers."""
+    return "".join(line[x] for line in lines(pane)[2:-1])
 
 
 # --- drawing ---------------------------------------------------------------------------------------------------------------
@@ -152,7 +155,23 @@ async def test_levels_are_lines_with_a_letter_and_their_price() -> None:
 
 async def test_a_level_outside_is_named_with_an_arrow() -> None:
     async with shown(desk_with(view(bar(0), levels=(("target", 9.0),)))) as pane:
-        assert "↑9.00" in page(pane)
+        assert "T9.00↑" in page(pane)
+
+
+async def test_a_liquidation_price_is_a_line_beside_the_others() -> None:
+    levels = (("entry", 1.0), ("stop", 0.95), ("liquidation", 0.92))
+    async with shown(desk_with(view(bar(0), bar(1), levels=levels))) as pane:
+        line = next(line for line in lines(pane) if "L0.92" in line)
+        assert line.count("╍") > 40
+
+
+async def test_judgments_are_letters_under_their_bars() -> None:
+    closed, live = view(*(bar(minute) for minute in range(10)))
+    marks = ((bar(2).open_ms, Bias.LONG), (bar(5).open_ms + 59_999, Bias.SHORT), (bar(7).open_ms, Bias.HOLD))
+    desk = desk_with((msgspec.structs.replace(closed, judgments=((bar(-50).open_ms, Bias.LONG), *marks)), live))
+    async with shown(desk) as pane:
+        line = next(line for line in lines(pane) if line.rstrip().endswith("judge"))
+        assert line[:10] == "  L  S H  "
 
 
 async def test_fills_are_marked_on_their_bar() -> None:
@@ -176,7 +195,91 @@ async def test_overlays_fill_free_cells_only_and_skip_what_warms_up() -> None:
     async with shown(desk_with(picture)) as pane:
         marked = [x for x in range(8) if any(glyph in column_of(pane, x) for glyph in "▔─▁")]
         assert marked == [2, 3, 4, 5, 6, 7]
-        assert "SMA20" in lines(pane)[0]
+        assert "SMA20" in lines(pane)[1]
+
+
+def listed_chart() -> Desk:
+    """Eight bars with the usual overlays and two indicators of the list, one of them with two lines."""
+    closed, live = view(*(bar(minute, 100, 104, 96, 102) for minute in range(8)), overlays={"sma_20": (1.01,) * 8})
+    lines = {"EMA": (1.02,) * 8, "Band.hband": (1.04,) * 8, "Band.lband": (float("nan"), *(0.97,) * 7)}
+    return desk_with((msgspec.structs.replace(closed, listed=lines), live))
+
+
+async def test_overlays_of_the_list_come_first_and_a_key_shows_the_others_both_and_none() -> None:
+    async with shown(listed_chart()) as pane:
+        heads = []
+        for _ in range(5):
+            heads.append({name for name in ("EMA", "Band", "SMA20", "no overlays") if name in lines(pane)[1]})
+            pane.action_overlays()
+        assert heads == [{"EMA", "Band"}, {"SMA20"}, {"SMA20", "EMA", "Band"}, {"no overlays"}, {"EMA", "Band"}]
+
+
+async def test_a_chart_without_a_list_keeps_the_choice_of_no_overlays() -> None:
+    desk = desk_with(view(bar(0), bar(1), overlays={"sma_20": (1.0, 1.0)}))
+    async with shown(desk) as pane:
+        pane.action_overlays()
+        assert "no overlays" in lines(pane)[1]
+        desk.apply(Frame(desk.next_news, view(bar(0), bar(1), bar(2), overlays={"sma_20": (1.0,) * 3}), ()))
+        frame(pane)
+        assert "no overlays" in lines(pane)[1]
+
+
+async def test_the_cross_hair_tells_the_bar_its_overlays_and_the_price_of_its_row() -> None:
+    async with shown(listed_chart()) as pane:
+        pane.action_hair()
+        pane.action_scroll_left()
+        head, over = lines(pane)[:2]
+        assert show.clock(bar(6).open_ms * 1_000_000) in head
+        assert all(part in head for part in ("O 1.00", "H 1.04", "L 0.96", "C 1.02", "V 50"))
+        assert "EMA 1.020" in over and "Band 1.040/0.970" in over
+        for _ in range(99):
+            pane.action_scroll_left()
+        assert show.clock(bar(0).open_ms * 1_000_000) in lines(pane)[0]
+        assert "Band 1.040/-" in lines(pane)[1]
+        for _ in range(99):
+            pane.action_hair_up()
+        top = next(line for line in lines(pane)[2:] if "┼" in line)
+        assert lines(pane).index(top) == 2
+        before = float(top.rpartition("┼")[2])
+        pane.action_hair_down()
+        after = float(next(line for line in lines(pane)[2:] if "┼" in line).rpartition("┼")[2])
+        assert before > after > 1.04 - 0.02
+        pane.action_hair()
+        assert "┼" not in page(pane)
+
+
+async def test_the_cross_hair_stays_on_its_bar_while_new_ones_come_and_moves_the_chart_at_its_edge() -> None:
+    bars = tuple(bar(minute, close=100 + minute % 7) for minute in range(99))
+    desk = desk_with(view(*bars))
+    async with shown(desk) as pane:
+        pane.action_hair()
+        at = show.clock(bar(98).open_ms * 1_000_000)
+        assert at in lines(pane)[0]
+        desk.apply(Frame(desk.next_news, view(*bars, bar(99), bar(100)), ()))
+        frame(pane)
+        assert at in lines(pane)[0]
+        for _ in range(98):
+            pane.action_scroll_left()
+        assert show.clock(bar(0).open_ms * 1_000_000) in lines(pane)[0]
+        for _ in range(200):
+            pane.action_scroll_right()
+        assert show.clock(bar(100).open_ms * 1_000_000) in lines(pane)[0]
+        pane.action_hair()
+        assert "newer bars" not in page(pane)
+
+
+async def test_the_time_to_funding_counts_down() -> None:
+    desk = pictures.busy()
+    async with shown(desk, 120, 30) as pane:
+        assert lines(pane)[1].rstrip().endswith("funding +0.0100% in 3h12")
+        for seconds, painted in ((5, 1), (9, 0), (64, 1), (66, 0)):
+            paints = pane.paints
+            desk.apply(Frame(desk.next_news, (pictures.status(at=pictures.NOW + seconds * pictures.SECOND),), ()))
+            frame(pane)
+            assert pane.paints - paints == painted, seconds
+        desk.apply(Frame(desk.next_news, (pictures.status(at=pictures.NOW + 3 * 60 * pictures.MINUTE + 9_500_000_000),), ()))
+        frame(pane)
+        assert lines(pane)[1].rstrip().endswith("in 11m50")
 
 
 async def test_zooming_out_puts_bars_together_and_in_widens_them() -> None:
@@ -260,6 +363,11 @@ def test_any_bars_can_be_composed_at_any_size(seed: int, width: int, height: int
     pane.zoom(zoom)
     pane.scroll_bars(scroll)
     rows_never_fail(pane, width, height)
+    pane.action_hair()
+    pane.action_overlays()
+    pane.action_scroll_left()
+    rows_never_fail(pane, width, height)
+    rows_never_fail(pane, height, width)
 
 
 @settings(max_examples=10, deadline=None)

@@ -23,20 +23,50 @@ from console.kill import reading
 from console.panes.bars import KeyBar
 from console.panes.chart import ChartPane, every
 from console.panes.ladder import LadderPane
+from console.panes.log import LogPane
+from console.panes.markets import MarketsPane
 from console.panes.orders import OrdersPane
 from console.panes.rationale import RationalePane
+from console.panes.tape import TapePane
 from console.screens.help import HelpScreen
 from console.screens.order import OrderScreen
 from console.screens.record import RecordScreen
-from console.screens.trace import TraceScreen
+from console.screens.ticket import TicketScreen
+from console.screens.trace import TraceScreen, after
 from console.screens.trading import TradingScreen
-from engine.events import Action, Mode, Side, TimeInForce, Trading
-from engine.views import Ask, ChartLiveView, ChartView, Frame, LadderView, Leave, OrdersView, StatusView, TraceView, Watch
+from engine.events import (
+    Action,
+    Alert,
+    Judged,
+    Level,
+    Mode,
+    OrderChanged,
+    OrderState,
+    Side,
+    TimeInForce,
+    Trading,
+)
+from engine.views import (
+    Ask,
+    ChartLiveView,
+    ChartView,
+    Frame,
+    LadderView,
+    Leave,
+    MarketsView,
+    OrdersView,
+    StatusView,
+    TraceView,
+    Watch,
+)
 from tests import pictures
 from tests.console.conftest import MARKETS, FakeLink, Time, frames_of, program
 
 IDS = [key.id for key in keys.KEYS]
-PANES = {"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane}
+PANES = {
+    **{"ladder": LadderPane, "chart": ChartPane, "rationale": RationalePane, "orders": OrdersPane},
+    **{"tape": TapePane, "markets": MarketsPane, "log": LogPane},
+}
 
 
 async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
@@ -48,7 +78,7 @@ async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
     await pilot.pause(0.1)
 
 
-async def until(pilot: Pilot[Parting], holds: Callable[[], bool], within_s: float = 3.0) -> None:
+async def until(pilot: Pilot[Parting], holds: Callable[[], bool], within_s: float = 30.0) -> None:
     """Waits as long as a busy machine needs."""
     end = time.monotonic() + within_s
     while not holds() and time.monotonic() < end:
@@ -104,6 +134,10 @@ def test_palette_entries_read_area_and_verb() -> None:
         ({"halt": "k"}, "letter"),
         ({"arm": "d"}, "disarm"),
         ({"halt": ""}, "letter"),
+        ({"halt": "/"}, "letter"),
+        ({"halt": "f99"}, "f99 is no key's name"),
+        ({"arm": "ctr+k"}, "ctr+k is no key's name"),
+        ({"order": "?"}, "? is already the key of order"),
         ({"chart_newest": "q"}, "quit"),
         ({"quit": "k"}, "quit"),
     ],
@@ -113,9 +147,17 @@ def test_a_remapping_that_cannot_be_is_a_sentence(remapped: dict[str, str], name
     assert found and names in found[0]
 
 
+def test_keys_may_be_written_as_they_are_shown() -> None:
+    assert keys.settled({"halt": "F9, Ctrl+K", "help": "? ,h"}) == {"halt": "f9,ctrl+k", "help": "question_mark,h"}
+    for key in keys.EVERY:
+        assert keys.settled({key.id: key.key}) == {key.id: key.key}
+        shown = ",".join(keys.shown(name) for name in key.key.split(","))
+        assert key.key == "comma" or keys.settled({key.id: shown}) == {key.id: key.key}, "a comma separates"
+
+
 async def test_a_remapped_key_acts_and_is_shown() -> None:
     link = FakeLink(frames_of(pictures.busy()))
-    app = program(link, user_keys={"halt": "f9", "disarm": "D"})
+    app = program(link, user_keys={"halt": "F9", "disarm": "D"})
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
         await pilot.press("d", "f12")
@@ -123,6 +165,16 @@ async def test_a_remapped_key_acts_and_is_shown() -> None:
         await pilot.press("D", "f9")
         assert link.asks() == [(Action.DISARM, ""), (Action.HALT, "")]
         assert "F9" in "".join(strip.text for strip in [app.trading.query_one(KeyBar).render_line(0)])
+
+
+async def test_what_is_said_of_a_halt_names_the_keys_as_they_were_remapped() -> None:
+    link = FakeLink(frames_of(pictures.halted()))
+    app = program(link, user_keys={"halt": "f9", "release": "R"})
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        await until(pilot, lambda: "F9 again flattens, R releases." in app.trading.banner.said)
+        await pilot.press("a")
+        assert any("release first (R)" in note.message for note in app._notifications)
 
 
 # --- presses -----------------------------------------------------------------------------------------------------------
@@ -460,10 +512,10 @@ async def test_symbol_and_timeframe_keys_watch_something_else() -> None:
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        await pilot.press("n", "n", "p", "t")
+        await pilot.press("n", "n", "p", "t", "T")
         watched = [(message.market, message.timeframe_ms) for message in link.sent if isinstance(message, Watch)]
         one, other = MARKETS
-        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000)]
+        assert watched == [(one, 60_000), (other, 60_000), (one, 60_000), (other, 60_000), (other, 1_000), (other, 60_000)]
 
 
 @pytest.mark.parametrize("size", [(160, 50), (80, 24)])
@@ -472,15 +524,15 @@ async def test_pane_keys_focus_and_maximise(size: tuple[int, int]) -> None:
     app = program(link)
     async with app.run_test(size=size) as pilot:
         await settled(pilot, link)
-        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account"]
+        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"]
         for place, name in enumerate(names, start=1):
-            await pilot.press(str(place))
+            await pilot.press(str(place % keys.PANES))
             await pilot.pause()
             assert app.focused is not None and app.focused.id == name
         await pilot.press("tab")
         assert app.focused is not None and app.focused.id == "ladder"
         await pilot.press("shift+tab", "shift+tab")
-        assert app.focused is not None and app.focused.id == "log"
+        assert app.focused is not None and app.focused.id == "tape"
         await pilot.press("2", "m")
         await pilot.pause(0.1)
         chart = app.trading.panes[1]
@@ -509,6 +561,9 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "ladder_page_down": ((), lambda pane: pane.axis.bucket(0), lambda before, after: after < before - 3),  # type: ignore
     "ladder_group_more": ((), lambda pane: pane.ticks_a_row, lambda before, after: (before, after) == (1, 2)),  # type: ignore
     "ladder_group_less": (("]", "]"), lambda pane: pane.ticks_a_row, lambda before, after: (before, after) == (5, 2)),  # type: ignore
+    "ladder_cursor_up": (("shift+up",), lambda pane: pane.cursor, lambda before, after: after == before + 1),  # type: ignore
+    "ladder_cursor_down": (("shift+down",), lambda pane: pane.cursor, lambda before, after: after == before - 1),  # type: ignore
+    "ladder_ticket": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TicketScreen is not before),
     "chart_zoom_in": ((), lambda pane: pane._zoom, lambda before, after: after == before + 1),  # type: ignore
     "chart_zoom_out": ((), lambda pane: pane._zoom, lambda before, after: after == before - 1),  # type: ignore
     "chart_scroll_left": ((), lambda pane: newer(pane), lambda before, after: (before, after) == (0, 1)),  # type: ignore
@@ -516,9 +571,28 @@ MOVES: dict[str, tuple[tuple[str, ...], Callable[[Any], object], Callable[[objec
     "chart_page_left": ((), lambda pane: newer(pane), lambda before, after: after > before + 3),  # type: ignore
     "chart_page_right": (("pageup", "pageup"), lambda pane: newer(pane), lambda before, after: 0 < after < before - 3),  # type: ignore
     "rationale_record": ((), lambda pane: type(pane.app.screen), lambda before, after: after is RecordScreen is not before),
+    "rationale_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen is not before),
+    "log_trace": (("k",), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen is not before),
     "orders_trace": ((), lambda pane: type(pane.app.screen), lambda before, after: after is TraceScreen and before is not after),
+    "tape_scroll_down": ((), lambda pane: pane.down, lambda before, after: (before, after) == (0, 1)),  # type: ignore
+    "tape_scroll_up": (("j", "j"), lambda pane: pane.down, lambda before, after: (before, after) == (2, 1)),  # type: ignore
+    "tape_page_down": ((), lambda pane: pane.down, lambda before, after: after > before + 3),  # type: ignore
+    "tape_page_up": (("pagedown", "pagedown"), lambda pane: pane.down, lambda before, after: 0 < after < before - 3),  # type: ignore
+    "tape_newest": (("pagedown",), lambda pane: pane.down, lambda before, after: before > 0 == after),  # type: ignore
+    "tape_larger": ((), lambda pane: pane.least, lambda before, after: before == 0 < after),  # type: ignore
+    "tape_smaller": (("]", "]"), lambda pane: pane.least, lambda before, after: 0 < after < before),  # type: ignore
+    "markets_show": (("down", "down"), lambda pane: pane.desk.market, lambda before, after: after != before),  # type: ignore
+    "chart_hair": ((), lambda pane: pane._hair is None, lambda before, after: before and not after),
+    "chart_hair_up": (("enter", "down"), lambda pane: line_of_hair(pane), lambda before, after: after == before - 1),  # type: ignore
+    "chart_hair_down": (("enter",), lambda pane: line_of_hair(pane), lambda before, after: after == before + 1),  # type: ignore
+    "chart_overlays": ((), lambda pane: pane._overlays, lambda before, after: (before, after) == ("", "none")),
     "chart_newest": (("pageup",), lambda pane: newer(pane), lambda before, after: before > 0 == after),  # type: ignore
 }
+
+
+def line_of_hair(pane: ChartPane) -> int:
+    """Of the cross hair, -1 without one."""
+    return pane._hair[1] if pane._hair is not None else -1
 
 
 def newer(pane: ChartPane) -> int:
@@ -532,16 +606,19 @@ def newer(pane: ChartPane) -> int:
 )
 async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str) -> None:
     before_it, look, holds = MOVES[name]
-    link = FakeLink(frames_of(pictures.busy()))
+    desk = pictures.busy()
+    known = desk.get(MarketsView, "")
+    assert known is not None
+    link = FakeLink(frames_of(desk), markets=tuple(row.market for row in known.rows))
     app = program(link)
     async with app.run_test(size=(160, 50)) as pilot:
         await settled(pilot, link)
-        place = {"ladder": 1, "chart": 2, "rationale": 4, "orders": 6}[keys.BY_ID[name].pane]
+        place = next(place for place, one in enumerate(app.trading.panes, 1) if one.id == keys.BY_ID[name].pane)
         pane = app.trading.panes[place - 1]
-        assert isinstance(pane, LadderPane | ChartPane | RationalePane | OrdersPane)
+        assert isinstance(pane, PANES[keys.BY_ID[name].pane])
         await pilot.press(str(3), key)  # somebody else's
         untouched = look(pane)
-        await pilot.press(str(place), *before_it)
+        await pilot.press(str(place % keys.PANES), *before_it)
         before = look(pane)
         assert before_it or before == untouched
         await pilot.press(key)
@@ -568,10 +645,44 @@ async def test_a_trace_asks_for_its_order_while_it_is_open_and_shows_each_step()
         link.give(Frame(app.desk.next_news, (TraceView("", chosen, steps),), ()))
         await pilot.pause(0.5)
         drawn = "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
-        assert "q1 was asked of [bold]m[/]" in drawn and "+0.4 bps from the mid" in drawn
+        assert re.search(r"14:14:00 +\+0\.0 ms +question +q1 was asked of \[bold\]m\[/\]", drawn)
+        assert "+0.4 bps from the mid" in drawn
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.trading and link.sent[-1].order == "")
         assert link.asks() == []
+
+
+def test_the_time_since_the_first_step_tells_steps_of_one_decision_apart() -> None:
+    assert [after(ns) for ns in (0, 412_000, 4_331_200_000)] == ["+0.0 ms", "+0.4 ms", "+4,331.2 ms"]
+    assert after(72_000_000_000) == "+1m12"
+
+
+async def test_fills_orders_and_judgments_are_traced_from_the_log_and_the_rationale() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    link._next = len(frames_of(pictures.busy()).news)
+    app = program(link)
+    stance = pictures.stance()
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        moved = OrderChanged(pictures.NOW, pictures.MARKET, "b-4", OrderState.SENT, OrderState.WORKING, "")
+        link.show(news=[moved, Judged(pictures.NOW, stance), Alert(pictures.NOW, Level.INFO, "the newest line")])
+        await until(pilot, lambda: app.trading.news.lines[-1].text == "the newest line")
+        await pilot.press("7", "enter")
+        await until(pilot, lambda: any("to be traced" in note.message for note in app._notifications))
+        assert app.screen is app.trading
+        for before, traced in ((("up",), stance.key), (("up",), "b-4"), (("up", "up"), "b-3")):
+            await pilot.press(*before, "enter")
+            await until(pilot, lambda traced=traced: watched(link) == traced)  # type: ignore[misc]
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.trading and watched(link) == "")
+        await pilot.press("4", "enter")
+        await until(pilot, lambda: watched(link) == stance.key)
+        assert link.asks() == []
+
+
+def watched(link: FakeLink) -> str | None:
+    """Whose trace the engine was last asked for."""
+    return next((message.order for message in reversed(link.sent) if isinstance(message, Watch)), None)
 
 
 async def test_a_veto_with_a_note_is_one_command_and_escape_sends_none() -> None:

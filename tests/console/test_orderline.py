@@ -11,7 +11,8 @@ from engine.events import Action, OrderKind, Side, Ticket, TimeInForce
 
 B, S, K, T = Side.BUY, Side.SELL, OrderKind, TimeInForce
 ASTER = Facts("ASTER", "USDT", Decimal("0.0001"), Decimal(1), 12_040, 12_041)
-LONG = ASTER._replace(position=800, selected="bt1", selected_side=B)
+RICH = ASTER._replace(equity=Decimal(10_000), power=Decimal(27_000))
+LONG = RICH._replace(position=800, selected="bt1", selected_side=B)
 BTC = Facts("BTC", "USDT", Decimal("0.1"), Decimal("0.0001"), 640_000, 640_001, -25)
 
 
@@ -27,6 +28,15 @@ BTC = Facts("BTC", "USDT", Decimal("0.1"), Decimal("0.0001"), 640_000, 640_001, 
         ("buy 500 @ bid", ASTER, Ticket(B, K.LIMIT, 500, 12_040)),
         ("buy 500 stop 1.19 target 1.25", ASTER, Ticket(B, K.MARKET, 500, stop=11_900, target=12_500)),
         ("buy 500 trail 0.5", ASTER, Ticket(B, K.MARKET, 500, trail_bps=50)),
+        ("buy 500 @ join stop 1% target 2%", ASTER, Ticket(B, K.LIMIT, 500, 12_040, stop=11_920, target=12_281)),
+        ("sell 500 @ join stop 1%", ASTER, Ticket(S, K.LIMIT, 500, 12_041, stop=12_161)),
+        ("buy 25%", RICH, Ticket(B, K.MARKET, 5605)),
+        ("buy 10% @ 1.2", RICH, Ticket(B, K.LIMIT, 2250, 12_000)),
+        ("buy risk 0.5% stop 1.19", RICH, Ticket(B, K.MARKET, 3546, stop=11_900)),
+        ("sell risk 0.5% @ 1.2 trail 1", RICH, Ticket(S, K.LIMIT, 4166, 12_000, trail_bps=100)),
+        ("sell 25% reduce", LONG, Ticket(S, K.MARKET, 200, reduce_only=True)),
+        ("stop 1%", LONG, Ticket(S, K.STOP, 0, trigger=11_920, reduce_only=True)),
+        ("target 1%", BTC, Ticket(B, K.TARGET, 0, trigger=633_601, reduce_only=True)),
         ("sell all reduce", LONG, Ticket(S, K.MARKET, 800, reduce_only=True)),
         ("sell half @ 1.3 reduce", LONG, Ticket(S, K.LIMIT, 400, 13_000, reduce_only=True)),
         ("stop 1.19", LONG, Ticket(S, K.STOP, 0, trigger=11_900, reduce_only=True)),
@@ -57,6 +67,7 @@ def test_what_was_understood_is_said_in_words() -> None:
         ("", ASTER, "Type an order"),
         ("bye 500", ASTER, "'bye' is no command"),
         ("buy", ASTER, "How much?"),
+        ("buy @ bid", ASTER, "How much?"),
         ("buy much", ASTER, "'much' is no number"),
         ("buy -5", ASTER, "cannot be the size"),
         ("buy nan", ASTER, "cannot be the size"),
@@ -68,6 +79,16 @@ def test_what_was_understood_is_said_in_words() -> None:
         ("buy 500 @ ask", ASTER._replace(ask=0), "no ask now"),
         ("buy 5usdt", ASTER._replace(ask=0), "no price now"),
         ("buy 0.5usdt", ASTER, "is no size"),
+        ("buy 25%", ASTER, "free margin is not known"),
+        ("buy 25%", RICH._replace(power=Decimal(0)), "free margin is nothing"),
+        ("buy 101%", RICH, "more than there is"),
+        ("buy risk 1%", RICH, "A risk needs a stop"),
+        ("buy risk", RICH, "at risk in percent is missing"),
+        ("buy risk 1% stop 1.19", ASTER, "equity at risk is not known"),
+        ("buy 500 stop", ASTER, "price is missing"),
+        ("buy 500 stop 100%", ASTER, "there is nothing"),
+        ("buy 500 stop 1%", ASTER._replace(ask=0), "no price now"),
+        ("buy 25% reduce", LONG, "means the position"),
         ("sell all", ASTER, "means the position"),
         ("buy all", LONG, "not closed by this side"),
         ("stop 1.19", ASTER, "There is no position"),
@@ -82,7 +103,25 @@ def test_a_line_that_means_nothing_says_why(line: str, facts: Facts, why: str) -
         read(line, facts)
 
 
-PARTS = ["buy", "sell", "@", "1.2", "500", "stop", "target", "trail", "post", "all", "1e400", "usdt", "reduce", "amend"]
+PARTS = [
+    "risk",
+    "0.5%",
+    "join",
+    "buy",
+    "sell",
+    "@",
+    "1.2",
+    "500",
+    "stop",
+    "target",
+    "trail",
+    "post",
+    "all",
+    "1e400",
+    "usdt",
+    "reduce",
+    "amend",
+]
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PARTS)).map(" ".join))

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from console.alerts import Kind, Rule
 from console.app import Console, Parting
 from console.link import memory_link
 from console.replay import consoles
@@ -20,7 +22,7 @@ from engine.events import Filled, decode_output
 from engine.queue.local import Session
 from engine.replay.playback import Playback
 from engine.replay.player import Player
-from engine.views import NOT_HERE, LadderView, StatusView
+from engine.views import NOT_HERE, LadderView, PositionsView, StatusView
 
 SECOND = 10**9
 NOON = 1_795_003_200 * SECOND  # 2026-11-18 12:00:00 UTC
@@ -100,12 +102,24 @@ async def test_a_time_is_gone_to_and_what_is_no_time_is_told(small: Path) -> Non
         await until(pilot, lambda: "noon is not a time" in drawn(app))
 
 
-@pytest.mark.parametrize("key", ["a", "d", "v", "c", "r", "f12"])
+@pytest.mark.parametrize("key", ["a", "d", "v", "c", "r", "o", "colon", "f12"])
 async def test_nothing_is_sent_and_that_is_said(small: Path, key: str) -> None:
     async with screen(small) as (app, _, pilot):
         await pilot.press(key)
         await until(pilot, lambda: any(note.message == NOT_HERE for note in app._notifications))
         assert not app._asked
+
+
+async def test_alerts_are_not_watched_over_a_recorded_session_and_that_is_said(small: Path) -> None:
+    async with screen(small) as (app, playback, pilot):
+        app.alerts.add(Rule(Kind.CONNECTION))
+        app.alerts.add(Rule(Kind.PNL, value=Decimal(-(10**9))))
+        playback.play(True)
+        await pilot.press("exclamation_mark")
+        await until(pilot, lambda: any("alerts are watched over a running engine" in note.message for note in app._notifications))
+        await until(pilot, lambda: app.desk.get(PositionsView, "") is not None and app.desk.connected)
+        app._frame()
+        assert app.screen is app.trading and app.alerts.known == {}
 
 
 async def test_a_paused_replay_is_not_called_silent(small: Path) -> None:

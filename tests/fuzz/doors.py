@@ -35,6 +35,7 @@ DOORS: dict[str, Callable[[], Door]] = {
     "okx-account": _of(venues.okx_reports, venues.okx_account, JSON),
     "okx-account-rest": _of(venues.okx_replies, venues.okx_account_rest, JSON),
     "paper-feed": _of(venues.paper_frames, venues.paper, JSON),
+    "paper-feed-okx": _of(venues.paper_okx_frames, venues.paper_okx, JSON),
     "venue-headers": _of(venues.headers, venues.budget, JSON),
     "settings-file": _of(files.settings_files, files.settings_file),
     "settings-words": _of(files.settings_words, files.settings_words_read, JSON),

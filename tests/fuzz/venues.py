@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from engine.clock import Clock
 from engine.errors import BarterError, DecodeError
 from engine.events import Event, FetchAccount, LookUpOrder, SetLeverage
@@ -16,10 +18,13 @@ from engine.execution.live.outcome import code_of, fate_of, words_of
 from engine.signal.binance import decode as binance
 from engine.signal.decoding import NAMES_KEPT, Grid
 from engine.signal.okx import decode as okx
+from engine.venue.binance_feed import BinanceFeeding
 from engine.venue.capture import Line
-from engine.venue.feed import FedMarket, Feeding, Source
+from engine.venue.feed import FedMarket, Source
 from engine.venue.frames import decode_envelope
 from engine.venue.market import Sinks
+from engine.venue.okx import feed as okx_feed
+from engine.venue.okx.feed import FedOkxMarket, OkxFeeding, contract_of
 from tests import test_decode, test_okx_decode
 from tests.factory import MARKET, START, aster
 from tests.fuzz.bench import busy, took
@@ -165,11 +170,39 @@ def paper(raw: bytes) -> None:
     source = Source()
     market = source.markets["ASTERUSDT"] = FedMarket(source, ASTER)
     market.attach(Sinks(lambda *_: None, lambda *_: None, lambda *_: None))
-    feeding = Feeding("", "", source, Clock.start())
+    feeding = BinanceFeeding("", "", source, Clock.start())
     snapshot = b'{"lastUpdateId":155,"E":1,"T":1,"bids":[["0.6198","10"]],"asks":[["0.6203","5"]]}'
     source.take("ASTERUSDT", Line(0, 1, "snapshot", None, decode_envelope(snapshot)))
     for frame in (paper_frames()[0], raw, *paper_frames()):
-        feeding._take(frame)
+        feeding.take(frame)
+        source.advance(20)
+
+
+def paper_okx_frames() -> tuple[bytes, ...]:
+    level = [["60000.0", "1.5", "0", "2"]]
+    rows = {
+        "books": {"asks": [["60000.1", "0.04", "0", "1"]], "bids": level, "ts": "9", "seqId": 12, "prevSeqId": 11},
+        "bbo-tbt": {"asks": [["60000.1", "0.04", "0", "1"]], "bids": level, "ts": "9", "seqId": 12},
+        "trades": {"tradeId": "7", "px": "60000.0", "sz": "1.2", "side": "sell", "ts": "9", "count": "2"},
+        "funding-rate": {"fundingRate": "0.0001", "fundingTime": "28800000", "nextFundingTime": "57600000"},
+        "mark-price": {"markPx": "60000.05", "ts": "9"},
+    }
+    arg = {"instId": BTC.venue_symbol}
+    frames = [{"arg": {"channel": name, **arg}, "action": "update", "data": [row]} for name, row in rows.items()]
+    begins = {"arg": {"channel": "books", **arg}, "action": "snapshot", "data": [rows["books"] | {"seqId": 11, "prevSeqId": -1}]}
+    return tuple(json.dumps(frame).encode() for frame in (begins, *frames))
+
+
+def paper_okx(raw: bytes) -> None:
+    """The same, fed with OKX's."""
+    source = Source()
+    row = {"instId": BTC.venue_symbol, "ctVal": "0.01", "ctValCcy": "BTC", "settleCcy": "USDT", "tickSz": "0.1", "lotSz": "0.01",
+           "minSz": "0.01", "maxLmtSz": "10000", "maxMktSz": "2000"}  # fmt: skip
+    market = source.markets[BTC.venue_symbol] = FedOkxMarket(source, contract_of(msgspec.convert(row, okx_feed._Instrument)))
+    market.attach(Sinks(lambda *_: None, lambda *_: None, lambda *_: None))
+    feeding = OkxFeeding("", "", source, Clock.start())
+    for frame in (*paper_okx_frames()[:2], raw, *paper_okx_frames()):
+        feeding.take(frame)
         source.advance(20)
 
 

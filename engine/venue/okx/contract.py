@@ -1,12 +1,13 @@
 """A market as Binance lists it in; the same contract as OKX lists it, counted in contracts, out."""
 
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
 from engine.venue.flow import Flow, Shape
 from engine.venue.generated import LISTINGS, SHAPES, GeneratedMarket
-from engine.venue.market import Depth, Listing
+from engine.venue.market import Listing, Market
 from engine.venue.okx.tape import OkxTape
 from engine.venue.tape import Grid
 
@@ -56,37 +57,42 @@ class Following(Flow):
         self.fair = max(20.0, self.leader.fair_at(self._pulse_ms) * self.ratio * (1.0 + self.basis / 10_000.0))
 
 
-class OkxMarket(GeneratedMarket):
-    """OKX's own book of a contract that Binance's market lists too."""
+class OkxMarket(Market, Protocol):
+    """What OKX's side asks of a market beyond what every market offers."""
 
-    def __init__(self, contract: Contract, leader: GeneratedMarket, seed: int, start_price: Decimal, now_ms: int) -> None:
-        self.contract, self._leader = contract, leader
-        super().__init__(contract.listing, seed + SEED, start_price, now_ms)
-
-    @property
-    def okx_tape(self) -> OkxTape:
-        assert isinstance(self._tape, OkxTape)
-        return self._tape
+    contract: Contract
+    okx_tape: OkxTape
 
     @property
     def published(self) -> int:
         """Id of the newest update that was told of."""
-        return self._published
 
     def flush(self) -> None:
         """Tell of every change now, so that a picture of the book is where the next update begins."""
-        self.publish(self._now_ms)
 
     def renumber(self) -> int:
         """Begin anew with low ids; returns the last of the old ones."""
+
+
+class OwnOkxMarket(GeneratedMarket):
+    """OKX's own book of a contract that Binance's market lists too."""
+
+    def __init__(self, contract: Contract, leader: GeneratedMarket, seed: int, start_price: Decimal, now_ms: int) -> None:
+        self.contract, self._leader = contract, leader
+        self.okx_tape = OkxTape(contract.name, Grid(contract.listing.tick), Grid(contract.lot), contract.face, now_ms)
+        super().__init__(contract.listing, seed + SEED, start_price, now_ms)
+
+    @property
+    def published(self) -> int:
+        return self._published
+
+    def flush(self) -> None:
+        self.publish(self._now_ms)
+
+    def renumber(self) -> int:
         before, self._update = self._published, self._published % 1000 + 1
         self._published = self._update
         return before
-
-    def depth(self, limit: int) -> Depth:
-        found = super().depth(limit)
-        assert found is not None
-        return found
 
     def shape(self, start_price: Decimal) -> Shape:
         theirs = self._leader.listing
@@ -98,15 +104,15 @@ class OkxMarket(GeneratedMarket):
         return Following(self._leader.flow, ratio, seed, shape, price, start_ms)
 
     def make_tape(self, now_ms: int) -> OkxTape:
-        return OkxTape(self.contract.name, Grid(self.listing.tick), Grid(self.contract.lot), self.contract.face, now_ms)
+        return self.okx_tape
 
 
-def okx_markets(leaders: dict[str, GeneratedMarket], seed: int, now_ms: int) -> dict[str, OkxMarket]:
+def okx_markets(leaders: dict[str, GeneratedMarket], seed: int, now_ms: int) -> dict[str, OwnOkxMarket]:
     """One for each market of Binance that OKX lists too, by OKX's name."""
-    found: dict[str, OkxMarket] = {}
+    found: dict[str, OwnOkxMarket] = {}
     for index, (symbol, leader) in enumerate(leaders.items()):
         if symbol in LISTINGS and leader.listing.base in CONTRACTS:
             contract = Contract.of(leader.listing)
             price = Decimal(round(leader.flow.fair)) * leader.listing.tick
-            found[contract.name] = OkxMarket(contract, leader, seed + index, price, now_ms)
+            found[contract.name] = OwnOkxMarket(contract, leader, seed + index, price, now_ms)
     return found

@@ -108,12 +108,15 @@ class OkxHub(Outlet):
         if now_ms - self._funded_ms >= FUNDING_EVERY_MS:
             self._funded_ms = now_ms
             for name in self.markets:
-                self.publish(name, "fundingRate", self._funding(name))
+                if frame := self._funding(name):
+                    self.publish(name, "fundingRate", frame)
 
     def _funding(self, name: str) -> bytes:
+        """Empty where nothing is known of it yet."""
         market = self.markets[name]
         mark = market.mark()
-        assert mark is not None
+        if mark is None:
+            return b""
         return market.okx_tape.funding_frame(mark, market.listing.funding_minutes, self.clock.now_ms())
 
     def renumber(self, name: str) -> None:
@@ -308,10 +311,11 @@ class OkxHub(Outlet):
             depth = market.depth(LEVELS)
             now_ms = self.clock.now_ms()
             self._told_ms[arg.instId] = now_ms
-            picture = market.okx_tape.book_frame("snapshot", -1, market.published, depth.bids, depth.asks, now_ms)
-            self.send(listener, framed(picture))
-        elif kind == "fundingRate":
-            self.send(listener, framed(self._funding(arg.instId)))
+            if depth is not None:
+                picture = market.okx_tape.book_frame("snapshot", -1, market.published, depth.bids, depth.asks, now_ms)
+                self.send(listener, framed(picture))
+        elif kind == "fundingRate" and (frame := self._funding(arg.instId)):
+            self.send(listener, framed(frame))
         return None
 
     def _forget(self, listener: Listener, arg: Arg) -> None:

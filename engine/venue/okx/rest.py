@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,6 +19,7 @@ PREFIX = "/api/v5/"
 BAR_MINUTES = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1H": 60, "2H": 120, "4H": 240}
 EXPIRING = ("trade/order", "trade/batch-orders", "trade/amend-order")  # `expTime` bounds when they may execute
 Params = dict[str, str]
+T = TypeVar("T")
 
 
 class OkxRest:
@@ -102,21 +104,19 @@ class OkxRest:
 
     def _funding(self, params: Params) -> list[object]:
         market = self._market(params)
-        mark, minutes = market.mark(), market.listing.funding_minutes
-        assert mark is not None
+        mark, minutes = there(market.mark()), market.listing.funding_minutes
         frame = market.okx_tape.funding_frame(mark, minutes, self.venue_ms())
         return list(msgspec.json.decode(frame)["data"])
 
     def _mark(self, params: Params) -> list[object]:
         market = self._market(params)
-        mark = market.mark()
-        assert mark is not None
+        mark = there(market.mark())
         return list(msgspec.json.decode(market.okx_tape.mark_frame(mark, self.venue_ms()))["data"])
 
     def _book(self, params: Params) -> list[object]:
         market = self._market(params)
         market.flush()
-        depth = market.depth(min(_whole(params, "sz", 1), 400))
+        depth = there(market.depth(min(_whole(params, "sz", 1), 400)))
         last_id = max(1, market.published - 1_000_000) if self.faults.take("stale_snapshot") else market.published
         bids, asks = depth.bids, depth.asks
         if self.faults.take("lying_snapshot"):
@@ -170,6 +170,13 @@ class OkxRest:
              "realizedRate": f"{rate:f}", "method": "current_period"}
             for at_ms, rate in rows[:limit]
         ]  # fmt: skip
+
+
+def there(found: T | None) -> T:
+    """A fed market may have no book and no mark yet."""
+    if found is None:
+        raise Wrong("50001", "Service temporarily unavailable. Please try again later.", 503)
+    return found
 
 
 def _whole(params: Params, name: str, default: int) -> int:

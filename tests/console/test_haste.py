@@ -1,0 +1,26 @@
+"""A program that ends while a dialog comes to be ends in order: nothing of a dialog is looked for that may be gone."""
+
+import asyncio
+
+import pytest
+
+from tests import pictures
+from tests.console.conftest import FakeLink, frames_of, program
+from tests.console.test_keys import settled
+
+OPENS = [("q",), ("question_mark",), ("w",), ("V",), ("c",), ("f2",), ("4", "enter"), ("6", "enter")]
+
+
+@pytest.mark.parametrize("keys", OPENS, ids=" ".join)
+async def test_the_end_in_the_middle_of_a_dialogs_beginning_does_no_harm(keys: tuple[str, ...]) -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    app = program(link)
+    async with app.run_test(size=(160, 50)) as pilot:
+        await settled(pilot, link)
+        *before, opening = keys
+        await pilot.press(*before)
+        app.simulate_key(opening)
+        async with asyncio.timeout(30):
+            while app.screen is app.trading:  # noqa: ASYNC110 - a pause would let the dialog come to be
+                await asyncio.sleep(0)
+    assert app._exception is None
