@@ -7,7 +7,7 @@ from typing import NamedTuple
 from textual.binding import Binding
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key, key_to_character
 
-PANES = 10  # number keys, the last one is 0
+PLACES = "1234567890P"  # the key of each pane of the trading screen
 LAST = 99  # in the key bar
 
 
@@ -71,8 +71,9 @@ KEYS: tuple[Key, ...] = (
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
-    *(Key(f"pane_{place}", str(place % PANES), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
+    *(Key(f"pane_{place}", PLACES[place - 1], f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
         ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"), start=1)),
+    Key("pane_pnl", PLACES[10], "pane(11)", "pnl", "Go to pnl: what the session has made over time, and the day's limit", "pane"),
     *_of("ladder", (
         ("scroll_up", "up,k", "scroll_up", "scroll up", "Look at higher prices"),
         ("scroll_down", "down,j", "scroll_down", "scroll down", "Look at lower prices"),
