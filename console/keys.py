@@ -201,8 +201,8 @@ SETTINGS: tuple[Key, ...] = (
         ("first", "home", "ends(0)", "first", "The first setting"),
         ("last", "end", "ends(1)", "last", "The last setting"),
         ("edit", "enter", "edit", "edit", "Type another value; enter takes it"),
-        ("next_value", "right,l", "step(1)", "next value", "The next of the values that it may have; a theme is worn at once"),
-        ("value_before", "left,h", "step(-1)", "value before", "The one before"),
+        ("next_value", "right,l", "step(1)", "next", "The next of the values that it may have; a theme is worn at once"),
+        ("value_before", "left,h", "step(-1)", "before", "The one before"),
         ("search", "slash", "search", "search", "Only the settings that hold the words you type"),
     )),
 )  # fmt: skip
