@@ -150,7 +150,7 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
 BACKTEST: tuple[Key, ...] = (
     *_of("backtest", (
         ("run", "f5", "run", "run", "Run the backtest that the form describes"),
-        ("sweep", "f9", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
+        ("sweep", "f4", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
         ("next_tab", "f6", "tab(1)", "next tab", "To the next tab, from the form to the notes"),
         ("previous_tab", "f7", "tab(-1)", "previous tab", "To the tab before"),
         ("help", "f8", "help", "help", "The keys of this screen"),

@@ -180,7 +180,7 @@ async def sweep(film: Film, pilot: P) -> None:
     await until(pilot, lambda: bool(screen.query("#own-exit_bars")))
     screen.query_one("#sweep-over", Input).value = "bars=20:80:20 exit_bars=10,20 strategy.stop_atr=1:3:1"
     screen.query_one("#sweep-least", Input).value = "5"
-    await pilot.press("f9")
+    await pilot.press("f4")
     await until(pilot, lambda: screen.sweeping.found is not None and not screen.has_class("-busy"), 120.0)
     screen.sweeping.heat.focus()
 
