@@ -204,7 +204,7 @@ async def still(app: Console, pilot: P) -> None:
 @pytest.fixture(autouse=True)
 def alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setattr("engine.config.layers.config_folder", lambda: Path("/home/you/.config/barter-tui"))
+    monkeypatch.setattr("engine.config.layers.config_folder", lambda: Path("/nowhere/barter-tui"))
 
 
 @pytest.mark.parametrize("look", [look for look in LOOKS if SCREENS[look.screen]], ids="-".join)
