@@ -1,0 +1,106 @@
+"""What a run of the benches found, as a file, as a table in a terminal, and as the README's table."""
+
+import platform
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from engine import __version__
+from tests.bench.figures import MB, Figure, shown, table
+
+PACKAGES = ("ccxt", "msgspec", "numba", "numpy", "textual", "websockets")
+OPENING, CLOSING = "<!-- performance -->\n", "<!-- /performance -->\n"
+
+
+class Machine(msgspec.Struct):
+    system: str
+    processor: str
+    cores: int
+    memory_mb: int
+    load: float  # when the run began: how many others wanted a core
+
+
+class Failure(msgspec.Struct):
+    bench: str
+    fact: str
+
+
+class Report(msgspec.Struct):
+    """`date` is UTC. `seconds` is how long the run took; `cancelled` says that benches are missing."""
+
+    date: str
+    quick: bool
+    machine: Machine
+    versions: dict[str, str]
+    figures: list[Figure] = []
+    failed: list[Failure] = []
+    seconds: int = 0
+    cancelled: bool = False
+
+
+def this_machine(cores: int, load: float) -> Machine:
+    told, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
+    names = re.findall(r"^model name\s*: (.+)$", told.read_text(), re.M) if told.is_file() else []
+    kib = re.findall(r"^MemTotal:\s+(\d+)", memory.read_text(), re.M) if memory.is_file() else []
+    system = f"{platform.system()} {platform.release()}"
+    return Machine(system, (names or [platform.machine()])[0], cores, int((kib or ["0"])[0]) * 1024 // MB, round(load, 1))
+
+
+def versions() -> dict[str, str]:
+    found = {"barter-tui": __version__, "Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str]]:
+    """What, how much, beside whom, and of which limit."""
+    found = []
+    for one in figures:
+        amount = f"{shown(one.value)} {one.unit}" if one.value is not None else f"not measured: {one.why}"
+        beside = f"{one.beside:.2f} × {one.peer}" if one.beside is not None else ""
+        bound = f"{one.bound:.2f} × {one.limit}" if one.bound is not None else ""
+        found.append((f"{one.bench}: {one.name}", amount, beside, bound))
+    return found
+
+
+HEAD = ("measured", "figure", "beside a peer", "of the limit")
+
+
+def show(report: Report) -> None:
+    table(HEAD, rows(report.figures))
+    for one in report.failed:
+        print(f"  FAILED {one.bench}: {one.fact}")
+
+
+def readme(report: Report) -> str:
+    """The part between the marks, with its last line break."""
+    machine, size = report.machine, " --quick" if report.quick else ""
+    with_what = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    lines = [
+        f"Measured on {report.date[:10]} by `python -m tests.bench{size}` in {report.seconds:,} s: {machine.processor},",
+        f"{machine.cores} cores, {machine.memory_mb:,} MB, {machine.system}, load {machine.load:g} when it began; {with_what}.",
+        "Machines are shared and figures differ from run to run; the ratios were made within this run.",
+        "",
+        f"| {' | '.join(word.capitalize() for word in HEAD)} |",
+        "|" + "---|" * len(HEAD),
+        *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows(report.figures)),
+        *(f"\nFailed, {one.bench}: {one.fact}" for one in report.failed),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_readme(path: Path, report: Report) -> None:
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(OPENING)
+    path.write_text(before + OPENING + readme(report) + CLOSING + rest.split(CLOSING)[1], encoding="utf-8")
+
+
+def load(path: Path) -> Report:
+    return msgspec.json.decode(path.read_bytes(), type=Report)
