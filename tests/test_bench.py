@@ -141,6 +141,11 @@ def test_the_readme_is_written_between_its_marks_alone(tmp_path: Path) -> None:
     assert text.endswith(f"{report.CLOSING}after\n")
 
 
+def test_a_figure_beside_several_peers_is_one_row() -> None:
+    figures = [Figure("speed", 5.0, "ms", beside=ratio, peer=peer, bench="mine") for ratio, peer in ((0.5, "a"), (0.0123, "b"))]
+    assert report.rows(figures) == [("mine: speed", "5 ms", "0.50 × a; 0.012 × b", "")]
+
+
 def test_a_report_reads_back_as_it_was_written(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     held = ran(python("mine", TELLS))

@@ -81,7 +81,7 @@ def slope_a_minute(at_s: Sequence[float], values: Sequence[float]) -> float:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns on stdout, the first to the left and the others to the right."""
-    lines = [[shown(cell) for cell in row] for row in (head, *rows)]
+    lines = [[_cell(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
     for line in lines:
         first, *others = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -94,7 +94,7 @@ def machine() -> str:
     return f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {load:.1f}"
 
 
-def shown(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

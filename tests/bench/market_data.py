@@ -253,7 +253,7 @@ def main() -> None:
     print(f"market data: {recording.words}; ccxt {ccxtpro.__version__} with {JSON}. {machine()}")
     facts(recorded)
     full = (
-        ("decode, book, trust, bars, features, judge, strategy", lambda: whole(recorded, new_core(recorded[0].at))),
+        ("decode, book, trust and all of the core", lambda: whole(recorded, new_core(recorded[0].at))),
         ("decode, book, trust", lambda: ours_book(recorded)),
     )
     compare("the mixed stream", recorded, arguments.rounds, full, 10)

@@ -152,7 +152,8 @@ def speeds(recorded: list[Frame], passes: int) -> None:
     for name, work in stages:
         seconds = best_cpu(work, passes)
         rows.append((name, round(len(recorded) / seconds), seconds / len(recorded) * 1e6))
-        tell(Figure(name, rows[-1][1], "messages/CPU s", bound=rows[-1][1] / rows[0][1], limit="decoding alone"))
+        limit = {"bound": rows[-1][1] / rows[0][1], "limit": "decoding alone"} if len(rows) > 1 else {}
+        tell(Figure(name, rows[-1][1], "messages/CPU s", **limit))
     print(f"\nmessages a CPU second, best of {passes} passes")
     table(("stage", "messages/s", "us/message"), rows)
 

@@ -2,6 +2,7 @@
 
 import platform
 import re
+import textwrap
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from engine import __version__
-from tests.bench.figures import MB, Figure, shown, table
+from tests.bench.figures import MB, Figure, table
 
 PACKAGES = ("ccxt", "msgspec", "numba", "numpy", "textual", "websockets")
 OPENING, CLOSING = "<!-- performance -->\n", "<!-- /performance -->\n"
@@ -60,14 +61,24 @@ def versions() -> dict[str, str]:
 
 
 def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str]]:
-    """What, how much, beside whom, and of which limit."""
-    found = []
+    """What, how much, beside whom, and of which limit; a figure beside several peers is one row."""
+    found: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for one in figures:
-        amount = f"{shown(one.value)} {one.unit}" if one.value is not None else f"not measured: {one.why}"
-        beside = f"{one.beside:.2f} × {one.peer}" if one.beside is not None else ""
-        bound = f"{one.bound:.2f} × {one.limit}" if one.bound is not None else ""
-        found.append((f"{one.bench}: {one.name}", amount, beside, bound))
-    return found
+        amount = f"{number(one.value)} {one.unit}" if one.value is not None else f"not measured: {one.why}"
+        beside = f"{number(one.beside)} × {one.peer}" if one.beside is not None else ""
+        bound = f"{number(one.bound)} × {one.limit}" if one.bound is not None else ""
+        key = (f"{one.bench}: {one.name}", amount)
+        held = found.setdefault(key, ([], []))
+        for cells, cell in zip(held, (beside, bound), strict=True):
+            cells += [cell] if cell else []
+    return [(*key, "; ".join(beside), "; ".join(bound)) for key, (beside, bound) in found.items()]
+
+
+def number(value: float) -> str:
+    """About three digits of it."""
+    if value == int(value) or abs(value) >= 1_000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
 
 
 HEAD = ("measured", "figure", "beside a peer", "of the limit")
@@ -83,10 +94,13 @@ def readme(report: Report) -> str:
     """The part between the marks, with its last line break."""
     machine, size = report.machine, " --quick" if report.quick else ""
     with_what = ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    words = (
+        f"Measured on {report.date[:10]} by `python -m tests.bench{size}` in {report.seconds:,} s: {machine.processor}, "
+        f"{machine.cores} cores, {machine.memory_mb:,} MB, {machine.system}, load {machine.load:g} when it began; {with_what}. "
+        "Machines are shared and figures differ from run to run; the ratios were made within this run."
+    )
     lines = [
-        f"Measured on {report.date[:10]} by `python -m tests.bench{size}` in {report.seconds:,} s: {machine.processor},",
-        f"{machine.cores} cores, {machine.memory_mb:,} MB, {machine.system}, load {machine.load:g} when it began; {with_what}.",
-        "Machines are shared and figures differ from run to run; the ratios were made within this run.",
+        textwrap.fill(words, 130, break_on_hyphens=False),
         "",
         f"| {' | '.join(word.capitalize() for word in HEAD)} |",
         "|" + "---|" * len(HEAD),
