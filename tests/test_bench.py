@@ -137,7 +137,7 @@ def test_the_readme_is_written_between_its_marks_alone(tmp_path: Path) -> None:
     report.write_readme(page, held)
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{report.OPENING}Measured on 2026-11-30 by ")
-    assert "| mine: speed | 12.5 events/s | 2.00 × theirs | 0.50 × bare / alone |\n" in text
+    assert "| mine: speed | 12.5 events/s | 2 × theirs | 0.50 × bare / alone |\n" in text
     assert text.endswith(f"{report.CLOSING}after\n")
 
 
