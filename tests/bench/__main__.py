@@ -77,7 +77,7 @@ def run(benches: tuple[Bench, ...], report: Report, quick: bool) -> None:
             _run(one, report, quick, f"{one.name} ({number} of {len(benches)})")
     except KeyboardInterrupt:
         report.cancelled = True
-    report.seconds = round(time.monotonic() - began)
+    report.seconds, report.load_after = round(time.monotonic() - began), round(os.getloadavg()[0], 1)
 
 
 def _run(one: Bench, report: Report, quick: bool, title: str) -> None:

@@ -30,7 +30,7 @@ class Failure(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """`date` is UTC. `seconds` is how long the run took; `cancelled` says that benches are missing."""
+    """`date` is UTC. `seconds` is how long the run took, `load_after` the load at its end; `cancelled`: benches are missing."""
 
     date: str
     quick: bool
@@ -39,6 +39,7 @@ class Report(msgspec.Struct):
     figures: list[Figure] = []
     failed: list[Failure] = []
     seconds: int = 0
+    load_after: float = 0.0
     cancelled: bool = False
 
 
@@ -96,7 +97,8 @@ def readme(report: Report) -> str:
     with_what = ", ".join(f"{name} {number}" for name, number in report.versions.items())
     words = (
         f"Measured on {report.date[:10]} by `python -m tests.bench{size}` in {report.seconds:,} s: {machine.processor}, "
-        f"{machine.cores} cores, {machine.memory_mb:,} MB, {machine.system}, load {machine.load:g} when it began; {with_what}. "
+        f"{machine.cores} cores, {machine.memory_mb:,} MB, {machine.system}, "
+        f"load {machine.load:g} when it began and {report.load_after:g} when it ended; {with_what}. "
         "Machines are shared and figures differ from run to run; the ratios were made within this run."
     )
     lines = [
