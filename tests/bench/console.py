@@ -234,8 +234,8 @@ def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, 
     p50, p99, _, most = percentiles_us(keys)
     print(f"key to screen (`t` until the chart names the other timeframe), {len(keys)} keys: p50 {p50 / 1000:.1f}, ", end="")
     tell(Figure(f"the console's CPU at {COLUMNS}x{ROWS}", statistics.mean(shares) * 100, "% of a core"))
-    tell(Figure("key to screen, p50", p50 / 1000, "ms"))
-    tell(Figure("key to screen, p99", p99 / 1000, "ms"))
+    tell(Figure(f"key to screen, p50 of {len(keys)}", p50 / 1000, "ms"))
+    tell(Figure(f"key to screen, p99 of {len(keys)}", p99 / 1000, "ms"))
     tell(Figure("the console's memory", rss[-1][1], "MB"))
     print(f"p99 {p99 / 1000:.1f}, most {most / 1000:.1f} ms")
     print(f"memory: console {rss[0][1]:.0f} -> {rss[-1][1]:.0f} MB over {rss[-1][0] - rss[0][0]:.0f} s", end="")
@@ -247,12 +247,14 @@ def engine_facts(windows: list[Window], running: Running) -> None:
     lag = np.array(figures["lag"], dtype=np.int64).reshape(-1, 3)
     orders = [line for line in running.lines if line["what"] == "order" and line["socket"] and line["handed"] and line["asked"]]
     found: dict[str, dict[str, tuple[float, ...]]] = {}
+    counts: dict[str, int] = {}
     rows: list[tuple[object, ...]] = []
     for kind in KINDS:
         mine = [one for one in windows if one.kind == kind]
         if not mine:
             continue
         inside = [line for line in orders if any(one.begin <= line["read"] < one.end for one in mine)]
+        counts[kind] = len(inside)
         beats = _within(lag, mine)
         seconds = sum(one.end - one.begin for one in mine) / 1e9
         events = sum(int(part[-1, 2] - part[0, 2]) for one in mine if len(part := _within(lag, [one])) > 1)
@@ -275,7 +277,7 @@ def engine_facts(windows: list[Window], running: Running) -> None:
                 pairs = list(zip(values, found["none"][name], strict=True))
                 if name == TO_WIRE:
                     for percentile, (ours, theirs) in zip(("p50", "p99"), (pairs[0], pairs[3]), strict=True):
-                        told = f"tick to wire with {WORDS[kind]}, {percentile}"
+                        told = f"tick to wire with {WORDS[kind]}, {percentile} of {counts[kind]} (without: of {counts['none']})"
                         tell(Figure(told, ours, "us", beside=ours / max(theirs, 1e-9), peer="no console"))
                 rows.append((f"{WORDS[kind]}: {name}", *(ours / max(theirs, 1e-9) for ours, theirs in pairs)))
     table(("", "p50", "p90", "p95", "p99"), rows)

@@ -88,7 +88,7 @@ async def run(host: str, name: str, windows: int, seconds: float, speed: float, 
         rows += [(f"{words}, off", *off), (f"{words}, on", *on_)]
         if part is TOTALS[2][1]:
             for percentile, b, a in zip(PERCENTILES, on_, off, strict=False):
-                told = f"tick to wire while a model writes, {percentile}"
+                told = f"tick to wire while a model writes, {percentile} of {len(by_kind[True])}"
                 tell(Figure(told, b, "us", beside=b / max(a, 1e-9), peer="no model"))
         rows.append((f"{words}, on / off", *(f"{b / max(a, 1e-9):.2f}" for a, b in zip(off, on_, strict=True))))
     table(("us", "p50", "p99", "p99.9", "most"), rows)

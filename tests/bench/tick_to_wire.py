@@ -113,7 +113,15 @@ def report(words: str, readings: list[Sent], alone: list[Sent]) -> None:
     own, base = (percentiles_us(map(part, some)) for part, some in ((TOTALS[2][1], by_socket), (TOTALS[1][1], alone)))
     for n, percentile in enumerate(PERCENTILES):
         ratio = own[n] / base[n] if alone else None
-        tell(Figure(f"tick to wire, {words}, {percentile}", own[n], "us", beside=ratio, peer="ccxt alone" if alone else ""))
+        tell(
+            Figure(
+                f"tick to wire, {words}, {percentile} of {len(by_socket)}",
+                own[n],
+                "us",
+                beside=ratio,
+                peer="ccxt alone" if alone else "",
+            )
+        )
     if not alone:
         return
     print(f"ccxt alone, no engine, same venue: {len(alone)} orders")
