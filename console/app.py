@@ -39,6 +39,7 @@ from console.dialogs import Question, ask_lost
 from console.kill import SWITCH_S, KillKey, reading
 from console.messenger import Messenger
 from console.notes import Note
+from console.palette import Palette
 from console.screens.help import HelpScreen
 from console.screens.opening import OpeningScreen
 from console.screens.settings import SettingsScreen
@@ -615,6 +616,10 @@ class Console(App[Parting], inherit_bindings=False):
             self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
         if (look.layout, look.layouts) != (before.layout, before.layouts):
             self._take_layouts()
+
+    def action_command_palette(self) -> None:
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def open_settings(self) -> None:
         if self.sources is None:

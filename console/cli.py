@@ -70,6 +70,7 @@ ARM_PHRASE = "BARTER_ARM_PHRASE"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; errors are sentences on stderr."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    os.umask(0o077)  # whatever is written from here on, by children too, is its owner's alone
     if argv and argv[0] in OWN_FLAGS:
         module = importlib.import_module(OWN_FLAGS[argv[0]])
         given = module.make_parser().parse_args(argv[1:])

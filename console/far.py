@@ -25,11 +25,10 @@ from engine.frames import frame
 from engine.queue.access import Access, access
 from engine.queue.carry import Errand, Record, Standing, Stored, framed, said
 from engine.queue.fluvio import topic_of
-from engine.queue.relay import COMMANDS, VIEWS, Body, Shown, unpacked
+from engine.queue.relay import COMMANDS, VIEWS, Shown, Told, unpacked
 from engine.queue.sealed import LIFETIME_S, seal
 from engine.secret import FILE, VARIABLE, control_secret
 from engine.views import (
-    NEWS_DECODER,
     NO_PREVIEW,
     PROTOCOL,
     Answer,
@@ -196,10 +195,9 @@ class FluvioWire:
             return
         await self._say(Welcome(PROTOCOL, __version__, shown.session, 0, (), self._told))
 
-    async def _show(self, shown: Shown, body: Body) -> None:
+    async def _show(self, shown: Shown, body: Told) -> None:
         skipped = shown.news - self._news
-        fresh = body.news[max(-skipped, 0) :]
-        news = [NEWS_DECODER.decode(raw) for raw in fresh]
+        news = list(body.news[max(-skipped, 0) :])
         if skipped > 0:
             at = news[0].at if news else shown.sent_ns
             news.insert(0, Alert(at, Level.WARNING, f"{skipped} entries of this log were lost on the way to this console."))
@@ -207,8 +205,7 @@ class FluvioWire:
         if body.pictures or news:
             await self._say(frame(self._told, body.pictures, tuple(news)))
             self._told += len(news)
-        for raw in body.answers:
-            answer = msgspec.msgpack.decode(raw, type=Answer)
+        for answer in body.answers:
             if self._asked.pop(answer.id, None) is not None:
                 await self._say(answer)
         if body.goodbye:

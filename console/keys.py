@@ -7,7 +7,7 @@ from typing import NamedTuple
 from textual.binding import Binding
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, format_key, key_to_character
 
-PANES = 10  # number keys, the last one is 0
+PLACES = "1234567890P"  # the key of each pane of the trading screen
 LAST = 99  # in the key bar
 
 
@@ -71,8 +71,9 @@ KEYS: tuple[Key, ...] = (
     Key("next_pane", "tab", "pane_step(1)", "next pane", "Go to the next pane", "pane", bar=14),
     Key("previous_pane", "shift+tab", "pane_step(-1)", "previous pane", "Go to the previous pane", "pane"),
     Key("maximise", "m", "maximise", "maximise", "Give the whole screen to this pane, and back", "pane", bar=10),
-    *(Key(f"pane_{place}", str(place % PANES), f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
+    *(Key(f"pane_{place}", PLACES[place - 1], f"pane({place})", name, f"Go to {name}", "pane") for place, name in enumerate(
         ("ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"), start=1)),
+    Key("pane_pnl", PLACES[10], "pane(11)", "pnl", "Go to pnl: what the session has made over time, and the day's limit", "pane"),
     *_of("ladder", (
         ("scroll_up", "up,k", "scroll_up", "scroll up", "Look at higher prices"),
         ("scroll_down", "down,j", "scroll_down", "scroll down", "Look at lower prices"),
@@ -149,7 +150,7 @@ REPLAY: tuple[Key, ...] = tuple(_of("replay", (
 BACKTEST: tuple[Key, ...] = (
     *_of("backtest", (
         ("run", "f5", "run", "run", "Run the backtest that the form describes"),
-        ("sweep", "f9", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
+        ("sweep", "f4", "sweep", "sweep", "Run every combination that the sweep's tab describes, over the form's data"),
         ("next_tab", "f6", "tab(1)", "next tab", "To the next tab, from the form to the notes"),
         ("previous_tab", "f7", "tab(-1)", "previous tab", "To the tab before"),
         ("help", "f8", "help", "help", "The keys of this screen"),
@@ -200,8 +201,8 @@ SETTINGS: tuple[Key, ...] = (
         ("first", "home", "ends(0)", "first", "The first setting"),
         ("last", "end", "ends(1)", "last", "The last setting"),
         ("edit", "enter", "edit", "edit", "Type another value; enter takes it"),
-        ("next_value", "right,l", "step(1)", "next value", "The next of the values that it may have; a theme is worn at once"),
-        ("value_before", "left,h", "step(-1)", "value before", "The one before"),
+        ("next_value", "right,l", "step(1)", "next", "The next of the values that it may have; a theme is worn at once"),
+        ("value_before", "left,h", "step(-1)", "before", "The one before"),
         ("search", "slash", "search", "search", "Only the settings that hold the words you type"),
     )),
 )  # fmt: skip

@@ -20,8 +20,8 @@ BUILT_IN: Mapping[str, Rows] = {
 }
 MOST_ROWS, MOST_LAYOUTS, LONGEST_NAME = 6, 20, 20
 # Cells and lines that are enough for a pane; what is not here takes what is left.
-WIDTHS = {"ladder": 46, "tape": 30, "indicators": 38, "rationale": 38, "account": 50, "markets": 50, "log": 50}
-HEIGHTS = {"positions": 6, "account": 10, "markets": 8}
+WIDTHS = {"ladder": 46, "tape": 30, "indicators": 38, "rationale": 38, "account": 50, "markets": 50, "log": 50, "pnl": 50}
+HEIGHTS = {"positions": 6, "account": 10, "markets": 8, "pnl": 10}
 LEAST = (40, 4)
 
 

@@ -94,7 +94,8 @@ class WireLink:
                 self._hotline = await asyncio.to_thread(self._direct)
             return answer
         await wire.part()
-        raise LinkError(answer.reason if isinstance(answer, Goodbye) else "The engine did not say welcome: versions may differ.")
+        said = answer.reason if isinstance(answer, Goodbye) else ""
+        raise LinkError(said or "The engine did not say welcome: versions may differ.")
 
     async def receive(self) -> Frame | Answer | Goodbye:
         if self._wire is None:

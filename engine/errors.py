@@ -40,6 +40,8 @@ class DecodeError(BarterError):
     """A message could not be decoded. `source` says whose it was, `problem` what and where in it."""
 
     def __init__(self, source: str, problem: str, excerpt: bytes | str = b"") -> None:
+        # A decoder's words may repeat the message, and an escape in it would reach the terminal.
+        problem = "".join(char if char.isprintable() else "?" for char in problem)
         self.source, self.problem = source, problem
         text = excerpt.decode("utf-8", "replace") if isinstance(excerpt, bytes) else excerpt
         self.excerpt = text[:120]

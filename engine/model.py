@@ -176,7 +176,7 @@ class Ollama:
 
     def _keep(self) -> str | int:
         text = self.settings.keep_alive
-        return int(text) if text.lstrip("-").isdigit() else text
+        return int(text) if text.isascii() and text.lstrip("-").isdigit() else text
 
     def _options(self) -> dict[str, Any]:
         """The same with every request: another `num_ctx` or `num_thread` would load the model anew."""
@@ -239,7 +239,7 @@ class Ollama:
             raise AnswerError("huge", f"the server sent more than {MOST_BYTES >> 20} MiB") from None
         except httpx.HTTPError as problem:
             raise AnswerError("cut", f"the connection broke ({type(problem).__name__})") from None
-        except (ollama.RequestError, ValueError, AttributeError, TypeError, KeyError):
+        except (ollama.RequestError, ValueError, AttributeError, TypeError, KeyError, RecursionError):
             raise AnswerError("malformed", "the server does not speak Ollama's protocol") from None
 
 

@@ -33,7 +33,7 @@ from engine.events import (
     TrustChanged,
 )
 
-PROTOCOL = 8  # raised by any change that an older console could misread
+PROTOCOL = 9  # raised by any change that an older console could misread
 ARM_LIVE = "trade live with real money on {}"
 NO_PREVIEW = "What an order would do is not told over a cluster: the engine says so when it is sent."
 NOT_HERE = "This is a recorded session: nothing can be sent, and nothing was."
@@ -100,6 +100,25 @@ class AccountView(Picture, frozen=True, array_like=True):
     judges: tuple[tuple[str, str], ...] = ()  # who wanted the positions, and what they earned after commission and funding
     free: str = ""  # equity that neither a position nor an entry holds as margin
     leverages: tuple[tuple[str, int], ...] = ()  # by market, as the venue confirmed them
+
+
+class ProfitPoint(msgspec.Struct, frozen=True, array_like=True):
+    """Money in quote units since the session began."""
+
+    at: int  # engine time, ns
+    profit: float  # realised + unrealised - fees + funding
+    fees: float
+    funding: float
+    lowest: float  # the profit at which the day's loss limit is used up, NaN before the day's opening is known
+    fall: float  # below the height so far, the deepest since the point before
+
+
+class ProfitView(Picture, frozen=True, array_like=True):
+    """What the session has made, oldest first: some hundred points, the farther apart the longer it runs. From where this
+    engine began, or, of a session that is sought through, as far as it was played.
+    """
+
+    points: tuple[ProfitPoint, ...]
 
 
 class LadderView(Picture, frozen=True, array_like=True):
@@ -402,6 +421,7 @@ AnyPicture = (
     | TapeView
     | MarketsView
     | LatencyView
+    | ProfitView
 )
 AnyNews = (
     Alert
@@ -503,5 +523,4 @@ ToEngine = Hello | Watch | Ask | Leave
 
 encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 decode_to_console = msgspec.msgpack.Decoder(ToConsole).decode
-NEWS_DECODER = msgspec.msgpack.Decoder(AnyNews)
 decode_to_engine = msgspec.msgpack.Decoder(ToEngine).decode

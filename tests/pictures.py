@@ -28,6 +28,8 @@ from engine.views import (
     OrdersView,
     PositionRow,
     PositionsView,
+    ProfitPoint,
+    ProfitView,
     StageRow,
     StatusView,
     TapeView,
@@ -292,6 +294,21 @@ def account(closed: tuple[Bar, ...]) -> AccountView:
     return AccountView("", str(wallet), str(equity), str(realised), row.unrealised, str(fees), str(funding), "10006.40", 0.03)
 
 
+def profit(closed: tuple[Bar, ...]) -> ProfitView:
+    """Four hours to the account of `account`: its fees with three trades, its funding at two settlements, one deep fall."""
+    dice, now = random.Random(23), account(closed)
+    end = float(Decimal(now.realised) + Decimal(now.unrealised) - Decimal(now.fees) + Decimal(now.funding))
+    lowest = end - float(now.equity) + float(now.day_equity) * (1 - now.max_daily_loss)
+    found, made, height, n = [], 0.0, 0.0, 240
+    for k in range(n):
+        made += dice.gauss(0.1, 1.6) - 4.2 * (70 <= k < 90) + 3.4 * (120 <= k < 150)
+        bridged = made + (end - made) * max(0, k - n + 40) / 40
+        height = max(height, bridged)
+        fees, funding = (0.0, 4.9, 10.91, 15.93)[(k > 30) + (k > 95) + (k > 215)], (0.0, 0.3, -0.42)[(k > 60) + (k > 180)]
+        found.append(ProfitPoint(NOW - (n - k) * MINUTE, round(bridged, 2), fees, funding, lowest, round(height - bridged, 2)))
+    return ProfitView("", tuple(found))
+
+
 def text(ticks: int) -> str:
     return f"{ticks * TICK:.4f}"
 
@@ -375,6 +392,7 @@ def busy() -> Desk:
         status(),
         latency(),
         account(closed),
+        profit(closed),
         ladder(forming(closed).close, own=working(closed)),
         chart(closed),
         chart_live(closed),
@@ -538,6 +556,7 @@ def random_frames(seed: int, count: int) -> Iterator[Frame]:
 def random_pictures(dice: random.Random) -> tuple[AnyPicture, ...]:
     made = (_random_ladder(dice), *_random_chart(dice), _random_indicators(dice), _random_judgment(dice), _random_status(dice))
     made = (*made, _random_model(dice), _random_tape(dice), _random_markets(dice), _random_latency(dice))
+    made = (*made, *_random_account(dice))
     return tuple(picture for picture in made if dice.random() < 0.9)
 
 
@@ -693,6 +712,18 @@ def _random_latency(dice: random.Random) -> LatencyView:
         return dice.choice((0, 1, 10**9)), dice.choice((0.0, 0.3, 999.9)), dice.choice((0.0, 1.0, 1e9))
 
     return LatencyView("", tuple(StageRow(name, *figures(), *figures()) for name in ("feed", "book", "a new one", "ack")))
+
+
+def _random_account(dice: random.Random) -> tuple[AccountView, ProfitView]:
+    def money() -> float:
+        return dice.choice((0.0, -0.01, 12.5, -1e12, dice.gauss(0, 300)))
+
+    count = dice.choice((0, 1, 2, 300))
+    times = sorted(NOW - dice.randrange(dice.choice((1, 90, 10**6))) * SECOND for _ in range(count))
+    lowest = dice.choice((math.nan, -300.0, 0.0, -1e9))
+    points = tuple(ProfitPoint(at, money(), abs(money()), money(), lowest, abs(money())) for at in times)
+    figures = [f"{money():.8f}" for _ in range(7)]
+    return AccountView("", *figures, dice.choice((0.0, 0.03))), ProfitView("", points)
 
 
 def _random_status(dice: random.Random) -> StatusView:

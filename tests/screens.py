@@ -23,11 +23,11 @@ CURVE = 40  # bars that the indicators' small curves have seen
 class Film:
     """The program on a fake link; `run` plays what came before the desk, then the desk, then presses the keys."""
 
-    def __init__(self, state: Callable[[], Desk], worn: str = "dark", *press: str) -> None:
+    def __init__(self, state: Callable[[], Desk], worn: str = "dark", *press: str, **options: object) -> None:
         self.desk, self.press = state(), press
         self.link = FakeLink()
         self.time = Time()
-        self.app = program(self.link, self.time, wear=worn, restart=lambda: None)
+        self.app = program(self.link, self.time, wear=worn, restart=lambda: None, **options)
 
     async def run(self, pilot: Pilot[Parting]) -> None:
         await _until(pilot, lambda: bool(self.app.desk.markets) and self.app.trading.is_attached)

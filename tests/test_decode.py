@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from factory import MARKET, MS, aster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +30,7 @@ from engine.events import (
 from engine.signal.binance import decode
 from engine.signal.binance.decode import Decoder, Grid, on_grid
 from engine.signal.decoding import Control
+from tests.factory import MARKET, MS, aster
 
 AT = 1_790_000_000_000 * MS
 GRID = Grid.of(aster())

@@ -321,7 +321,7 @@ def taken(board: Board, now: float) -> tuple[Shown, list[bytes], list[bytes], Ca
     if due is None:
         return None
     shown, body = unpacked(due[0])
-    return shown, [bytes(raw) for raw in body.pictures], [bytes(raw) for raw in body.news], due[1]
+    return shown, [bytes(raw) for raw in body.pictures], [encode(news) for news in body.news], due[1]
 
 
 def test_the_newest_picture_wins_and_is_sent_again_after_a_while() -> None:

@@ -175,7 +175,7 @@ async def get(url: str) -> Any:
 
 
 async def reached(url: str, good: Callable[[Any], bool]) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not good(found := await get(url)):  # noqa: ASYNC110 - it is in another process
             await asyncio.sleep(0.05)
         return found
@@ -243,7 +243,7 @@ def test_funding_is_settled_although_the_exchanges_clock_is_ahead_of_ours() -> N
 
 async def same_book(exchange: Simulated, venue: VenueProcess, times: int) -> None:
     """Both are the same, level by level, so often as they are seen at the same update."""
-    equal, deadline = 0, time.monotonic() + 60.0
+    equal, deadline = 0, time.monotonic() + 180.0
     depth = f"/fapi/v1/depth?symbol={SYMBOL}&limit=20"
     while equal < times:
         assert time.monotonic() < deadline, "both are seldom at the same update"
@@ -293,10 +293,10 @@ def levels(depth: Any) -> list[tuple[Decimal, Decimal]]:
 async def test_the_engine_collects_at_the_exchange_and_trades_on_paper(tmp_path: Path) -> None:
     async with simulated() as exchange, paper(exchange, latency_ms=5.0) as venue:
         async with engine_on(venue, settings(tmp_path, exchange)) as engine:
-            await until(lambda: engine.state.reconciled, 40)
+            await until(lambda: engine.state.reconciled, 120)
             assert engine.state.trading is Trading.OFF
             engine.command(Action.ARM, "the test")
-            await until(lambda: engine.state.counters.fills >= 2, 60)
+            await until(lambda: engine.state.counters.fills >= 2, 180)
             summary = await engine.settle(Action.SHUTDOWN, "the test")
         here, there = await get(venue.said.rest + "/sim/state"), await exchange.state()
     assert summary.mode == "paper" and summary.agreement.equal, summary.agreement
@@ -461,7 +461,7 @@ OKX_BOOK = f"/api/v5/market/books?instId={SWAP}&sz=100"
 
 
 async def same_okx_book(exchange: Simulated, venue: VenueProcess, times: int) -> None:
-    equal, deadline = 0, time.monotonic() + 60.0
+    equal, deadline = 0, time.monotonic() + 180.0
     while equal < times:
         assert time.monotonic() < deadline, "both are seldom at the same update"
         there, here = await asyncio.gather(get(exchange.rest + OKX_BOOK), get(venue.said.rest + OKX_BOOK))
@@ -495,9 +495,9 @@ async def test_the_engine_collects_at_okx_and_trades_on_paper(tmp_path: Path) ->
     okx = {"venue": "okx", "symbols": (BITCOIN,), "passphrase": "p", "latency_ms": 5.0}
     async with simulated(symbols=BOTH) as exchange, paper(exchange, **okx) as venue:
         async with engine_on(venue, settings(tmp_path, exchange, "okx", BITCOIN)) as engine:
-            await until(lambda: engine.state.reconciled, 40)
+            await until(lambda: engine.state.reconciled, 120)
             engine.command(Action.ARM, "the test")
-            await until(lambda: engine.state.counters.fills >= 2, 60)
+            await until(lambda: engine.state.counters.fills >= 2, 180)
             summary = await engine.settle(Action.SHUTDOWN, "the test")
         here, there = (await get(venue.said.rest + "/sim/state"))["okx"], (await exchange.state())["okx"]
     assert summary.mode == "paper" and summary.agreement.equal, summary.agreement

@@ -33,7 +33,8 @@ from tests.test_engine_process import running
 PATIENCE_S = 30.0
 HALT = "\x1b[24~"  # F12, as a terminal writes it
 LOOKS = {  # of the screen's keys: what only looks; a new key is either one of these or in keys.LOCAL
-    *("next_symbol", "previous_symbol", "timeframe", "recentre", "theme", "help", "tour", "palette", "quit"),
+    *("next_symbol", "previous_symbol", "timeframe", "previous_timeframe", "recentre", "theme", "layout", "latency"),
+    *("help", "tour", "palette", "quit"),
     *("collect", "drop"),  # commands to the engine, which takes none from here
 }
 

@@ -8,7 +8,7 @@ from textual import events
 from textual.message import Message
 
 from console.desk import Desk
-from console.keys import KEYS, PANES, REPLAY, name_of, shown
+from console.keys import KEYS, PLACES, REPLAY, name_of, shown
 from console.panes.lines import LinePane, Row, Run, wrap
 from engine.events import Trading
 from engine.views import Picture, PositionsView, StatusView
@@ -99,12 +99,10 @@ class TabStrip(LinePane, can_focus=False):
 
     def labels(self, width: int) -> list[str]:
         """` 1 ladder ` where all fit, else the name at the current one only."""
-        long = [
-            f" {place % PANES} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, start=1)
-        ]
+        long = [f" {PLACES[place - 1]} {title.lower()}{' ' * (place == self.here)}" for place, title in enumerate(self.titles, 1)]
         if sum(map(len, long)) <= width:
             return long
-        return [text if place == self.here else f" {place % PANES} " for place, text in enumerate(long, start=1)]
+        return [text if place == self.here else f" {PLACES[place - 1]} " for place, text in enumerate(long, start=1)]
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:
         return [tuple((text, "here bold" if place == self.here else "muted") for place, text in enumerate(self.labels(width), 1))]

@@ -165,9 +165,9 @@ class BacktestScreen(Screen[None]):
     BacktestScreen ContentSwitcher, BacktestScreen TabPane { height: 1fr; }
     BacktestScreen #state { height: 1; background: $panel; color: $foreground; padding: 0 1; }
     BacktestScreen #hint { height: 1; background: $panel; color: $muted; padding: 0 1; }
-    BacktestScreen .row { height: 1; }
+    BacktestScreen .row { height: auto; }
     BacktestScreen .row Label { width: 22; color: $muted; text-align: right; padding-right: 1; }
-    BacktestScreen .row Input { width: 34; border: none; height: 1; background: $surface; padding: 0 1; }
+    BacktestScreen .row Input { width: 34; max-width: 30%; border: none; height: 1; background: $surface; padding: 0 1; }
     BacktestScreen .help { width: 1fr; color: $muted; padding-left: 1; }
     BacktestScreen .row.-wrong .help { color: $halt; }
     BacktestScreen TabPane { padding: 0 1; }

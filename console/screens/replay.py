@@ -40,7 +40,7 @@ def moment(typed: str, now: int, started: int, ends: int) -> int | None:
     A time of day is the first one after the session's start.
     """
     text = typed.strip()
-    if text.endswith("%") and text[:-1].replace(".", "", 1).isdigit():
+    if text.endswith("%") and text[:-1].replace(".", "", 1).isdecimal():
         return started + int((ends - started) * min(float(text[:-1]), 100.0) / 100)
     found = _CLOCK.fullmatch(text)
     if found is None:

@@ -30,6 +30,7 @@ from console.panes.lines import LinePane
 from console.panes.log import LogPane
 from console.panes.markets import MarketsPane
 from console.panes.orders import OrdersPane
+from console.panes.pnl import PnlPane
 from console.panes.positions import PositionsPane
 from console.panes.rationale import RationalePane
 from console.panes.status import StatusPane
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ONE_PANE_BELOW = (100, 28)  # columns, rows: smaller screens show one pane at a time
 
+SHARED = ("account", "pnl")  # one place
+BOTH_FROM = 60  # rows: larger ones have room for both
 GLANCE_FROM = (180, 55)  # columns, rows: larger ones have room for what is seen from far away
 
 
@@ -60,7 +63,7 @@ def unified(typed: str) -> str:
 
 
 class TradingScreen(Screen[None]):
-    """`here` is the place (1 to 10) of the pane that has the focus, or the whole screen."""
+    """`here` is the place (1 to 11) of the pane that has the focus, or the whole screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(anywhere=False)]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium"), (150, "-wide"), (190, "-vast")]  # noqa: RUF012 - as Textual declares it
@@ -79,7 +82,7 @@ class TradingScreen(Screen[None]):
         self.panes: tuple[LinePane, ...] = (
             *(self.ladder, ChartPane(desk, id="chart"), IndicatorsPane(desk, id="indicators")),
             *(RationalePane(desk, id="rationale"), self.positions, self.orders, self.news, AccountPane(desk, id="account")),
-            *(TapePane(desk, id="tape"), MarketsPane(desk, id="markets")),
+            *(TapePane(desk, id="tape"), MarketsPane(desk, id="markets"), PnlPane(desk, id="pnl")),
         )
         self.tabs = TabStrip(desk, [pane.title for pane in self.panes], id="tabs")
         self.strip = LatencyStrip(desk, id="latency")
@@ -98,7 +101,7 @@ class TradingScreen(Screen[None]):
         return cast("Console", self.app)
 
     def compose(self) -> ComposeResult:
-        _, chart, indicators, rationale, _, _, _, account, tape, markets = self.panes
+        _, chart, indicators, rationale, _, _, _, account, tape, markets, pnl = self.panes
         yield self.status
         yield self.glance
         yield self.banner
@@ -117,6 +120,7 @@ class TradingScreen(Screen[None]):
                     yield self.orders
                 with Vertical(id="notes"):
                     yield account
+                    yield pnl
                     yield markets
                     yield self.news
         yield self.strip
@@ -124,7 +128,7 @@ class TradingScreen(Screen[None]):
 
     def on_mount(self) -> None:
         for place, pane in enumerate(self.panes, start=1):
-            pane.border_title = f"{place % keys.PANES} {pane.title.lower()}"
+            pane.border_title = f"{keys.PLACES[place - 1]} {pane.title.lower()}"
         self._arrange()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -165,6 +169,9 @@ class TradingScreen(Screen[None]):
         holders = {node for node in pane.ancestors if isinstance(node, Widget)}
         with self.app.batch_update():
             self.set_class(one, "-one")
+            self.set_class(height >= BOTH_FROM, "-high")
+            if pane.id in SHARED:
+                self.set_class(pane.id == "pnl", "-pnl")  # and stays there when another pane is looked at
             self.query_one("#desk", Laid).lay(() if one else self.rows)
             self.glance.display = not one and width >= GLANCE_FROM[0] and height >= GLANCE_FROM[1]
             for other in self.panes:

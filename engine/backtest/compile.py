@@ -135,7 +135,7 @@ def register(strategy: Strategy | None) -> None:
 def _jit(function: Callable[..., Any], strategy: Strategy | None) -> Callable[..., Any]:
     folder = cache_folder(strategy)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # whoever can write there has code run
         os.utime(folder)
         _tidy(folder)
         cache = True

@@ -4,6 +4,7 @@ CSV, also in .zip and .gz, JSON, Parquet and Feather. Times are seconds, milli-,
 their size, or texts; a time without a zone is UTC.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -21,6 +22,7 @@ from engine.backtest.series import Floats, Integers
 from engine.errors import DataError
 
 MOST_BYTES = 2_000_000_000  # of a file once it is unpacked
+TEXT_BLOCK = 1 << 20
 PREFACE = 20  # lines that may stand before the header
 SUFFIXES = (".csv", ".txt", ".tsv", ".json", ".parquet", ".feather", ".arrow", ".zip", ".gz")
 A_TIME = "a date such as 2024-01-31 12:30, or seconds, ms, us or ns since 1970"
@@ -127,6 +129,7 @@ def _csv(where: str, raw: bytes) -> Table:
     from pyarrow import csv as reader
 
     raw = raw.removeprefix(b"\xef\xbb\xbf")
+    _check_text(where, raw)
     head = [line.decode("utf-8", "replace") for line in raw[:100_000].splitlines()[: PREFACE + 1]]
     start, delimiter = _beginning(where, head)
     cells = next(csv.reader([head[start]], delimiter=delimiter))
@@ -155,6 +158,17 @@ def _csv(where: str, raw: bytes) -> Table:
     if not table.num_rows:
         raise DataError(where, "it holds a header and no bars")
     return Table(where, cells if header else [], [column.combine_chunks() for column in table.columns], skipped + 1)
+
+
+def _check_text(where: str, raw: bytes) -> None:
+    """Raises DataError for what is no UTF-8: arrow would leave such a row out where it also has too few fields."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for place in range(0, len(raw) + 1, TEXT_BLOCK):
+        try:
+            decoder.decode(raw[place : place + TEXT_BLOCK], place + TEXT_BLOCK > len(raw))
+        except UnicodeDecodeError as problem:
+            line = raw.count(b"\n", 0, place + problem.start) + 1
+            raise DataError(where, "it holds what is no text", "UTF-8 text in rows and columns", line) from None
 
 
 def _beginning(where: str, head: list[str]) -> tuple[int, str]:

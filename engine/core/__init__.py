@@ -27,6 +27,7 @@ from engine.core import (
     trading,
     watchlist,
 )
+from engine.core.curve import Curve
 from engine.core.state import BAR_GRACE_MS, QUIET_MS, MarketState, State
 from engine.core.tape import Tape
 from engine.core.trading import Lap, Out
@@ -53,6 +54,7 @@ class Core:
         self.state = state or State()
         self.judge = RuleJudge(settings.judgment)
         self.tapes: dict[str, Tape] = {}  # of the markets, for consoles
+        self.curve = Curve()  # likewise
         self._handlers: dict[type[Event], Callable[[Any, Out], None]] = {
             e.Quote: self._quote,
             e.BookDelta: self._delta,
@@ -369,6 +371,7 @@ class Core:
         state = self.state
         equity = state.equity()
         state.portfolio.start_day(event.at, equity, day_starts_s(self.settings))
+        self.curve.add(event.at, state.portfolio, equity, self.settings.risk.max_daily_loss)
         for held in state.markets.values():
             out.extend(held.book.tick(event.at))
             market.clock(state, self.settings, held, event.at, self.judge, out)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from engine import risk
 from engine.config import Settings
 from engine.core import across, judging
+from engine.core.curve import Curve
 from engine.core.preview import free_margin, preview
 from engine.core.state import MarketState, State
 from engine.core.tape import Tape
@@ -51,9 +52,12 @@ def pictures(
     watch: Watch,
     charts: Callable[[MarketState, int], ChartView] | None = None,
     tapes: Mapping[str, Tape] | None = None,
+    curve: Curve | None = None,
 ) -> list[AnyPicture]:
     """Everything but the status line, which the runtime adds. `charts` stands in for `chart`: one that remembers."""
     found: list[AnyPicture] = [account(state, settings), positions(state), orders(state), markets(state)]
+    if curve is not None:
+        found.append(curve.view)
     if watch.order:
         found.append(trace(state, watch.order))
     if watch.ticket is not None:

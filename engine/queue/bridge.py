@@ -83,7 +83,7 @@ class Outbox:
         self.folder, self._file = folder, folder / STATE
         try:
             self.sent = msgspec.json.decode(self._file.read_bytes(), type=dict[str, Sent])
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, ValueError, RecursionError):
             self.sent = {}  # everything is sent again: readers know repeated records
 
     def acknowledged(self, session: str, sent: Sent) -> None:

@@ -95,7 +95,7 @@ class Assembly:
                 self.closing = _ends.decode(raw)
             else:
                 return Row(*_rows.decode(raw))
-        except (msgspec.MsgspecError, KeyError):
+        except (ValueError, RecursionError, KeyError):  # msgspec's are ValueErrors
             self.strange += 1
         return None
 

@@ -22,6 +22,7 @@ import zstandard
 from engine.errors import SessionError
 from engine.events import Event, Input, Output, encode, encode_into
 from engine.queue import KINDS, Chunk, Closing, Condensed, Opening
+from engine.queue.packed import unpack
 
 SUFFIX = ".barter"
 FOLDER = "sessions"
@@ -34,6 +35,8 @@ CHUNK_BYTES = 16 << 10
 CHUNK_LIMIT = 64 << 20  # no chunk is larger, whatever its row says
 WAITING_BYTES = 32 << 20  # compressed, that could not be written; beyond it the recording ends
 FOLLOW_EVERY_S = 0.1
+UNREADABLE = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
+BLOBS = frozenset({"body", "state", "digest"})
 T = TypeVar("T")
 
 _TABLES = """
@@ -67,6 +70,9 @@ class Row(NamedTuple):
     body: bytes
     state: bytes  # the core's, after its last input; b"" in most
     digest: bytes = b""
+
+
+COLUMNS = ", ".join(Row._fields)
 
 
 def _chained(before: bytes, row: Row) -> bytes:
@@ -345,9 +351,9 @@ class Session:
             if place != number or digest != stored:
                 raise self._wrong(f"part {number} of its kept records is missing, damaged or was altered")
             try:
-                raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=CHUNK_LIMIT)
+                raw = unpack(body, CHUNK_LIMIT)
                 some = _KEPT_BODY.decode(raw)
-            except (zstandard.ZstdError, msgspec.MsgspecError) as problem:
+            except (zstandard.ZstdError, *UNREADABLE) as problem:
                 raise self._wrong(f"part {number} of its kept records cannot be decoded ({problem})") from None
             for at, event, outputs in some:
                 yield at, event, list(outputs)
@@ -361,8 +367,10 @@ class Session:
     def chunks(self, first: int = 0) -> Iterator[Chunk]:
         """From the chunk on that holds input `first`; each hash, number and count is checked on the way."""
         if (gone := self.condensed) is not None:
-            day = datetime.fromtimestamp(gone.at_ns / 1e9, UTC).strftime("%Y-%m-%d")
-            raise self._wrong(f"its market data were removed on {day}, so it cannot be replayed; its money records are there")
+            day = ""
+            with contextlib.suppress(ValueError, OverflowError, OSError):
+                day = datetime.fromtimestamp(gone.at_ns / 1e9, UTC).strftime(" on %Y-%m-%d")
+            raise self._wrong(f"its market data were removed{day}, so it cannot be replayed; its money records are there")
         for row in self._chain(first):
             yield self.decoded(row)
 
@@ -371,7 +379,7 @@ class Session:
         query = "SELECT number FROM chunks WHERE state != x'' AND first + inputs <= ? AND first <= ? ORDER BY first DESC LIMIT 1"
         if not (found := self._rows(query, wanted, wanted)):
             return None
-        row = self._alone(self._rows("SELECT * FROM chunks WHERE number = ?", found[0][0])[0])
+        row = self._alone(self._one(f"SELECT {COLUMNS} FROM chunks WHERE number = ?", found[0][0]))
         return row.first + row.inputs, self._unpacked(row.state, _where(row))
 
     def at(self, moment: int) -> int:
@@ -392,7 +400,7 @@ class Session:
         """
         starts = self._rows("SELECT max(number) FROM chunks WHERE first <= ?", first)
         number, order, side = int(starts[0][0] or 0), "DESC" if back else "ASC", "<=" if back else ">="
-        query = f"SELECT * FROM chunks WHERE number {side} ? AND kinds & ? ORDER BY number {order} LIMIT 1"
+        query = f"SELECT {COLUMNS} FROM chunks WHERE number {side} ? AND kinds & ? ORDER BY number {order} LIMIT 1"
         while found := self._rows(query, number, kinds):
             row = self._alone(found[0])
             yield self.decoded(row)
@@ -434,7 +442,7 @@ class Session:
         """Read and check everything; with `head`, a hash of `Verified` kept elsewhere, that it is the hash of this session, or
         of its beginning when it was written on since.
         """
-        opening, digest = self._rows("SELECT body, digest FROM ends WHERE name = 'opening'")[0]
+        opening, digest = self._one("SELECT body, digest FROM ends WHERE name = 'opening'")
         if hashlib.sha256(opening).digest() != digest:
             raise self._wrong("its opening is damaged")
         chunks = inputs = outputs = 0
@@ -462,11 +470,11 @@ class Session:
         """One chunk, whose hash fits the one before it."""
         row = Row(*found)
         before = self._rows("SELECT digest FROM chunks WHERE number = ?", row.number - 1) if row.number else ()
-        self._check(before[0][0] if before else self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0], row)
+        self._check(before[0][0] if before else self._one("SELECT digest FROM ends WHERE name = 'opening'")[0], row)
         return row
 
     def _check(self, before: bytes, row: Row) -> None:
-        if row.raw_bytes > CHUNK_LIMIT or _chained(before, row) != row.digest:
+        if min(row[:4]) < 0 or not 0 <= row.raw_bytes <= CHUNK_LIMIT or row.kinds < 0 or _chained(before, row) != row.digest:
             raise self._wrong(f"{_where(row)} is damaged or was altered")
 
     def _chain(self, first: int) -> Iterator[Row]:
@@ -478,8 +486,8 @@ class Session:
                 raise self._wrong(f"chunk {number - 1} is missing")
             digest, expected = before[0]
         else:
-            digest, expected = self._rows("SELECT digest FROM ends WHERE name = 'opening'")[0][0], 0
-        while rows := self._rows("SELECT * FROM chunks WHERE number >= ? ORDER BY number LIMIT 16", number):
+            digest, expected = self._one("SELECT digest FROM ends WHERE name = 'opening'")[0], 0
+        while rows := self._rows(f"SELECT {COLUMNS} FROM chunks WHERE number >= ? ORDER BY number LIMIT 16", number):
             for found in rows:
                 row = Row(*found)
                 if (row.number, row.first) != (number, expected):
@@ -491,9 +499,9 @@ class Session:
     def decoded(self, row: Row) -> Chunk:
         where = _where(row)
         try:
-            raw = zstandard.ZstdDecompressor().decompress(row.body, max_output_size=row.raw_bytes)
+            raw = unpack(row.body, row.raw_bytes)
             inputs, outputs, counts = _BODY.decode(raw)
-        except (zstandard.ZstdError, msgspec.MsgspecError) as problem:
+        except (zstandard.ZstdError, *UNREADABLE) as problem:
             raise self._wrong(f"{where} cannot be decoded ({problem})") from None
         told = sum(count for _, count in counts)
         if (len(raw), len(inputs), len(outputs), told) != (row.raw_bytes, row.inputs, row.outputs, row.outputs):
@@ -505,7 +513,7 @@ class Session:
 
     def _unpacked(self, packed: bytes, where: str) -> bytes:
         try:
-            return zstandard.ZstdDecompressor().decompress(packed, max_output_size=CHUNK_LIMIT)
+            return unpack(packed, CHUNK_LIMIT)
         except zstandard.ZstdError as problem:
             raise self._wrong(f"the state after {where} cannot be decoded ({problem})") from None
 
@@ -515,14 +523,33 @@ class Session:
             raise self._wrong(f"its {name} is missing")
         try:
             return msgspec.json.decode(rows[0][0], type=kind)
-        except msgspec.MsgspecError as problem:
+        except UNREADABLE as problem:
             raise self._wrong(f"its {name} cannot be decoded ({problem})") from None
 
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """SQLite gives back values of any type where a file was tampered with: each is looked at."""
         try:
-            return self._store.execute(query, values).fetchall()
+            cursor = self._store.execute(query, values)
+            found = cursor.fetchall()
         except sqlite3.Error as problem:
             raise self._wrong(f"it is damaged ({_words(problem)})") from None
+        except (ValueError, OverflowError):  # its own words, or a text, are not UTF-8
+            raise self._wrong("it is damaged") from None
+        kinds = [bytes if column[0] in BLOBS else int for column in cursor.description]
+        empty = [column[0].startswith("max(") for column in cursor.description]
+        for row in found:
+            if any(
+                type(value) is not kind and not (value is None and none)
+                for value, kind, none in zip(row, kinds, empty, strict=True)
+            ):
+                raise self._wrong("it is damaged (a value is of another kind than its column)")
+        return found
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...]:
+        found = self._rows(query, *values)
+        if not found:
+            raise self._wrong("it is damaged (a part of it is missing)")
+        return found[0]
 
     def _wrong(self, problem: str) -> SessionError:
         return SessionError(str(self.path), problem)

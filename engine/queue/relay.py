@@ -23,8 +23,9 @@ from engine.door import find
 from engine.errors import QueueError
 from engine.queue.access import Access
 from engine.queue.fluvio import END, Cluster
+from engine.queue.packed import unpack
 from engine.queue.sealed import Gate, Refused
-from engine.views import PROTOCOL, Answer, AnyPicture, Goodbye, Hello, Welcome, encode
+from engine.views import PROTOCOL, Answer, AnyNews, AnyPicture, Goodbye, Hello, Welcome, encode
 
 VIEWS, COMMANDS = "views", "commands"  # ends of topics' names
 EVERY_S = 0.33
@@ -60,6 +61,15 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     goodbye: str = ""
 
 
+class Told(msgspec.Struct, frozen=True, array_like=True):
+    """`Body`, as it is read. Pictures are passed on as they are: whoever shows them decodes them."""
+
+    pictures: tuple[msgspec.Raw, ...]
+    news: tuple[AnyNews, ...]
+    answers: tuple[Answer, ...] = ()
+    goodbye: str = ""
+
+
 class _Frame(msgspec.Struct, frozen=True, tag="Frame"):
     """`views.Frame`, whose parts are passed on as they are."""
 
@@ -71,15 +81,15 @@ class _Frame(msgspec.Struct, frozen=True, tag="Frame"):
 _heard = msgspec.msgpack.Decoder(Welcome | Goodbye | _Frame | Answer)
 _picture = msgspec.msgpack.Decoder(AnyPicture)
 _shown = msgspec.msgpack.Decoder(Shown)
-_body = msgspec.msgpack.Decoder(Body)
+_told = msgspec.msgpack.Decoder(Told)
 
 
-def unpacked(value: bytes) -> tuple[Shown, Body]:
+def unpacked(value: bytes) -> tuple[Shown, Told]:
     """A record of views, read. Raises ValueError."""
     try:
         found = _shown.decode(value)
-        return found, _body.decode(zstandard.ZstdDecompressor().decompress(found.body, max_output_size=LARGEST_BODY))
-    except (msgspec.MsgspecError, zstandard.ZstdError) as problem:
+        return found, _told.decode(unpack(found.body, LARGEST_BODY))
+    except (ValueError, RecursionError, zstandard.ZstdError) as problem:  # msgspec's are ValueErrors
         raise ValueError(f"no record of views ({problem})") from None
 
 

@@ -96,10 +96,17 @@ class Replay:
         ours = [encode(output) for output in out]
         theirs = [bytes(output) for output in recorded]
         place = next((at for at, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-        was = repr(decode_output(theirs[place])) if place < len(theirs) else "nothing"
+        was = _told(theirs[place]) if place < len(theirs) else "nothing"
         now = repr(out[place]) if place < len(ours) else "nothing"
         apart = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), 0)
         return Difference(self.inputs, event.at, excerpt(repr(event), 0), excerpt(was, apart), excerpt(now, apart))
+
+
+def _told(raw: bytes) -> str:
+    try:
+        return repr(decode_output(raw))
+    except (ValueError, RecursionError):
+        return f"what is no output ({raw[:EXCERPT]!r})"
 
 
 def excerpt(text: str, place: int) -> str:
@@ -135,5 +142,5 @@ def settings_of(session: Session, first: Event) -> Settings:
         raise SessionError(str(session.path), problem)
     try:
         return msgspec.json.decode(first.settings, type=Settings)
-    except msgspec.MsgspecError as problem:
+    except (ValueError, RecursionError) as problem:
         raise SessionError(str(session.path), f"its settings cannot be read ({problem})") from None

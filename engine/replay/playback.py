@@ -38,8 +38,8 @@ class Playback:
     # --- for consoles: see `engine.server.Source` ------------------------------------------------------------------------
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
-        state = self.player.core.state
-        found = pictures(state, self.player.settings, msgspec.structs.replace(watch, ticket=None), tapes=self.player.core.tapes)
+        core, asked = self.player.core, msgspec.structs.replace(watch, ticket=None)
+        found = pictures(core.state, self.player.settings, asked, tapes=core.tapes, curve=core.curve)
         said = [TicketView(watch.market, watch.ticket, watch.amends, NOT_HERE)] if watch.ticket is not None else []
         return [self._status(watch), *found, *said]
 

@@ -29,6 +29,7 @@ class Player:
         self.ends_ns = ends_ns(session)
         self.position = 0
         self.core = Core(self.settings)
+        self._played = self.core.curve  # the farthest
         self._ahead: Iterator[Event] = iter(())
         self._next: Event | None = None
         self._read_from(0)
@@ -71,7 +72,9 @@ class Player:
         kept = self.session.state_before(position)
         start = kept[0] if kept is not None else 0
         if position < self.position or start > self.position:
+            self._played = max(self._played, self.core.curve, key=lambda curve: curve.reaches)
             self.core = Core.restore(self.settings, kept[1]) if kept is not None else Core(self.settings)
+            self.core.curve = self._played.until(self.core.state.now)
             self.position = start
             self._read_from(start)
         while self.position < position:

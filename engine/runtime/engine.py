@@ -307,7 +307,7 @@ class Engine:
 
     def pictures(self, watch: Watch) -> list[AnyPicture]:
         """What a console that watches `watch` should see now."""
-        found = pictures(self.state, self.settings, watch, self._charts.of, self.core.tapes)
+        found = pictures(self.state, self.settings, watch, self._charts.of, self.core.tapes, self.core.curve)
         own: list[AnyPicture] = [self._status(watch), self.opening(), self._latency]
         return [*own, *(self._writing(one) if isinstance(one, ModelView) else one for one in found)]
 

@@ -70,7 +70,7 @@ class Forwarding:
             async for line in bridge.stdout:
                 try:
                     self._hear(msgspec.json.decode(line, type=Status))
-                except msgspec.MsgspecError:
+                except (ValueError, RecursionError):  # msgspec's are ValueErrors
                     continue  # the client prints now and then
             raise QueueError(self._endpoint, "the bridge's process ended, so it is started anew")
         finally:

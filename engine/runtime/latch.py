@@ -37,6 +37,7 @@ def prepare(folder: Path) -> None:
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)  # one that was there before may be open to others
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as problem:

@@ -73,7 +73,7 @@ def remembered(folder: Path) -> Whereabouts | None:
     """None where no engine on a simulated venue has left word."""
     try:
         return msgspec.json.decode((folder / FILE).read_bytes(), type=Whereabouts)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -33,7 +33,7 @@ def read(path: Path) -> Recovered:
             raise SessionError(str(path), "it does not begin with the start of an engine")
         try:
             settings = msgspec.json.decode(started.settings, type=Settings)
-        except msgspec.MsgspecError as problem:
+        except (ValueError, RecursionError) as problem:
             raise SessionError(str(path), f"its settings cannot be read ({problem})") from None
         kept = session.state_before(session.inputs)
         place, core = (kept[0], Core.restore(settings, kept[1])) if kept is not None else (0, Core(settings))

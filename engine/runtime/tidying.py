@@ -33,7 +33,7 @@ async def tidy(settings: QueueSettings, folder: Path, own: str, now_ns: int) -> 
     except TimeoutError:
         text = f"it took longer than {WITHIN_S / 60:.0f} minutes and was ended; the rest waits for the next start"
         raise BarterError(text) from None
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):  # msgspec's are ValueErrors
         raise BarterError(f"its process ended with code {worker.returncode} and said nothing") from None
     finally:
         with contextlib.suppress(ProcessLookupError):

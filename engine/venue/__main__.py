@@ -22,6 +22,7 @@ from engine.venue.okx.feed import OkxFeeding, fed_contracts
 from engine.venue.server import Venue, VenueSpec
 
 SPEC_BYTES = 1_000_000
+NICE = 5  # it stands for another machine: where this one is busy, the engine and the screen come first
 
 
 def first_line() -> bytes:
@@ -113,6 +114,7 @@ async def announce_end(venue: Venue, recording: Recording | None) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICE)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         asyncio.run(serve(read_spec(first_line())))

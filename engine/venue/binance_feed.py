@@ -9,7 +9,7 @@ import msgspec
 
 from engine.errors import VenueStartError
 from engine.venue.capture import Line, SymbolInfo
-from engine.venue.feed import FedMarket, Feeding, Source, asked, wanted
+from engine.venue.feed import FedMarket, Feeding, Source, asked, sane, wanted
 from engine.venue.frames import DECODE, Envelope, decode_envelope
 from engine.venue.market import Listing
 from engine.venue.recorded import listing_for
@@ -38,7 +38,7 @@ class BinanceFeeding(Feeding):
 
     async def repair(self, session: aiohttp.ClientSession, symbol: str) -> None:
         query = {"symbol": symbol, "limit": str(SNAPSHOT_LEVELS)}
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError, RecursionError):
             async with session.get(f"{self.rest}/fapi/v1/depth", params=query) as reply:
                 raw = await reply.read()
             if reply.status != 200:
@@ -81,7 +81,7 @@ async def fed_markets(rest: str, symbols: Iterable[str]) -> Source:
     raw = await asked(f"{rest}/fapi/v1/exchangeInfo")
     try:
         info = msgspec.json.decode(raw, type=_Info, strict=False)
-    except msgspec.DecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # msgspec's are ValueErrors
         raise VenueStartError("paper", f"the list of markets of {rest} cannot be read: {problem}") from None
     listed = {
         f"{one.baseAsset}/{one.quoteAsset}:{one.marginAsset}": one
@@ -99,9 +99,11 @@ def listing_of(symbol: _Symbol) -> Listing:
     """As it is listed; fees, margin rate and leverage, which are not, are the usual ones. Raises VenueStartError."""
     filters = {one.filterType: one for one in symbol.filters}
     price, lot = filters.get("PRICE_FILTER"), filters.get("LOT_SIZE")
-    if price is None or lot is None or price.tickSize <= 0 or lot.stepSize <= 0 or lot.maxQty <= 0:
+    if price is None or lot is None or not sane(price.tickSize, lot.stepSize, lot.maxQty):
         raise VenueStartError("paper", f"{symbol.symbol} is listed without its tick or step")
     most_market = filters.get("MARKET_LOT_SIZE", lot).maxQty or lot.maxQty
+    if not sane(most_market) or (lot.minQty and not sane(lot.minQty)):
+        raise VenueStartError("paper", f"{symbol.symbol} is listed with impossible sizes")
     tick, step = price.tickSize.normalize(), lot.stepSize.normalize()
     usual = listing_for(SymbolInfo(symbol.symbol, tick, step, {}, Decimal(0), Decimal(0), 0, 0, 0))
     return msgspec.structs.replace(

@@ -30,6 +30,7 @@ from engine.venue.frames import (
 
 NS_PER_MS = 1_000_000
 BACKWARDS_NS = 1_000_000_000  # recorders reorder a little; more than this is a damaged file
+LONGEST_LINE = 8 << 20
 STRINGS_HELD = 50_000
 TOLD_EVERY = 1_000  # frames
 _NUMBER = re.compile(r"\d+(\.\d+)?")
@@ -80,7 +81,7 @@ def lines(path: str) -> Iterator[Line]:
         stamp, _, payload = text.partition(b" ")
         if not payload.strip():
             raise CaptureError(path, "expected '<receive time in ns> <json>'", number)
-        if not stamp.isdigit():
+        if not stamp.isdigit() or len(stamp) > 19:
             shown = stamp[:30].decode("utf-8", "replace")
             raise CaptureError(path, f"expected a receive time in whole nanoseconds, not {shown!r}", number)
         recv_ns = int(stamp)
@@ -119,6 +120,8 @@ def _line(path: str, number: int, recv_ns: int, payload: bytes) -> Line:
         raise CaptureError(path, f"expected JSON: {error}", number) from None
     except UnicodeDecodeError:
         raise CaptureError(path, "expected JSON in UTF-8", number) from None
+    except RecursionError:
+        raise CaptureError(path, "expected a frame, and not one that is nested without end", number) from None
 
 
 def _raw(path: str) -> Iterator[bytes]:
@@ -129,8 +132,10 @@ def _raw(path: str) -> Iterator[bytes]:
         if not zipped and path.endswith(".gz") and Path(path).stat().st_size:
             raise CaptureError(path, "expected gzip, as the name says; the content is not")
         with gzip.open(path, "rb") if zipped else Path(path).open("rb") as file:
-            for text in file:
+            while text := file.readline(LONGEST_LINE + 1):
                 number += 1
+                if len(text) > LONGEST_LINE:
+                    raise CaptureError(path, f"expected lines of at most {LONGEST_LINE >> 20} MiB", number)
                 yield text
     except EOFError:
         raise CaptureError(path, "the gzip file is truncated; expected its end mark", number + 1) from None
@@ -272,7 +277,7 @@ def _note(symbol: _Seen, kind: str, frame: Frame, number: int, path: str) -> Non
         for raw in (frame.b, frame.a):
             try:
                 levels = decode_levels(raw)
-            except msgspec.DecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise CaptureError(path, f"expected levels of [price, size] texts: {error}", number) from None
             if levels:
                 prices, sizes = zip(*levels, strict=True)

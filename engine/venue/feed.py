@@ -15,7 +15,6 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import aiohttp
-import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
@@ -38,7 +37,9 @@ LEVELS_KEPT = 5000  # a side; what lies further away is not our orders' business
 PRUNE_EVERY_MS = 60_000
 WAITING = 20_000  # frames between two advances; beyond, the books are made anew
 MAX_FRAME = 8 * 1024 * 1024
-UNREADABLE = (msgspec.DecodeError, InvariantError, ArithmeticError, ValueError)  # a number off the grid, a level that is none
+# A number off the grid, a level that is none, nesting without end; msgspec's errors are ValueErrors.
+UNREADABLE = (InvariantError, ArithmeticError, ValueError, RecursionError)
+MOST_DIGITS = 20  # before and after the point of any figure of a listing
 
 T = TypeVar("T")
 
@@ -190,11 +191,15 @@ class Feeding:
             while True:
                 raw = await self._hear(socket)
                 self.up[route] = True
-                try:
-                    for symbol, line in self.read(raw):
-                        self.source.take(symbol, line)
-                except UNREADABLE:
-                    self.source.unreadable += 1  # where it was a part of the book, the next one is a gap
+                self.take(raw)
+
+    def take(self, raw: bytes) -> None:
+        """A frame, to be played; what cannot be read is counted."""
+        try:
+            for symbol, line in self.read(raw):
+                self.source.take(symbol, line)
+        except UNREADABLE:
+            self.source.unreadable += 1  # where it was a part of the book, the next one is a gap
 
     async def _hear(self, socket: ClientConnection) -> bytes:
         """The next frame; raises TimeoutError where there is none, after asking where that can be done."""
@@ -227,6 +232,11 @@ async def asked(url: str, **query: str) -> bytes:
     if reply.status != 200:
         raise VenueStartError("paper", f"the list of markets of {url} was refused with HTTP {reply.status}")
     return raw
+
+
+def sane(*figures: Decimal) -> bool:
+    """Whether they can be tick, step or size of anything: others may take minutes to write out."""
+    return all(one.is_finite() and one > 0 and abs(one.adjusted()) <= MOST_DIGITS for one in figures)
 
 
 def wanted(where: str, listed: dict[str, T], symbols: Iterable[str]) -> list[T]:

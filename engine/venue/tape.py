@@ -16,6 +16,8 @@ MINUTE_MS = 60_000
 TRADES_KEPT = 10_000
 BARS_KEPT = 3_000
 TEXTS_KEPT = 200_000  # cached number texts; the cache is emptied there
+LONGEST_KEPT = 40  # characters of one
+MOST = 10**15
 
 
 class Grid:
@@ -47,10 +49,13 @@ class Grid:
             if len(self._counts) >= TEXTS_KEPT:
                 self._counts.clear()
             exact = Decimal(text) / self.increment
+            if not abs(exact) <= MOST:  # before it is written out, which may take minutes
+                raise InvariantError(f"{text[:20]} is beyond all bounds")
             found = int(exact)
             if found != exact:
-                raise InvariantError(f"{text} is not a multiple of {self.increment}")
-            self._counts[text] = found
+                raise InvariantError(f"{text[:20]} is not a multiple of {self.increment}")
+            if len(text) < LONGEST_KEPT:
+                self._counts[text] = found
         return found
 
     def amount(self, count: int) -> Decimal:

@@ -9,7 +9,7 @@ from engine.views import Answer, AnyNews, AnyPicture, Ask, Frame, Goodbye, Leave
 from tests import pictures
 
 MARKETS = (pictures.MARKET, "binance:BTC/USDT:USDT")
-SIZES = {"small": (80, 24), "middle": (120, 36), "large": (160, 50)}
+SIZES = {"small": (80, 24), "middle": (120, 36), "large": (160, 50), "vast": (200, 60)}
 
 
 class FakeLink:

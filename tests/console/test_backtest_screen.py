@@ -213,11 +213,11 @@ async def test_a_sweep_has_a_heat_map_and_its_runs_can_be_looked_at() -> None:
         await until(pilot, lambda: bool(screen.query("#own-exit_bars")), 30.0)
         over = screen.query_one("#sweep-over", Input)
         over.value = "bars=20,1"
-        await pilot.press("f9")
+        await pilot.press("f4")
         await until(pilot, lambda: tab(app) == "sweep-tab" and "a whole number from 2 to 500" in drawn(app).splitlines()[0])
         over.value = "bars=20,40 exit_bars=10,20 strategy.stop_atr=1:3:1"
         screen.query_one("#sweep-least", Input).value = "5"
-        await pilot.press("f9")
+        await pilot.press("f4")
         await until(pilot, lambda: sweeping.found is not None, 60.0)
         found = sweeping.found
         assert found is not None and len(found.trials) == 12 and found.winner is not None
@@ -245,7 +245,7 @@ async def test_a_sweep_that_is_ended_keeps_its_runs_and_one_at_a_time_is_run() -
         await write(pilot, screen, start="2025-10-01", end="2025-12-31", strategy="breakout", judge="nobody")
         await until(pilot, lambda: bool(screen.query("#own-exit_bars")), 30.0)
         screen.query_one("#sweep-over", Input).value = "bars=20:400:1 exit_bars=5:15:1"
-        await pilot.press("f9")
+        await pilot.press("f4")
         await until(pilot, lambda: sweeping_runs(screen) > 0, 60.0)
         await pilot.press("f5")
         await until(pilot, lambda: not screen.kept and screen.sweeping.busy)

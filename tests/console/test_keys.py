@@ -524,15 +524,15 @@ async def test_pane_keys_focus_and_maximise(size: tuple[int, int]) -> None:
     app = program(link)
     async with app.run_test(size=size) as pilot:
         await settled(pilot, link)
-        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets"]
+        names = ["ladder", "chart", "indicators", "rationale", "positions", "orders", "log", "account", "tape", "markets", "pnl"]
         for place, name in enumerate(names, start=1):
-            await pilot.press(str(place % keys.PANES))
+            await pilot.press(keys.PLACES[place - 1])
             await pilot.pause()
             assert app.focused is not None and app.focused.id == name
         await pilot.press("tab")
         assert app.focused is not None and app.focused.id == "ladder"
         await pilot.press("shift+tab", "shift+tab")
-        assert app.focused is not None and app.focused.id == "tape"
+        assert app.focused is not None and app.focused.id == "markets"
         await pilot.press("2", "m")
         await pilot.pause(0.1)
         chart = app.trading.panes[1]
@@ -618,7 +618,7 @@ async def test_a_panes_key_acts_on_it_while_it_has_the_focus(name: str, key: str
         assert isinstance(pane, PANES[keys.BY_ID[name].pane])
         await pilot.press(str(3), key)  # somebody else's
         untouched = look(pane)
-        await pilot.press(str(place % keys.PANES), *before_it)
+        await pilot.press(keys.PLACES[place - 1], *before_it)
         before = look(pane)
         assert before_it or before == untouched
         await pilot.press(key)

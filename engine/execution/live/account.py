@@ -34,11 +34,14 @@ from engine.events import (
 from engine.execution.live import base, shapes
 from engine.execution.live.base import Wire, status_of
 from engine.execution.live.outcome import code_of, words_of
+from engine.signal.decoding import counted
 
 VENUE, TITLE = "binance", "Binance"
 PUBLIC_HOST = "https://fapi.binance.com"
 KEYS_HOST = "https://api.binance.com"  # what a key may do is asked of the spot host
 NO_CHANGE = -4046  # of the margin mode: it is what was asked for
+LONGEST_ID = 40
+PERCENT = Decimal("0.01")  # a basis point of one
 T = TypeVar("T")
 
 
@@ -109,9 +112,10 @@ class BinanceAccount(base.VenueAccount):
         except Exception as problem:
             return self._failed(order, problem), wire
         now = self.clock.now_ns()
-        if not isinstance(reply, dict) or reply.get("id") is None:  # an empty or unreadable body
+        number = str(reply.get("id") or "") if isinstance(reply, dict) else ""
+        if not number.isascii() or not 0 < len(number) < LONGEST_ID:  # an empty or unreadable body
             return OrderFateUnknown(now, order.market, order.client_id, "the venue's reply was empty"), wire
-        return OrderAccepted(now, order.market, order.client_id, str(reply["id"])), wire
+        return OrderAccepted(now, order.market, order.client_id, number), wire
 
     async def cancel(self, order: CancelOrder, wire: Wire | None = None) -> Event | None:
         """None when the venue took it: the private stream tells when the order is gone."""
@@ -302,7 +306,7 @@ def _usdt(account: shapes.Account) -> shapes.Asset:
 
 def _trail_bps(callback: str) -> int:
     try:
-        return int(Decimal(callback or 0) * 100)
+        return counted(Decimal(callback or 0), PERCENT)
     except (ArithmeticError, ValueError):
         raise DecodeError("Binance algoOrder", f"callbackRate is {callback[:20]!r}") from None
 

@@ -36,11 +36,13 @@ from engine.events import (
 )
 from engine.execution.live.budget import Budget
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
+from engine.signal.decoding import LARGEST, SHORT, counted, usable
 
 TIMEOUT_MS = 10_000
 KEEP_CONNECTION_S = 70
 # Why a key is not used, at every venue that tells.
 MAY_WITHDRAW = "this key may withdraw, so it is not used; take that permission from it, or make a key without it"
+MESSAGES = frozenset({"rm", "sMsg"})
 NOWHERE = "http://127.0.0.1:9/unused"
 # ccxt and websockets log whole requests at DEBUG, with the API key, signatures and the listen key: theirs go nowhere.
 QUIET = logging.Logger("barter.quiet", logging.CRITICAL + 1)
@@ -287,29 +289,46 @@ def status_of(problem: BaseException) -> int | None:
     and 429 `binanceusdm 429 Too Many Requests ...`.
     """
     words = str(problem).split(" ")
-    return next((int(word) for word in words[1:5] if word.isdigit() and len(word) == 3), None)
+    return next((int(word) for word in words[1:5] if word.isascii() and word.isdigit() and len(word) == 3), None)
 
 
 def convert(body: object, shape: type[T], title: str, what: str) -> T:
+    """What ccxt read of a reply, as typed. Raises DecodeError."""
     try:
+        msgspec.json.encode(body)  # Python's decoder lets half a surrogate pair through, which no journal can hold
         return msgspec.convert(body, shape, strict=False)
-    except msgspec.ValidationError as problem:
-        raise DecodeError(f"{title} {what}", str(problem)) from None
+    except (ValueError, OverflowError, RecursionError) as problem:  # msgspec's and UnicodeEncodeError are ValueErrors
+        raise DecodeError(f"{title} {what}", str(problem)[:SHORT]) from None
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [one for one in value if isinstance(one, str)]
+    return [value] if isinstance(value, str) else []
 
 
 class Figures(msgspec.Struct):
-    """A NaN or an infinity is a wrong type: it would poison every sum that it enters."""
+    """A NaN, an infinity or a number beyond all bounds is a wrong type: it would poison every sum that it enters. So is a name
+    that cannot be printed: it would reach the terminal. `MESSAGES` are words, and are looked at where they are shown.
+    """
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if isinstance(value, Decimal) and not value.is_finite():
-                raise ValueError(f"{name} is {value}")
+            if isinstance(value, Decimal) and not usable(value):
+                raise ValueError(f"{name} is {value}"[:SHORT])
+            if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+                raise ValueError(f"{name} is of more than 64 bits")
+            if name not in MESSAGES and not all(text.isprintable() for text in _texts(value)):
+                raise ValueError(f"{name} cannot be printed")
 
 
 def whole(value: Decimal, unit: Decimal, what: str) -> int:
     """How many ticks or steps; a DecodeError where that is no whole number, since what is booked is exact."""
-    count = value / unit
-    if count != int(count):
+    try:
+        count = counted(value, unit)
+    except ValueError as problem:
+        raise DecodeError(what, str(problem)) from None
+    if count * unit != value:
         raise DecodeError(what, f"{value} is not a multiple of {unit}")
-    return int(count)
+    return count

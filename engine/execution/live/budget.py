@@ -67,7 +67,7 @@ class Budget:
             return min(max(seconds, 0.0), LONGEST_S) if math.isfinite(seconds) else PAUSE_S
         try:
             return min(max(parsedate_to_datetime(text).timestamp() - self._clock.now_ns() / NS_PER_S, 0.0), LONGEST_S)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return PAUSE_S
 
 

@@ -34,12 +34,13 @@ from engine.events import (
 from engine.execution.live import base
 from engine.execution.live import okx_shapes as shapes
 from engine.execution.live.base import Wire
+from engine.signal.decoding import said
 
 VENUE, TITLE = "okx", "OKX"
 PUBLIC_HOST = "https://www.okx.com"
 ORDER_TYPES = {TimeInForce.GTC: "limit", TimeInForce.GTX: "post_only", TimeInForce.IOC: "ioc", TimeInForce.FOK: "fok"}
 ALGO_KINDS = ("conditional", "trigger", "move_order_stop", "oco")
-PAGE = 100
+PAGE, MOST_PAGES = 100, 200
 RECENT_MS = 2 * 86_400_000  # `fills` goes three days back, `fills-history` three months
 LEAST_HOLD_S, MOST_HOLD_S = 10, 120
 EXPIRING = ("trade/order", "trade/amend-order")  # requests that the venue drops after the time in their header
@@ -75,7 +76,7 @@ class OkxAccount(base.VenueAccount):
         if "withdraw" in allowed:
             raise KeyRefused(TITLE, base.MAY_WITHDRAW)
         if "trade" not in allowed:
-            raise KeyRefused(TITLE, f"this key may not trade (it has {config.perm or 'no permission'}); make one that may")
+            raise KeyRefused(TITLE, f"this key may not trade (it has {said(config.perm) or 'no permission'}); make one that may")
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -256,15 +257,16 @@ class OkxAccount(base.VenueAccount):
     # --- questions ---------------------------------------------------------------------------------------------------
 
     async def _pages(self, what: str, ask: Any, wish: dict[str, str], shape: type[T], path: str, id_name: str) -> list[T]:
-        """All pages, the newest rows first."""
+        """All pages, the newest rows first. Raises VenueError where they do not end."""
         found: list[T] = []
         after: dict[str, str] = {}
-        while True:
+        for _ in range(MOST_PAGES):
             rows = await self._rows(what, ask({**wish, **after, "limit": str(PAGE)}), shape, path)
             found += rows
             if len(rows) < PAGE:
                 return found
             after = {"after": getattr(rows[-1], id_name)}
+        raise VenueError(TITLE, f"{what} could not be read: they do not end after {len(found):,}")
 
     async def _rows(self, what: str, call: Any, shape: type[T], path: str, least: int = 0) -> list[T]:
         return _rows(await self._call(what, call), shape, path, least)

@@ -23,6 +23,7 @@ from engine.events import BalanceChange, Connected, DecodeFailed, Disconnected, 
 from engine.execution.live import okx_shapes as shapes
 from engine.execution.live.base import QUIET, Credentials
 from engine.execution.live.okx import TITLE, VENUE, OkxAccount
+from engine.signal.decoding import SHORT, UNREADABLE, said
 
 FRAMES_BUFFERED = 1024
 CLOSE_S = 1.0
@@ -158,10 +159,8 @@ class OkxFeed:
             self.frames += 1
             at = self.clock.at_mono(read_ns)
             try:
-                frame = _frames.decode(raw)
-                read = self._channels.get(frame.arg.channel) if not frame.event else None
-                events = read(frame, at) if read else []
-            except (DecodeError, ValueError, ArithmeticError, RecursionError) as problem:  # msgspec's are ValueErrors
+                frame, events = self.decode(raw, at)
+            except DecodeError as problem:
                 self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
                 continue
             match frame.event:
@@ -172,12 +171,21 @@ class OkxFeed:
                     if not wanted:
                         ready.set()
                 case "error":
-                    raise VenueError(TITLE, f"the private stream was refused: {frame.msg[:200]}", _code(frame))
+                    raise VenueError(TITLE, f"the private stream was refused: {said(frame.msg)}", _code(frame))
                 case "notice" if frame.code == LEAVING:
                     return "the venue closes the connection for an upgrade"
             urgent = [self.emit(event, read_ns) for event in events]
             if any(urgent):
                 await asyncio.sleep(0)  # a stop waits to be sent
+
+    def decode(self, raw: bytes, at: int) -> tuple[shapes.Frame, list[Event]]:
+        """A frame, and what it tells of markets that are collected. Raises DecodeError for whatever cannot be read."""
+        try:
+            frame = _frames.decode(raw)
+            read = self._channels.get(frame.arg.channel) if not frame.event else None
+            return frame, read(frame, at) if read else []
+        except UNREADABLE as problem:
+            raise DecodeError(shapes.WHAT, str(problem)[:SHORT]) from None
 
     # --- channels ------------------------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import msgspec
 from engine.errors import DecodeError
 from engine.events import ConditionalReport, FillFact, Instrument, OrderFact, OrderReport, PositionFact, Side
 from engine.execution.live import base
+from engine.signal.decoding import LARGEST, LATEST_MS, said, usable
 
 WHAT = "OKX account"
-LARGEST_ID = 2**63
 SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 STATUS = {"live": "NEW", "partially_filled": "PARTIALLY_FILLED", "filled": "FILLED", "mmp_canceled": "CANCELED"}
 # Reasons of a cancel that were the order's own terms: FOK, IOC, post-only, self-trade.
@@ -28,13 +28,13 @@ ALGO_STATUS = {
 }
 
 
-class Config(msgspec.Struct):
+class Config(base.Figures):
     posMode: str
     perm: str = "trade"
     acctLv: str = ""
 
 
-class Detail(msgspec.Struct):
+class Detail(base.Figures):
     ccy: str
     cashBal: str
     availEq: str = ""
@@ -45,7 +45,7 @@ class Balance(msgspec.Struct):
     details: list[Detail]
 
 
-class Position(msgspec.Struct):
+class Position(base.Figures):
     instId: str
     pos: str
     avgPx: str = ""
@@ -54,7 +54,7 @@ class Position(msgspec.Struct):
     liqPx: str = ""
 
 
-class Order(msgspec.Struct):
+class Order(base.Figures):
     """By REST and by stream; `fill*`, `exec*` and `tradeId` are the stream's."""
 
     instId: str
@@ -80,7 +80,7 @@ class Order(msgspec.Struct):
     execType: str = ""
 
 
-class Algo(msgspec.Struct):
+class Algo(base.Figures):
     instId: str
     algoId: str
     side: str
@@ -95,7 +95,7 @@ class Algo(msgspec.Struct):
     activePx: str = ""
     callbackRatio: str = ""
     ordId: str = ""
-    ordIdList: list[str] = []
+    ordIdList: list[str] = msgspec.field(default_factory=list)
     failCode: str = ""
     uTime: str = ""
 
@@ -105,7 +105,7 @@ class Algo(msgspec.Struct):
         return next((number for number in [*self.ordIdList, self.ordId] if number not in ("", "0")), "")
 
 
-class Fill(msgspec.Struct):
+class Fill(base.Figures):
     instId: str
     ordId: str
     tradeId: str
@@ -131,7 +131,7 @@ class Leverage(msgspec.Struct):
     lever: str
 
 
-class Taken(msgspec.Struct):
+class Taken(base.Figures):
     """What became of one order of a request: by `sCode` "0" it was taken."""
 
     ordId: str = ""
@@ -144,19 +144,19 @@ class Taken(msgspec.Struct):
         return self.ordId or self.algoId
 
 
-class Cash(msgspec.Struct):
+class Cash(base.Figures):
     ccy: str
     cashBal: str
 
 
-class Held(msgspec.Struct):
+class Held(base.Figures):
     instId: str
 
 
-class BalanceAndPosition(msgspec.Struct):
+class BalanceAndPosition(base.Figures):
     eventType: str
-    balData: list[Cash] = []
-    posData: list[Held] = []
+    balData: list[Cash] = msgspec.field(default_factory=list)
+    posData: list[Held] = msgspec.field(default_factory=list)
 
 
 class Arg(msgspec.Struct):
@@ -177,21 +177,29 @@ class Frame(msgspec.Struct):
 
 
 def decimal(text: str, what: str) -> Decimal:
-    """A finite number; "" is zero."""
+    """A number that can be reckoned with; "" is zero."""
     try:
         value = Decimal(text or 0)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not value.is_finite():
+    if not usable(value):
         raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
     return value
 
 
 def number(text: str, what: str) -> int:
-    """An id or a time; "" is zero."""
-    if text and not (text.isascii() and text.isdecimal() and int(text) < LARGEST_ID):
+    """An id; "" is zero."""
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) <= LARGEST):
         raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
     return int(text or 0)
+
+
+def millis(text: str, what: str) -> int:
+    """A time; "" is zero."""
+    found = number(text, what)
+    if found > LATEST_MS:
+        raise DecodeError(WHAT, f"{what} is {text[:20]!r}")
+    return found
 
 
 def side(text: str) -> Side:
@@ -230,7 +238,7 @@ def order_report(order: Order, instrument: Instrument, at: int) -> OrderReport:
         steps(order.sz, instrument, "sz"),
         steps(order.accFillSz, instrument, "accFillSz"),
         order.reduceOnly == "true",
-        number(order.uTime, "uTime"),
+        millis(order.uTime, "uTime"),
         steps(order.fillSz, instrument, "fillSz") if traded else 0,
         ticks(order.fillPx, instrument, "fillPx") if traded else 0,
         number(order.tradeId, "tradeId") if traded else 0,
@@ -259,9 +267,9 @@ def order_fact(order: Order, instrument: Instrument) -> OrderFact:
 
 def algo_report(algo: Algo, instrument: Instrument, at: int) -> ConditionalReport:
     word = ALGO_STATUS.get(algo.state, algo.state.upper())
-    reason = f"the venue says {algo.failCode}" if word == "REJECTED" and algo.failCode else ""
+    reason = f"the venue says {said(algo.failCode)}" if word == "REJECTED" and algo.failCode else ""
     name = algo.algoClOrdId or algo.algoId
-    return ConditionalReport(at, instrument.market, name, algo.algoId, word, algo.placed, reason, number(algo.uTime, "uTime"))
+    return ConditionalReport(at, instrument.market, name, algo.algoId, word, algo.placed, reason, millis(algo.uTime, "uTime"))
 
 
 def algo_fact(algo: Algo, instrument: Instrument) -> OrderFact:
@@ -301,6 +309,6 @@ def fill_fact(fill: Fill, instrument: Instrument) -> FillFact:
         ticks(fill.fillPx, instrument, "fillPx"),
         -decimal(fill.fee, "fee"),
         fill.execType == "M",
-        number(fill.fillTime or fill.ts, "fillTime"),
+        millis(fill.fillTime or fill.ts, "fillTime"),
         fill.feeCcy,
     )

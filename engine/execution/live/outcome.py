@@ -7,6 +7,8 @@ decides; without one, only errors from before the request was sent mean that not
 import re
 from enum import Enum
 
+from engine.signal.decoding import said
+
 
 class Fate(Enum):
     REFUSED = "refused"  # the venue said no: the order does not exist
@@ -20,7 +22,7 @@ UNKNOWN_CODES = frozenset({-1000, -1001, -1006, -1007, 50004, 50013, 50026, 5101
 GONE_CODES = frozenset({-2011, -2013, 51400, 51401, 51402, 51503, 51603})
 OKX_FIRST = 50_000
 # OKX says of an order `sCode` and `sMsg`, of a request `code` and `msg`; "1" and "2" only say that an order failed.
-_CODE = re.compile(r'"(?:sCode|code)"\s*:\s*"?(-?\d+)')
+_CODE = re.compile(r'"(?:sCode|code)"\s*:\s*"?(-?[0-9]{1,9})(?![0-9])')
 _MESSAGE = re.compile(r'"(?:sMsg|msg)"\s*:\s*"((?:[^"\\]|\\.)+)"')
 # Raised by ccxt itself before anything is sent.
 LOCAL = frozenset({"ArgumentsRequired", "BadSymbol", "NotSupported"})
@@ -36,7 +38,7 @@ def words_of(problem: BaseException) -> str:
     """The venue's message, else the kind of error: never the whole text, which holds the request's URL and signature."""
     found = _MESSAGE.findall(str(problem))
     told = next((words for words in found if not words.startswith(("All operations", "Bulk operation"))), "")
-    return told[:200] if told else type(problem).__name__
+    return said(told) if told else type(problem).__name__
 
 
 def fate_of(problem: BaseException, status: int | None) -> Fate:

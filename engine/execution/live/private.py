@@ -29,6 +29,7 @@ from engine.events import (
 from engine.execution.live import shapes
 from engine.execution.live.account import VENUE, BinanceAccount
 from engine.execution.live.base import QUIET
+from engine.signal.decoding import SHORT, UNREADABLE, said
 
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024
@@ -86,9 +87,8 @@ class PrivateFeed:
             self.frames += 1
             at = self.clock.at_mono(read_ns)
             try:
-                frame = _frames.decode(raw)
-                events = self._events(frame, at)
-            except (DecodeError, ValueError, ArithmeticError, RecursionError) as problem:  # msgspec's are ValueErrors
+                frame, events = self.decode(raw, at)
+            except DecodeError as problem:
                 self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
                 continue
             if isinstance(frame, shapes.ListenKeyExpiredFrame):
@@ -96,6 +96,14 @@ class PrivateFeed:
             urgent = [self.emit(event, read_ns) for event in events]
             if any(urgent):
                 await asyncio.sleep(0)  # a stop waits to be sent
+
+    def decode(self, raw: bytes, at: int) -> tuple[shapes.PrivateFrame, list[Event]]:
+        """A frame, and what it tells of markets that are collected. Raises DecodeError for whatever cannot be read."""
+        try:
+            frame = _frames.decode(raw)
+            return frame, self._events(frame, at)
+        except UNREADABLE as problem:
+            raise DecodeError("Binance account", str(problem)[:SHORT]) from None
 
     def _events(self, frame: shapes.PrivateFrame, at: int) -> list[Event]:
         if isinstance(frame, shapes.OrderTradeUpdateFrame):
@@ -106,7 +114,7 @@ class PrivateFeed:
             if instrument is None:
                 self.foreign += 1
                 return []
-            return [ConditionalReport(at, instrument.market, algo.caid, str(algo.aid), algo.X, algo.ai, algo.rm, frame.E)]
+            return [ConditionalReport(at, instrument.market, algo.caid, str(algo.aid), algo.X, algo.ai, said(algo.rm), frame.E)]
         if isinstance(frame, shapes.AccountUpdateFrame) and frame.a.m != "ORDER":
             market = next((self._by_symbol[row.s].market for row in frame.a.P if row.s in self._by_symbol), "")
             return [

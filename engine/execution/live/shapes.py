@@ -6,6 +6,7 @@ import msgspec
 
 from engine.execution.live import base
 from engine.execution.live.base import Figures
+from engine.signal.decoding import Millis
 
 
 def whole(value: Decimal, unit: Decimal) -> int:
@@ -41,7 +42,7 @@ class OpenOrder(Figures):
     origQty: Decimal
     executedQty: Decimal
     reduceOnly: bool = False
-    updateTime: int = 0
+    updateTime: Millis = 0
     avgPrice: str = ""
     price: Decimal = Decimal(0)
 
@@ -56,7 +57,7 @@ class AlgoOrder(Figures):
     triggerPrice: Decimal
     reduceOnly: bool = False
     closePosition: bool = False
-    updateTime: int = 0
+    updateTime: Millis = 0
     actualOrderId: str = ""
     callbackRate: str = ""  # percent, "" of those that do not trail
 
@@ -70,7 +71,7 @@ class UserTrade(Figures):
     qty: Decimal
     commission: Decimal
     maker: bool
-    time: int
+    time: Millis
     commissionAsset: str = ""
 
 
@@ -112,7 +113,7 @@ class OrderUpdate(Figures):
     L: Decimal
     l: Decimal  # noqa: E741 the venue's name
     t: int = 0
-    T: int = 0
+    T: Millis = 0
     R: bool = False
     m: bool = False
     n: Decimal | None = None  # null until there is a fill
@@ -143,26 +144,26 @@ class AccountPosition(Figures):
     pa: Decimal
 
 
-class AccountUpdate(msgspec.Struct):
+class AccountUpdate(Figures):
     """`a` of ACCOUNT_UPDATE."""
 
     m: str
-    B: list[Balance] = []
-    P: list[AccountPosition] = []
+    B: list[Balance] = msgspec.field(default_factory=list)
+    P: list[AccountPosition] = msgspec.field(default_factory=list)
 
 
 class OrderTradeUpdateFrame(msgspec.Struct, tag_field="e", tag="ORDER_TRADE_UPDATE"):
-    E: int
+    E: Millis
     o: OrderUpdate
 
 
 class AlgoUpdateFrame(msgspec.Struct, tag_field="e", tag="ALGO_UPDATE"):
-    E: int
+    E: Millis
     o: AlgoUpdate
 
 
 class AccountUpdateFrame(msgspec.Struct, tag_field="e", tag="ACCOUNT_UPDATE"):
-    E: int
+    E: Millis
     a: AccountUpdate
 
 

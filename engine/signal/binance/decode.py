@@ -29,7 +29,21 @@ from engine.events import (
     TradeHistory,
     pack_levels,
 )
-from engine.signal.decoding import NAMES_KEPT, SHORT, UNREADABLE, Control, Grid, Whole, nearest, on_grid
+from engine.signal.decoding import (
+    MOST,
+    NAMES_KEPT,
+    SHORT,
+    UNREADABLE,
+    Control,
+    Grid,
+    Millis,
+    Whole,
+    counted,
+    nearest,
+    on_grid,
+    said,
+    usable,
+)
 
 VENUE = "binance"
 T = TypeVar("T")
@@ -41,7 +55,7 @@ class _Frame(msgspec.Struct, tag_field="e", gc=False):
 
 
 class _Depth(_Frame, tag="depthUpdate", gc=False):
-    E: Whole
+    E: Millis
     U: Whole
     u: Whole
     pu: Whole
@@ -50,7 +64,7 @@ class _Depth(_Frame, tag="depthUpdate", gc=False):
 
 
 class _BookTicker(_Frame, tag="bookTicker", gc=False):
-    E: Whole
+    E: Millis
     u: Whole
     b: float
     B: float
@@ -59,24 +73,24 @@ class _BookTicker(_Frame, tag="bookTicker", gc=False):
 
 
 class _AggTrade(_Frame, tag="aggTrade", gc=False):
-    E: Whole
+    E: Millis
     a: Whole
     p: float
     q: float
-    T: Whole
+    T: Millis
     m: bool
 
 
 class _MarkPrice(_Frame, tag="markPriceUpdate", gc=False):
-    E: Whole
+    E: Millis
     p: Decimal
     r: Decimal
-    T: Whole
+    T: Millis
     i: Decimal = Decimal(0)
 
 
 class _Candle(msgspec.Struct, gc=False):
-    t: Whole
+    t: Millis
     i: str
     o: float
     h: float
@@ -88,7 +102,7 @@ class _Candle(msgspec.Struct, gc=False):
 
 
 class _Kline(_Frame, tag="kline", gc=False):
-    E: Whole
+    E: Millis
     k: _Candle
 
 
@@ -99,11 +113,11 @@ class _Forced(msgspec.Struct, gc=False):
     S: str
     ap: float
     z: float
-    T: Whole
+    T: Millis
 
 
 class _ForceOrder(msgspec.Struct, tag_field="e", tag="forceOrder", gc=False):
-    E: Whole
+    E: Millis
     o: _Forced
 
     @property
@@ -183,9 +197,9 @@ class Decoder:
             if isinstance(frame, _ForceOrder):
                 price, size = nearest(frame.o.ap, grid.per_tick), nearest(frame.o.z, grid.per_step)
                 return Liquidation(at, grid.market, SIDES[frame.o.S], price, size, frame.E)
-            if not frame.p.is_finite() or frame.p <= 0:
+            if not usable(frame.p) or frame.p <= 0:
                 raise ValueError(f"a mark price of {frame.p}")
-            if not frame.i.is_finite() or frame.i < 0 or not frame.r.is_finite():
+            if not usable(frame.i) or frame.i < 0 or not usable(frame.r):
                 raise ValueError(f"an index price of {frame.i} or a funding rate of {frame.r}")
             return Mark(at, grid.market, frame.p, frame.i, frame.r, frame.T, frame.E)
         except UNREADABLE as problem:
@@ -211,7 +225,7 @@ def _answer(raw: bytes) -> Control | None:
     except UNREADABLE:
         return None
     if answer.error is not None:
-        text = f"the venue refused a request: {answer.error.msg[:SHORT]} (code {answer.error.code})"
+        text = f"the venue refused a request: {said(answer.error.msg)} (code {answer.error.code})"
         return Control("error", text=text, number=answer.id or 0)
     return Control("done", number=answer.id) if answer.id is not None else None
 
@@ -242,8 +256,8 @@ def levels(pairs: Levels, grid: Grid) -> bytes:
     for price, size in pairs:
         add(round(price * per_tick))
         add(round(size * per_step))
-    if flat and min(flat) < 0:
-        raise ValueError("a level has a negative price or size")
+    if flat and (min(flat) < 0 or max(flat) > MOST):
+        raise ValueError("a level has a negative price or size, or one beyond all bounds")
     return flat.tobytes()
 
 
@@ -254,7 +268,7 @@ class _Snapshot(msgspec.Struct):
     lastUpdateId: Whole
     bids: Levels
     asks: Levels
-    E: Whole = 0
+    E: Millis = 0
 
 
 class _Filter(msgspec.Struct):
@@ -284,15 +298,15 @@ class _RestTrade(msgspec.Struct, gc=False):
     a: Whole
     p: float
     q: float
-    T: Whole
+    T: Millis
     m: bool
 
 
 class _Time(msgspec.Struct):
-    serverTime: Whole
+    serverTime: Millis
 
 
-Candles = tuple[Whole, float, float, float, float, float, int, msgspec.Raw, Whole, msgspec.Raw, msgspec.Raw, msgspec.Raw]
+Candles = tuple[Millis, float, float, float, float, float, int, msgspec.Raw, Whole, msgspec.Raw, msgspec.Raw, msgspec.Raw]
 _snapshot = msgspec.json.Decoder(_Snapshot, strict=False)
 _info = msgspec.json.Decoder(_ExchangeInfo, strict=False)
 _symbol = msgspec.json.Decoder(_Symbol, strict=False)
@@ -311,7 +325,7 @@ def instruments(raw: bytes, at: int, simulated: bool) -> tuple[list[Instrument],
             if symbol.contractType == "PERPETUAL" and symbol.status == "TRADING" and symbol.marginAsset == symbol.quoteAsset:
                 listed.append(_listed(symbol, at, simulated))
         except UNREADABLE as problem:
-            wrong.append(f"{bytes(row)[:40].decode('utf-8', 'replace')}... ({str(problem)[:80]})")
+            wrong.append(said(f"{bytes(row)[:40].decode('utf-8', 'replace')}... ({str(problem)[:80]})"))
     return listed, wrong
 
 
@@ -324,7 +338,7 @@ def _listed(symbol: _Symbol, at: int, simulated: bool) -> Instrument:
         raise ValueError(f"{symbol.symbol} lacks its price or lot filter")
     notional = least.notional if least and least.notional is not None else Decimal(0)
     figures = (price.tickSize, lot.stepSize, lot.minQty, lot.maxQty, market_lot.maxQty or lot.maxQty)
-    if not all(figure.is_finite() and figure > 0 for figure in figures) or not (notional.is_finite() and notional >= 0):
+    if not all(usable(figure) and figure > 0 for figure in figures) or not (usable(notional) and notional >= 0):
         raise ValueError(f"{symbol.symbol} has an impossible filter")
     step = lot.stepSize
     return Instrument(
@@ -335,9 +349,9 @@ def _listed(symbol: _Symbol, at: int, simulated: bool) -> Instrument:
         symbol.quoteAsset,
         price.tickSize.normalize(),
         step.normalize(),
-        int(lot.minQty / step),
-        int(lot.maxQty / step),
-        int((market_lot.maxQty or lot.maxQty) / step),
+        counted(lot.minQty, step),
+        counted(lot.maxQty, step),
+        counted(market_lot.maxQty or lot.maxQty, step),
         notional,
         simulated,
     )
@@ -389,8 +403,8 @@ def refusal(raw: bytes) -> tuple[int, str]:
     try:
         error = msgspec.json.decode(raw, type=_Error)
     except UNREADABLE:
-        return 0, raw[:120].decode("utf-8", "replace")
-    return error.code, error.msg[:SHORT]
+        return 0, said(raw[:120].decode("utf-8", "replace"))
+    return error.code, said(error.msg)
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", raw: bytes, what: str) -> T:

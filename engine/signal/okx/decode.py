@@ -30,7 +30,24 @@ from engine.events import (
     TradeHistory,
     pack_levels,
 )
-from engine.signal.decoding import LARGEST, NAMES_KEPT, SHORT, UNREADABLE, Control, Events, Grid, Heard, Whole, nearest, on_grid
+from engine.signal.decoding import (
+    LARGEST,
+    MOST,
+    NAMES_KEPT,
+    SHORT,
+    UNREADABLE,
+    Control,
+    Events,
+    Grid,
+    Heard,
+    Millis,
+    Whole,
+    counted,
+    nearest,
+    on_grid,
+    said,
+    usable,
+)
 
 VENUE = "okx"
 PONG = b"pong"
@@ -68,14 +85,14 @@ class _Trade(msgspec.Struct, gc=False):
     px: float
     sz: float
     side: str
-    ts: Whole
+    ts: Millis
     count: Whole = 1
 
 
 class _Book(msgspec.Struct, gc=False):
     asks: Rows
     bids: Rows
-    ts: Whole
+    ts: Millis
     seqId: Sequence
     prevSeqId: Sequence = -1
 
@@ -85,14 +102,14 @@ class _Best(msgspec.Struct, gc=False):
 
     asks: Rows
     bids: Rows
-    ts: Whole
+    ts: Millis
     seqId: Whole = 0
 
 
 class _Mark(msgspec.Struct, gc=False):
     instId: str
     markPx: Decimal
-    ts: Whole
+    ts: Millis
 
 
 class _Funding(msgspec.Struct, gc=False):
@@ -109,7 +126,7 @@ class _Detail(msgspec.Struct, gc=False):
     side: str
     bkPx: float
     sz: float
-    ts: Whole
+    ts: Millis
 
 
 class _Liquidations(msgspec.Struct, gc=False):
@@ -117,7 +134,7 @@ class _Liquidations(msgspec.Struct, gc=False):
     details: list[_Detail]
 
 
-Candle = tuple[Whole, float, float, float, float, float, msgspec.Raw, msgspec.Raw, str]
+Candle = tuple[Millis, float, float, float, float, float, msgspec.Raw, msgspec.Raw, str]
 
 _frame = msgspec.json.Decoder(_Frame)
 _trades = msgspec.json.Decoder(list[_Trade], strict=False)
@@ -238,7 +255,7 @@ class Decoder:
     def _mark(self, frame: _Frame, grid: Grid, at: int) -> Events:
         found: Events = []
         for row in _marks.decode(frame.data):
-            if not row.markPx.is_finite() or row.markPx <= 0:
+            if not usable(row.markPx) or row.markPx <= 0:
                 raise ValueError(f"a mark price of {row.markPx}")
             found.append(Mark(at, grid.market, row.markPx, Decimal(0), Decimal(0), 0, row.ts))
         return found
@@ -247,10 +264,11 @@ class Decoder:
         found: Events = []
         for row in _fundings.decode(frame.data):
             if row.fundingRate and row.fundingTime:  # every field is optional
-                rate, due, after = Decimal(row.fundingRate), int(row.fundingTime), int(row.nextFundingTime or 0)
-                if not rate.is_finite() or not 0 < due <= LARGEST or not 0 <= after <= LARGEST:
+                rate, due = Decimal(row.fundingRate), _millis(row.fundingTime)
+                after, told = _millis(row.nextFundingTime or "0"), _millis(row.ts or "0")
+                if not usable(rate) or not due:
                     raise ValueError(f"a funding rate of {row.fundingRate[:20]} at {row.fundingTime[:20]}")
-                found.append(Funding(at, grid.market, rate, due, max(after - due, 0), int(row.ts or 0)))
+                found.append(Funding(at, grid.market, rate, due, max(after - due, 0), told))
         return found
 
     def _candle(self, frame: _Frame, grid: Grid, at: int) -> Events:
@@ -276,12 +294,20 @@ def _control(frame: _Frame, raw: bytes) -> Control:
     if frame.event in ("subscribe", "unsubscribe"):
         return Control(frame.event, name)
     if frame.event == "notice":
-        return Control("leaving" if frame.code == "64008" else "notice", name, f"{frame.msg[:SHORT]} (code {frame.code[:10]})")
+        return Control("leaving" if frame.code == "64008" else "notice", name, _told(frame))
     if frame.event == "error":
-        return Control("error", name, f"the venue refused a request: {frame.msg[:SHORT]} (code {frame.code[:10]})")
+        return Control("error", name, f"the venue refused a request: {_told(frame)}")
     if frame.event in ("channel-conn-count", "channel-conn-count-error", "login"):
         return Control("notice", name)
     raise ValueError(f"an event of an unknown kind, {frame.event[:20]!r}")
+
+
+def _told(frame: _Frame) -> str:
+    return f"{said(frame.msg)} (code {said(frame.code[:10])})"
+
+
+def _millis(text: str) -> int:
+    return msgspec.convert(text, Millis, strict=False)
 
 
 def _levels(rows: Rows, grid: Grid) -> bytes:
@@ -292,8 +318,8 @@ def _levels(rows: Rows, grid: Grid) -> bytes:
     for row in rows:
         add(round(row[0] * per_tick))
         add(round(row[1] * per_step))
-    if flat and min(flat) < 0:
-        raise ValueError("a level has a negative price or size")
+    if flat and (min(flat) < 0 or max(flat) > MOST):
+        raise ValueError("a level has a negative price or size, or one beyond all bounds")
     return flat.tobytes()
 
 
@@ -330,12 +356,12 @@ class _Instrument(msgspec.Struct):
 class _Snapshot(msgspec.Struct):
     asks: Rows
     bids: Rows
-    ts: Whole
+    ts: Millis
     seqId: Whole
 
 
 class _Time(msgspec.Struct):
-    ts: Whole
+    ts: Millis
 
 
 _reply = msgspec.json.Decoder(_Reply)
@@ -356,7 +382,7 @@ def instruments(raw: bytes, at: int, simulated: bool) -> tuple[list[Instrument],
                 continue
             listed.append(_listed(spec, at, simulated))
         except UNREADABLE:
-            wrong.append(bytes(row)[:60].decode("utf-8", "replace"))
+            wrong.append(said(bytes(row)[:60].decode("utf-8", "replace")))
     return listed, wrong
 
 
@@ -364,7 +390,7 @@ def _listed(spec: _Instrument, at: int, simulated: bool) -> Instrument:
     contract = Decimal(spec.ctVal) * Decimal(spec.ctMult or 1)
     figures = [Decimal(text) for text in (spec.tickSz, spec.lotSz, spec.minSz, spec.maxLmtSz, spec.maxMktSz)]
     base = spec.ctValCcy
-    if not base or not all(figure.is_finite() and figure > 0 for figure in (contract, *figures)):
+    if not base or not all(usable(figure) and figure > 0 for figure in (contract, *figures)):
         raise ValueError("an impossible figure")
     tick, lot, least, most, most_market = figures
     return Instrument(
@@ -375,9 +401,9 @@ def _listed(spec: _Instrument, at: int, simulated: bool) -> Instrument:
         "USDT",
         tick.normalize(),
         (lot * contract).normalize(),
-        int(least / lot),
-        int(most / lot),
-        int(most_market / lot),
+        counted(least, lot),
+        counted(most, lot),
+        counted(most_market, lot),
         Decimal(0),  # the venue knows no least notional
         simulated,
         contract.normalize(),
@@ -422,9 +448,9 @@ def refusal(raw: bytes) -> tuple[int, str]:
     """Code and message of an error body, (0, "") when it is none; errors come with HTTP 200 too."""
     try:
         reply = _reply.decode(raw)
-        return int(reply.code), reply.msg[:SHORT]
+        return int(reply.code), said(reply.msg)
     except UNREADABLE:
-        return -1, raw[:120].decode("utf-8", "replace")
+        return -1, said(raw[:120].decode("utf-8", "replace"))
 
 
 def _data(decoder: "msgspec.json.Decoder[T]", raw: bytes, what: str) -> T:

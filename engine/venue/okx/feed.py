@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from engine.errors import VenueStartError
 from engine.venue.capture import Line, SymbolInfo
-from engine.venue.feed import UNREADABLE, FedMarket, Feeding, Source, asked, wanted
+from engine.venue.feed import UNREADABLE, FedMarket, Feeding, Source, asked, sane, wanted
 from engine.venue.frames import AggFrame, DepthFrame, Envelope, Frame, MarkFrame, QuoteFrame
 from engine.venue.market import Listing
 from engine.venue.okx.contract import Contract
@@ -223,7 +223,7 @@ async def fed_contracts(rest: str, symbols: Iterable[str]) -> tuple[Source, dict
     raw = await asked(f"{rest}{PATH}", instType="SWAP")
     try:
         found = msgspec.json.decode(raw, type=_Listed)
-    except msgspec.DecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # msgspec's are ValueErrors
         raise VenueStartError("paper", f"the list of markets of {rest} cannot be read: {problem}") from None
     if found.code != "0":
         raise VenueStartError("paper", f"the list of markets of {rest} was refused: {found.msg[:120]} (code {found.code[:10]})")
@@ -246,9 +246,9 @@ def contract_of(one: _Instrument) -> Contract:
         tick, lot, least, most, most_market = (
             Decimal(text) for text in (one.tickSz, one.lotSz, one.minSz, one.maxLmtSz, one.maxMktSz)
         )
-        if not all(figure.is_finite() and figure > 0 for figure in (face, tick, lot, least, most, most_market)):
-            raise ValueError("a figure is not above 0")
-        leverage, listed_ms = int(Decimal(one.lever or 0)), int(one.listTime or 0)
+        leverage, listed_ms = Decimal(one.lever or 1), int(one.listTime or 0)
+        if not sane(face, tick, lot, least, most, most_market, leverage):
+            raise ValueError("a figure is impossible")
     except UNREADABLE:
         raise VenueStartError("paper", f"{one.instId} is listed without its tick, lot or face value") from None
     step = (face * lot).normalize()
@@ -262,7 +262,7 @@ def contract_of(one: _Instrument) -> Contract:
         max_quantity=int(most / lot),
         max_market_quantity=int(most_market / lot),
         min_notional=Decimal(0),  # the venue knows none
-        max_leverage=leverage or usual.max_leverage,
+        max_leverage=int(leverage) if one.lever else usual.max_leverage,
         onboard_ms=listed_ms or usual.onboard_ms,
     )
     return Contract(one.instId, listing, face.normalize(), lot.normalize())
