@@ -3,9 +3,9 @@
     python -m tests.bench.backtest [--bars 525600] [--runs 5] [--environments FOLDER] [--only WORD]
 
 The strategy is that of `peers/cross.py`. `first` is from the start of a process to its first result: imports, compiling and
-one run; `warm` the best of the next runs. Ours and the bare loop are started twice: with nothing compiled on the disk, and
-again. Ours reckons every statistic within each run, the bare loop none. Peers that cannot be had are told with the reason. The
-loops alone, by turns in one process, are at the end.
+one run; `warm` the best of the next runs, with their median and the CPU seconds of the quickest beside it. Ours and the bare
+loop are started twice: with nothing compiled on the disk, and again. Ours reckons every statistic within each run, the bare
+loop none. Peers that cannot be had are told with the reason. The loops alone, by turns in one process, are at the end.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from engine.backtest.generated import listing, synthetic
-from tests.bench.figures import table
+from tests.bench.figures import Figure, lacking, table, tell
 from tests.bench.peer_fills import PEERS as PEER_RULES
 from tests.bench.peer_fills import SAID, reckoned
 from tests.bench.peers import common
@@ -73,6 +73,24 @@ def run(python: str, script: str, bars: Path, runs: int, environ: dict[str, str]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def bars_in(file: Path) -> int:
+    with np.load(file) as held:
+        return len(held["close"])
+
+
+def figures(rows: list[dict[str, Any]], ours: dict[str, Any], bars: int) -> None:
+    """Of those who have a warm run: ours beside each, the bare loop as the limit."""
+    bare = next(row for row in rows if row["name"] == "bare numba loop")
+    limit = {"bound": ours["warm_s"] / bare["warm_s"], "limit": bare["name"]}
+    name = f"{bars:,} bars with every statistic, warm"
+    tell(Figure(name, ours["warm_s"] * 1000, "ms", **limit))
+    tell(Figure(f"{bars:,} bars, from nothing to the first result", ours["first_s"], "s"))
+    for row in rows:
+        if row["name"] in PEERS:
+            peer = f"{row['name']} {row['version']}"
+            tell(Figure(name, ours["warm_s"] * 1000, "ms", beside=ours["warm_s"] / row["warm_s"], peer=peer))
+
+
 def compare(bars: Path, runs: int, environments: Path, only: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as empty:
@@ -81,12 +99,13 @@ def compare(bars: Path, runs: int, environments: Path, only: str) -> list[dict[s
             rows.append({**run(sys.executable, script, bars, 0, nothing), "name": f"{name}, nothing compiled"})
             rows.append({**run(sys.executable, script, bars, runs, nothing), "name": name})
     for name, (script, wants) in PEERS.items():
-        if only and only not in name:
+        if only not in name:
+            lacking(f"{bars_in(bars):,} bars beside {name}", "it was not asked for")
             continue
         try:
             rows.append(run(interpreter(environments, name, wants), script, bars, min(runs, SLOW.get(name, runs))))
         except RuntimeError as problem:
-            print(f"{name}: left out, since {problem}", file=sys.stderr)
+            lacking(f"{bars_in(bars):,} bars beside {name}", str(problem))
     return rows
 
 
@@ -101,6 +120,13 @@ def explain(bars: Path, rows: list[dict[str, Any]]) -> None:
             trades, final = reckoned(*columns, *rules)
             more = "" if trades == row["trades"] else f", {trades - row['trades']:+} trades"
             row["reckoned"] = (f"{final:,.2f}", f"{row['final'] - final:+.6f}{more}")
+
+
+def warm(row: dict[str, Any], ours: dict[str, Any]) -> tuple[str, str, str, str]:
+    if row["name"].endswith("compiled"):
+        return "", "", "", ""
+    ratio = f"{row['warm_s'] / ours['warm_s']:.2f}"
+    return f"{row['warm_s']:.4f}", ratio, f"{row['warm_median_s']:.4f}", f"{row['warm_cpu_s']:.4f}"
 
 
 def loops(bars: Path, runs: int) -> None:
@@ -137,6 +163,8 @@ def loops(bars: Path, runs: int) -> None:
         made = bare(*columns, equity, *rules)
         bare_s.append(time.perf_counter() - begun)
     ours, least = min(ours_s[1:]), min(bare_s[1:])
+    name = f"{n:,} bars with funding, the compiled loop alone"
+    tell(Figure(name, ours * 1000, "ms", bound=ours / least, limit="bare numba loop"))
     print(f"\nthe loops alone, {n:,} bars with funding, best of {runs}:")
     print(f"  ours {ours * 1000:.2f} ms, {rows:,} trades, {out.equity[-1]:,.2f}")
     print(f"  bare {least * 1000:.2f} ms, {made:,} trades, {equity[-1]:,.2f}: ours takes {ours / least:.2f} times as long")
@@ -146,7 +174,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     options.add_argument("--bars", type=int, default=525_600)
     options.add_argument("--runs", type=int, default=5)
-    options.add_argument("--only", default="", metavar="WORD", help="of the peers")
+    options.add_argument("--only", default="", metavar="WORD", help="peers whose name holds it; none: no peer")
     options.add_argument("--environments", type=Path, metavar="FOLDER", help="where peers are installed, and kept")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -157,7 +185,8 @@ def main() -> None:
         explain(bars, rows)
         ours = next(row for row in rows if row["name"] == "barter-tui")
         print(f"{chosen.bars:,} bars; times in seconds, and as multiples of ours\n")
-        head = ("", "version", "first", "x", "warm", "x", "memory MB", "trades", "final equity", "reckoned", "left")
+        times = ("first", "x", "CPU", "warm", "x", "median", "CPU")
+        head = ("", "version", *times, "memory MB", "trades", "final equity", "reckoned", "left")
         table(
             head,
             [
@@ -166,8 +195,8 @@ def main() -> None:
                     row["version"],
                     f"{row['first_s']:.2f}",
                     f"{row['first_s'] / ours['first_s']:.1f}",
-                    f"{row['warm_s']:.4f}" if not row["name"].endswith("compiled") else "",
-                    f"{row['warm_s'] / ours['warm_s']:.2f}" if not row["name"].endswith("compiled") else "",
+                    f"{row['first_cpu_s']:.2f}",
+                    *warm(row, ours),
                     f"{row['memory_mb']:.0f}",
                     f"{row['trades']:,}",
                     f"{row['final']:,.2f}",
@@ -176,7 +205,10 @@ def main() -> None:
                 for row in rows
             ],
         )
+        turns_s = sum(row["first_s"] for row in rows) * chosen.runs
+        print(f"\n{chosen.runs} runs of each by turns, a process each, would need some {turns_s:,.0f} s")
         print("\n" + "\n".join(f"- {note}" for note in NOTES))
+        figures(rows, ours, chosen.bars)
         loops(funded, chosen.runs)
 
 

@@ -33,7 +33,7 @@ from engine.config import create_aster_config
 from engine.places import Endpoints
 from engine.views import Goodbye, Leave, Watch
 from tests.bench import venue as bench
-from tests.bench.figures import cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table
+from tests.bench.figures import Figure, cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table, tell
 from tests.bench.recording import MARKET, find, squeezed
 from tests.bench.soak import Load
 from tests.bench.terminal import COLUMNS, ROWS, Terminal
@@ -42,6 +42,7 @@ from tests.bench.watched import Reader, watching
 FRAMES_PER_S = 12.0
 WARM_UP_S = 3.0  # of a console: imports, first frames
 KEYS = 40
+TO_WIRE = "kernel read to transport.write"
 KINDS = ("none", "reader", "console")
 WORDS = {"none": "no console", "reader": "a link that reads", "console": "the console"}
 
@@ -232,6 +233,10 @@ def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, 
     print("; the rest is Textual's messages, timers, the writer thread and the socket")
     p50, p99, _, most = percentiles_us(keys)
     print(f"key to screen (`t` until the chart names the other timeframe), {len(keys)} keys: p50 {p50 / 1000:.1f}, ", end="")
+    tell(Figure(f"the console's CPU at {COLUMNS}x{ROWS}", statistics.mean(shares) * 100, "% of a core"))
+    tell(Figure(f"key to screen, p50 of {len(keys)}", p50 / 1000, "ms"))
+    tell(Figure(f"key to screen, p99 of {len(keys)}", p99 / 1000, "ms"))
+    tell(Figure("the console's memory", rss[-1][1], "MB"))
     print(f"p99 {p99 / 1000:.1f}, most {most / 1000:.1f} ms")
     print(f"memory: console {rss[0][1]:.0f} -> {rss[-1][1]:.0f} MB over {rss[-1][0] - rss[0][0]:.0f} s", end="")
     print(f", {slope_a_minute([at for at, _ in rss], [mb for _, mb in rss]):+.2f} MB/min (of the console that ran longest)")
@@ -242,18 +247,20 @@ def engine_facts(windows: list[Window], running: Running) -> None:
     lag = np.array(figures["lag"], dtype=np.int64).reshape(-1, 3)
     orders = [line for line in running.lines if line["what"] == "order" and line["socket"] and line["handed"] and line["asked"]]
     found: dict[str, dict[str, tuple[float, ...]]] = {}
+    counts: dict[str, int] = {}
     rows: list[tuple[object, ...]] = []
     for kind in KINDS:
         mine = [one for one in windows if one.kind == kind]
         if not mine:
             continue
         inside = [line for line in orders if any(one.begin <= line["read"] < one.end for one in mine)]
+        counts[kind] = len(inside)
         beats = _within(lag, mine)
         seconds = sum(one.end - one.begin for one in mine) / 1e9
         events = sum(int(part[-1, 2] - part[0, 2]) for one in mine if len(part := _within(lag, [one])) > 1)
         share = sum(one.engine_cpu for one in mine) / seconds
         found[kind] = {
-            "kernel read to transport.write": _percentiles([line["handed"] - line["chunk"] for line in inside]),
+            TO_WIRE: _percentiles([line["handed"] - line["chunk"] for line in inside]),
             "the engine's own tick_to_wire": _percentiles([line["marked"] - line["read"] for line in inside]),
             "loop lag": _percentiles(beats[:, 1].tolist()),
         }
@@ -267,7 +274,11 @@ def engine_facts(windows: list[Window], running: Running) -> None:
     for kind in KINDS[1:]:
         if kind in found and "none" in found:
             for name, values in found[kind].items():
-                pairs = zip(values, found["none"][name], strict=True)
+                pairs = list(zip(values, found["none"][name], strict=True))
+                if name == TO_WIRE:
+                    for percentile, (ours, theirs) in zip(("p50", "p99"), (pairs[0], pairs[3]), strict=True):
+                        told = f"tick to wire with {WORDS[kind]}, {percentile} of {counts[kind]} (without: of {counts['none']})"
+                        tell(Figure(told, ours, "us", beside=ours / max(theirs, 1e-9), peer="no console"))
                 rows.append((f"{WORDS[kind]}: {name}", *(ours / max(theirs, 1e-9) for ours, theirs in pairs)))
     table(("", "p50", "p90", "p95", "p99"), rows)
 
@@ -353,9 +364,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=7.0, metavar="N", help="real seconds of a window (default 7)")
     parser.add_argument("--rate", type=float, default=5_000.0, metavar="N", help="messages a second (default 5000)")
     parser.add_argument("--no-reader", action="store_true", help="leave out the windows with a link that only reads")
+    parser.add_argument("--keys", type=int, default=KEYS, metavar="N", help=f"keys that are timed (default {KEYS})")
+    parser.add_argument("--longest", type=float, default=60.0, metavar="N", help="seconds that memory is watched (default 60)")
     parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
     arguments = parser.parse_args()
-    rounds, seconds, keys, longest = arguments.rounds, arguments.seconds, KEYS, 60.0
+    rounds, seconds, keys, longest = arguments.rounds, arguments.seconds, arguments.keys, arguments.longest
     if arguments.smoke:
         rounds, seconds, keys, longest = 1, 3.0, 6, 3.0
     kinds = tuple(kind for kind in KINDS if not (kind == "reader" and arguments.no_reader))

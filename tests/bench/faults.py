@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -33,7 +34,7 @@ from engine.core.state import MarketState
 from engine.events import Action, Event, OrderKind, OrderState, Purpose, SendOrder, Side, Ticket, TimeInForce, Trading
 from engine.runtime import Engine
 from engine.views import Ask
-from tests.bench.figures import machine, table
+from tests.bench.figures import Figure, machine, table, tell
 
 PATIENCE_S = 40.0
 SYMBOL = "ASTER/USDT:USDT"
@@ -531,7 +532,18 @@ def show(rows: list[Row]) -> None:
         for problem in row.problems:
             print(f"  {row.case} at {row.venue}: {problem}")
     survived = sum(not row.problems for row in rows)
+    figures(rows, survived)
     print(f"  {survived} of {len(rows)} survived; {machine()}")
+
+
+def figures(rows: list[Row], survived: int) -> None:
+    found = [problem for row in rows for problem in row.problems]
+    tell(Figure(f"faults survived, of {len(rows)} tried", survived, "faults"))
+    tell(Figure("ledgers that differed from the venue's", sum("ledger" in one or "wallet" in one for one in found), "faults"))
+    tell(Figure("orders doubled", sum("twice" in one or "doubled" in one for one in found), "orders"))
+    for name, values in (("to an entry again", [row.resumed_s for row in rows]), ("to flat", [row.flat_s for row in rows])):
+        tell(Figure(f"from a fault {name}, median", statistics.median(values), "s"))
+    tell(Figure("longest time that a position was bare", max(row.bare_ms for row in rows), "ms"))
 
 
 async def run(venues: list[str], only: str) -> list[Row]:
@@ -550,7 +562,9 @@ def main() -> int:
     chosen = parser.parse_args()
     rows = asyncio.run(run(list(DIALECTS) if chosen.venue == "both" else [chosen.venue], chosen.only))
     show(rows)
-    return int(any(row.problems for row in rows))
+    if failed := [f"{row.case} at {row.venue}" for row in rows if row.problems]:
+        print(f"not survived: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

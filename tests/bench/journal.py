@@ -44,12 +44,13 @@ from engine.queue.local import LocalQueue, Session
 from engine.replay import Replay
 from engine.replay.player import Player
 from engine.runtime.recorder import STATE_EVERY
-from tests.bench.figures import machine, table
+from tests.bench.figures import Figure, lacking, machine, table, tell
 from tests.bench.pipeline import MARKET, NAME, TICK_NS, best_cpu, decoder, instrument
 from tests.bench.recording import Frame, find, frames
 from tests.test_queue import kill_while_writing
 
 Pairs = list[tuple[Event, list[Event]]]
+BARE = "append to the bare store"
 BARE_EVENTS = 512  # a chunk of the bare store
 
 
@@ -119,7 +120,7 @@ def speeds(pairs: Pairs, folder: Path, passes: int) -> None:
     rows = []
     for name, work in (
         ("append", lambda: append(pairs, folder)),
-        ("append to the bare store", lambda: append_bare(pairs, folder)),
+        (BARE, lambda: append_bare(pairs, folder)),
         ("read and check", lambda: read(path)),
         ("replay and compare", lambda: replay(path)),
     ):
@@ -127,6 +128,10 @@ def speeds(pairs: Pairs, folder: Path, passes: int) -> None:
         rows.append((name, round(count / seconds), seconds / count * 1e6))
     print(f"\n{count:,} events ({len(pairs):,} inputs), a CPU second, best of {passes} passes; all replayed identical")
     table(("", "events/s", "us/event"), rows)
+    for name, rate, _ in rows:
+        if name != BARE:
+            limit = {"bound": rate / rows[1][1], "limit": BARE} if name == "append" else {}
+            tell(Figure(name, rate, "events/CPU s", **limit))
     print(f"  append: {rows[0][1] / rows[1][1]:.2f} of the bare store's rate (aim 0.5)")
 
 
@@ -149,7 +154,7 @@ def beside(pairs: Pairs, folder: Path, python: str, passes: int) -> None:
     done = subprocess.run((python, str(peer), str(ticks), str(passes)), capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
-        print(f"\nnautilus_trader could not be measured: {last}")
+        lacking("replay beside nautilus_trader", last)
         return
     theirs = msgspec.json.decode(done.stdout.strip().rpartition("\n")[2], type=Peer)
     path = append(pairs, folder)
@@ -161,6 +166,8 @@ def beside(pairs: Pairs, folder: Path, python: str, passes: int) -> None:
         f"\nnautilus_trader {theirs.version} on Python {theirs.python} over the same {items:,} quotes, trades and book updates;"
     )
     print(f"items a CPU second, best of {passes} passes each, in turn in this run")
+    for name, rate in zip(("replay, every output compared", "a session read and checked"), rates[1:], strict=True):
+        tell(Figure(name, rate, "items/CPU s", beside=rate / rates[0], peer=f"nautilus_trader {theirs.version}, idle"))
     names = ("its backtest with an idle strategy", "our replay, every output compared", "our read and check")
     table(
         ("", "items/s", "of its"),
@@ -190,6 +197,8 @@ def sizes(pairs: Pairs, folder: Path) -> None:
         rows.append((unit, units, append(some, folder).stat().st_size / units, append_bare(some, folder).stat().st_size / units))
     whole = [way(pairs, folder).stat().st_size / len(pairs) for way in (append, append_bare)]
     rows.append(("input with its outputs", len(pairs), *whole))
+    for name, _, ours, bare in rows:
+        tell(Figure(f"on the disk, {name}", ours, "bytes", bound=ours / bare, limit="the bare store"))  # type: ignore[operator, arg-type]
     print("\nbytes on the disk (aims: 20 a trade, 8 a changed level)")
     table(("a", "count", "bytes", "bare store"), rows)
 
@@ -201,6 +210,7 @@ def kills(count: int, folder: Path) -> None:
         assert found >= acknowledged, (number, acknowledged, found)
         kept, extra = kept + acknowledged, extra + found - acknowledged
     seconds = time.monotonic() - began
+    tell(Figure(f"acknowledged records lost in {count} writers killed", 0, "records"))
     print(
         f"\n{count} writers killed (SIGKILL) while they wrote, {seconds:.0f} s: every session opened and verified, "
         f"{kept:,} acknowledged records all there, {extra:,} more that were committed and not yet acknowledged"
@@ -264,6 +274,7 @@ def seeks(recorded: list[Frame], folder: Path, events: int, tries: int = 40) -> 
     print(f"\na session of {whole:,} events ({inputs:,} inputs), {path.stat().st_size / 1e6:,.0f} MB, {tries} tries each; ms")
     rows = [(name, *np.percentile(found, (50, 90, 100)).round(1)) for name, found in times.items()]
     table(("", "p50", "p90", "most"), rows)
+    tell(Figure(f"a seek anywhere in {whole:,} events, p50", float(np.percentile(times["seek anywhere"], 50)), "ms"))
 
 
 def main() -> None:
@@ -279,7 +290,9 @@ def main() -> None:
         print(f"journal: {recording.words}. {machine()}")
         pairs = processed(frames(recording))
         speeds(pairs, folder, chosen.passes)
-        if chosen.peer:
+        if not chosen.peer:
+            lacking("replay beside nautilus_trader", "no interpreter with it was named")
+        else:
             beside(pairs, folder, chosen.peer, chosen.passes)
         sizes(pairs, folder)
         kills(chosen.kills, folder)

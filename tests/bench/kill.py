@@ -29,7 +29,7 @@ from engine.execution.live import BinanceAccount
 from engine.signal.binance import Rest
 from tests.bench import venue as bench
 from tests.bench.console import Running, started
-from tests.bench.figures import machine, percentiles_us, table
+from tests.bench.figures import Figure, machine, percentiles_us, table, tell
 from tests.bench.recording import MARKET, find
 from tests.bench.soak import Load
 from tests.bench.terminal import Terminal
@@ -189,6 +189,9 @@ def report(tries: list[Try], passed: float, events: float) -> None:
         p50, p99, _, most = percentiles_us(values)
         rows.append((name, len(values), p50 / 1000, percentile_ms(values, 90), p99 / 1000, most / 1000))
     table(("", "count", "p50", "p90", "p99", "most"), rows)
+    whole = percentiles_us([one.written - one.pressed for one in tries])
+    for word, value in zip(("p50", "p99"), whole, strict=False):
+        tell(Figure(f"F12 to the cancel on the wire, {word} of {len(tries)}", value / 1000, "ms"))
     over = sum(one.written - one.pressed > AIM_MS * 1e6 for one in tries)
     print(f"aim {AIM_MS:g} ms: {len(tries) - over} of {len(tries)} within it")
     print("facts: every order was cancelled; entries decided after the halt: 0; decided before it and received by the", end=" ")

@@ -26,13 +26,14 @@ import msgspec
 from engine.config import BookSettings
 from engine.events import BookDelta, BookSnapshot, Event, Quote, Side
 from engine.signal.book import Book
-from tests.bench.figures import machine, table
+from tests.bench.figures import Figure, machine, table, tell
 from tests.bench.pipeline import NAME, decoder, new_core, whole
 from tests.bench.recording import MARKET, SYMBOL, Frame, find, frames
 
 HOUR_NS = 3_600_000_000_000
 LOOKS_MIN = (10, 30, 60)
 TOP = 20
+SKIM = "reading the JSON alone"
 try:
     import orjson
 
@@ -109,6 +110,17 @@ def ours_book(recorded: list[Frame]) -> Book:
     return book
 
 
+class Nothing(msgspec.Struct):
+    """No field of a frame."""
+
+
+def skimmed(recorded: list[Frame]) -> None:
+    """Every byte is read as JSON and nothing is kept: no decoder that reads all of a frame can be quicker by much."""
+    decode = msgspec.json.Decoder(Nothing).decode
+    for one in recorded:
+        decode(one.raw)
+
+
 def spent(work: Callable[[], object]) -> float:
     gc.collect()
     before = time.process_time()
@@ -122,13 +134,16 @@ Stages = tuple[tuple[str, Callable[[], object]], ...]
 def compare(name: str, recorded: list[Frame], rounds: int, ours: Stages, aim: float) -> None:
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for label, work in (*ours, ("ccxt.pro", lambda: theirs(recorded))):
+        for label, work in (*ours, ("ccxt.pro", lambda: theirs(recorded)), (SKIM, lambda: skimmed(recorded))):
             seconds.setdefault(label, []).append(spent(work))
-    base = statistics.median(seconds["ccxt.pro"])
+    base, least = (statistics.median(seconds[label]) for label in ("ccxt.pro", SKIM))
     rows = []
     for label, values in seconds.items():
         middle = statistics.median(values)
         rows.append((label, round(len(recorded) / middle), middle / len(recorded) * 1e6, base / middle))
+        if label in dict(ours):
+            ratios = {"beside": base / middle, "peer": "ccxt.pro", "bound": least / middle, "limit": SKIM}
+            tell(Figure(f"{name}: {label}", rows[-1][1], "frames/CPU s", **ratios))
     print(f"\n{name}: {len(recorded)} frames, median of {rounds} rounds (aim: {aim:g} times ccxt.pro)")
     table(("", "frames/CPU s", "us/frame", "times ccxt.pro"), rows)
 
@@ -196,6 +211,7 @@ def hour(recorded: list[Frame]) -> None:
             rows.append((f"{due.pop(0)} min", len(book.bids) + len(book.asks), len(msgspec.msgpack.encode(book)), size_of(book)))
     print(f"\nan hour of venue time in {passes} passes, one book: at most {deepest} levels a side, {book.counters.pruned} pruned")
     table(("after", "levels", "encoded bytes", "bytes in memory"), rows)
+    tell(Figure("one book's memory after an hour of venue time", rows[-1][3] / 1024, "KiB"))
     assert max(row[1] for row in rows) <= 4 * BookSettings().levels
 
 
@@ -237,7 +253,7 @@ def main() -> None:
     print(f"market data: {recording.words}; ccxt {ccxtpro.__version__} with {JSON}. {machine()}")
     facts(recorded)
     full = (
-        ("decode, book, trust, bars, features, judge, strategy", lambda: whole(recorded, new_core(recorded[0].at))),
+        ("decode, book, trust and all of the core", lambda: whole(recorded, new_core(recorded[0].at))),
         ("decode, book, trust", lambda: ours_book(recorded)),
     )
     compare("the mixed stream", recorded, arguments.rounds, full, 10)

@@ -18,13 +18,14 @@ from pathlib import Path
 from console.venue_process import VenueProcess
 from engine.config import JudgmentSettings
 from engine.events import Action
+from engine.judgment.answer import AnswerError
 from engine.judgment.prompt import text
 from engine.judgment.qualify import market
 from engine.model import Ollama, threads
 from tests.bench import venue as bench
-from tests.bench.figures import machine, percentiles_us, table
+from tests.bench.figures import Figure, lacking, machine, percentiles_us, table, tell
 from tests.bench.probe import Probe, Sent
-from tests.bench.tick_to_wire import ASTER, TOTALS, facts
+from tests.bench.tick_to_wire import ASTER, PERCENTILES, TOTALS, facts
 
 SETTLE_S = 3.0  # between windows: a prompt that is being read is not given up
 
@@ -38,6 +39,15 @@ async def load(chosen: JudgmentSettings, name: str) -> None:
         number += 1
         whole = await server.answer(found.name, text(market((number % 9 - 4) / 4)), lambda _: None)
         print(whole.answer_tokens, flush=True)
+
+
+async def found(chosen: JudgmentSettings, name: str) -> None:
+    """Raises AnswerError where there is no server or no model."""
+    server = Ollama(chosen)
+    try:
+        await server.find(name)
+    finally:
+        await server.close()
 
 
 def _start(command: tuple[str, ...]) -> "subprocess.Popen[str]":
@@ -76,6 +86,10 @@ async def run(host: str, name: str, windows: int, seconds: float, speed: float, 
     for words, part in TOTALS[:3]:
         off, on_ = (percentiles_us(map(part, by_kind[kind])) for kind in (False, True))
         rows += [(f"{words}, off", *off), (f"{words}, on", *on_)]
+        if part is TOTALS[2][1]:
+            for percentile, b, a in zip(PERCENTILES, on_, off, strict=False):
+                told = f"tick to wire while a model writes, {percentile} of {len(by_kind[True])}"
+                tell(Figure(told, b, "us", beside=b / max(a, 1e-9), peer="no model"))
         rows.append((f"{words}, on / off", *(f"{b / max(a, 1e-9):.2f}" for a, b in zip(off, on_, strict=True))))
     table(("us", "p50", "p99", "p99.9", "most"), rows)
 
@@ -93,6 +107,11 @@ def main() -> None:
     if arguments.load:
         asyncio.run(load(chosen, arguments.model))
     print(f"model: tick to wire with it writing and without, {threads(chosen)} threads, {time.strftime('%F')}. {machine()}")
+    try:
+        asyncio.run(found(chosen, arguments.model))
+    except AnswerError as problem:
+        lacking("tick to wire while a model writes", str(problem))
+        return
     with tempfile.TemporaryDirectory() as folder:
         more = (arguments.windows, arguments.seconds, arguments.speed, Path(folder))
         asyncio.run(run(arguments.host, arguments.model, *more))

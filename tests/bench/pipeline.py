@@ -26,7 +26,7 @@ from engine.core import Core
 from engine.events import Action, BookDelta, Command, Connected, Event, Instrument, Mode, Quote, Started, Tick, TradeHistory
 from engine.signal.binance import decode
 from engine.signal.book import Book
-from tests.bench.figures import machine, percentiles_us, resident_mb, table
+from tests.bench.figures import Figure, machine, percentiles_us, resident_mb, table, tell
 from tests.bench.recording import MARKET, SYMBOL, Frame, find, frames
 
 TICK_NS = 100_000_000
@@ -152,6 +152,8 @@ def speeds(recorded: list[Frame], passes: int) -> None:
     for name, work in stages:
         seconds = best_cpu(work, passes)
         rows.append((name, round(len(recorded) / seconds), seconds / len(recorded) * 1e6))
+        limit = {"bound": rows[-1][1] / rows[0][1], "limit": "decoding alone"} if len(rows) > 1 else {}
+        tell(Figure(name, rows[-1][1], "messages/CPU s", **limit))
     print(f"\nmessages a CPU second, best of {passes} passes")
     table(("stage", "messages/s", "us/message"), rows)
 
@@ -186,6 +188,7 @@ def memory(recorded: list[Frame]) -> None:
         now, peak = tracemalloc.get_traced_memory()
         rows.append((name, len(part), now / 1024, (now - held) / 1024, (peak - now) / 1024))
     tracemalloc.stop()
+    tell(Figure("memory that the second half of a recording adds to the core", rows[1][3], "KiB"))
     print("\nmemory of the core, KiB (tracemalloc)")
     table(("part", "messages", "held", "grown", "peak above"), rows)
     print(f"  blocks kept {_blocks() - blocks:,}; garbage collections {_collections() - collected}; RSS {before:.0f} MB before")

@@ -24,7 +24,7 @@ from engine.events import Action, Event, Quote, Trust, TrustChanged
 from engine.runtime import Engine
 from engine.runtime.summary import dropped
 from tests.bench import venue as bench
-from tests.bench.figures import cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table
+from tests.bench.figures import Figure, cpu_seconds, machine, percentiles_us, resident_mb, slope_a_minute, table, tell
 from tests.bench.recording import MARKET, SYMBOL, Recording, find, frames
 
 WARM_UP_S, FLAT_FROM_S = 15.0, 45.0
@@ -138,6 +138,8 @@ def figures(engine: Engine, watch: Watch, samples: Samples, read: int, passed: f
         table(("second", "events/s", "engine CPU %", "venue CPU %", "engine MB", "venue MB"), samples.rows)
     ours, theirs = samples.shares()
     print(f"CPU of a core: engine {ours:.0%} ({ours * passed / max(read, 1) * 1e6:.1f} us/message), venue {theirs:.0%}")
+    tell(Figure("messages through sockets, none lost", read / passed, "messages/s"))
+    tell(Figure("the engine's CPU, sockets and orders with it", ours * passed / max(read, 1) * 1e6, "us/message"))
     rows: list[tuple[object, ...]] = []
     for words, delays in (("backlog of quotes: read - E", watch.newest()), ("  of which in the recording", load.delays_ns)):
         least = min(delays)  # the clocks of recorder and venue differed
@@ -195,6 +197,7 @@ async def facts(
     if passed >= FLAT_FROM_S:
         slope = samples.slope()[0]
         assert slope < MB_A_MINUTE, f"the engine's memory grows by {slope:.2f} MB a minute"
+        tell(Figure("the engine's memory under that load", slope, "MB/min"))
         print(f"  memory is flat: {slope:+.2f} MB/min after the warm-up")
 
 

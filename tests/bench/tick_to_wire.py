@@ -23,11 +23,12 @@ from engine.execution.live import BinanceAccount
 from engine.runtime import Engine
 from engine.runtime.summary import dropped
 from tests.bench import venue as bench
-from tests.bench.figures import machine, percentiles_us, table
+from tests.bench.figures import Figure, machine, percentiles_us, table, tell
 from tests.bench.probe import Probe, Sent
 from tests.bench.recording import MARKET, find
 
 ASTER = "ASTER/USDT:USDT"
+PERCENTILES = ("p50", "p99", "p99.9")
 PAUSE_S = 0.02  # between orders of ccxt alone: what is left of one is done when the next begins
 
 PARTS = (
@@ -100,28 +101,39 @@ async def alone(venue: VenueProcess, instrument: Instrument, number: int) -> lis
         return list(probe.sent.values())[20:]
 
 
-def report(readings: list[Sent], alone: list[Sent]) -> None:
+def report(words: str, readings: list[Sent], alone: list[Sent]) -> None:
     by_socket = [sent for sent in readings if sent.socket]
-    for words, some in (("a websocket frame", by_socket), ("the timer or a reply", [s for s in readings if not s.socket])):
+    for cause, some in (("a websocket frame", by_socket), ("the timer or a reply", [s for s in readings if not s.socket])):
         kinds = Counter(f"{sent.purpose} by {sent.cause}" for sent in some)
-        print(f"caused by {words}: {len(some)} ({', '.join(f'{count} {name}' for name, count in kinds.most_common())})")
+        print(f"caused by {cause}: {len(some)} ({', '.join(f'{count} {name}' for name, count in kinds.most_common())})")
     rows = [(name, *percentiles_us(map(part, by_socket))) for name, part in (*PARTS, *TOTALS)]
     table(("us", "p50", "p99", "p99.9", "most"), rows)
     burst = [sent for sent in by_socket if sent.frame_queue > 0]
     print(f"  {len(burst)} of them with frames waiting behind the cause (p50 {_median(s.frame_queue for s in burst):.0f})")
+    own, base = (percentiles_us(map(part, some)) for part, some in ((TOTALS[2][1], by_socket), (TOTALS[1][1], alone)))
+    for n, percentile in enumerate(PERCENTILES):
+        ratio = own[n] / base[n] if alone else None
+        tell(
+            Figure(
+                f"tick to wire, {words}, {percentile} of {len(by_socket)}",
+                own[n],
+                "us",
+                beside=ratio,
+                peer="ccxt alone" if alone else "",
+            )
+        )
     if not alone:
         return
     print(f"ccxt alone, no engine, same venue: {len(alone)} orders")
     rows = [(name, *percentiles_us(map(part, alone))) for name, part in (PARTS[4], PARTS[5], TOTALS[-1])]
     table(("us", "p50", "p99", "p99.9", "most"), rows)
-    base = percentiles_us(map(TOTALS[1][1], alone))
     for name, part in (
         ("engine share", TOTALS[0][1]),
         ("ccxt share beside the engine", TOTALS[1][1]),
         ("TICK TO WIRE", TOTALS[2][1]),
     ):
         own = percentiles_us(map(part, by_socket))
-        ratios = ", ".join(f"{word} {own[n] / max(base[n], 1e-9):.2f}" for n, word in enumerate(("p50", "p99", "p99.9")))
+        ratios = ", ".join(f"{word} {own[n] / max(base[n], 1e-9):.2f}" for n, word in enumerate(PERCENTILES))
         print(f"  {name} / ccxt alone: {ratios}")
     engine, ccxt = (statistics.median(map(part, by_socket)) for part in (TOTALS[0][1], TOTALS[1][1]))
     print(f"  engine share / ccxt share within the same orders, medians: {engine / ccxt:.2f}")
@@ -140,7 +152,7 @@ async def run(symbol: str, speed: float, capture: Path | None, seconds: float, n
         except (AssertionError, BarterError) as problem:
             print(f"ccxt alone could not be measured: {problem}")
             other = []
-    report(readings, other)
+    report("a recording under load" if capture else "the venue's own flow", readings, other)
 
 
 def main() -> None:

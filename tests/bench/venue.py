@@ -17,7 +17,7 @@ from engine.runtime import Engine
 from engine.runtime import engine as shell
 
 SEED, BALANCE = 7, "10000"
-MARKET_KINDS = ("depth", "bookTicker", "aggTrade", "markPrice")
+MARKET_KINDS = ("kline_1m", "depth", "bookTicker", "aggTrade", "markPrice")  # bars first: alone they would tell of a hole
 
 # Every bar is judged and every judgment acted on; stops are close enough to be reached.
 BUSY: dict[str, dict[str, object]] = {

@@ -7,6 +7,7 @@ STARTED is the wall clock of whoever started the process, so that the first resu
 
 import json
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -68,6 +69,7 @@ def report(name: str, version: str, run: Callable[[], Mapping[str, float]], note
                 "first_s": first_s,
                 "first_cpu_s": first_cpu_s,
                 "warm_s": min(times, default=first_s),
+                "warm_median_s": statistics.median(times or [first_s]),
                 "warm_cpu_s": min(cpu, default=first_cpu_s),
                 "memory_mb": memory,
                 "trades": int(found["trades"]),
