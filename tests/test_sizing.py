@@ -49,9 +49,9 @@ def test_base_units_steps_and_contracts_are_never_confused(method: str, steps: i
         desk.core.settings = msgspec.structs.replace(desk.core.settings, strategy=strategy)
     held = desk.core.state.markets[BTC.market]
     held.stance = Stance(BTC.market, desk.at, desk.at + 10**12, Bias.LONG, 0.8, 0.2, "why", "rules", 60_000.0)
-    out: list[object] = []
-    trading.enter(desk.core.state, desk.core.settings, held, Side.BUY, "a test", float("nan"), out)  # type: ignore[arg-type]
-    (order,) = sent(out)  # type: ignore[arg-type]
+    out = trading.Out()
+    trading.enter(desk.core.state, desk.core.settings, held, Side.BUY, "a test", float("nan"), out)
+    (order,) = sent(out)
     assert order.quantity == steps
     assert _contracts(order.quantity, BTC) == contracts
     assert Decimal(contracts) * BTC.contract == steps * BTC.step
