@@ -18,7 +18,7 @@ from engine.views import Estimate, LadderView, Room, TicketView
 LABELS = {"kind": "type", "reduce": "reduce only"}
 CHOICES = ("side", "kind", "reduce")
 LABEL, NAME = 13, 10  # cells of a name: of a field, of a figure
-LIMIT, SAID = 14, 26  # of a limit's name, and of what is said of it
+LIMIT, SAID = 15, 26  # of a limit's name, and of what is said of it
 HOUR_S = 3_600.0
 
 

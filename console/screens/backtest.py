@@ -399,7 +399,8 @@ class BacktestScreen(Screen[None]):
         if self._tester is not None and self._tester.stage:
             said = self._tester.stage
         shown_run = self.kept[-1] if self.kept else None
-        label = "   SYNTHETIC" if shown_run is not None and shown_run.series.synthetic else ""
+        swept = self.sweeping.found is not None and self.sweeping.found.synthetic
+        label = "   SYNTHETIC" if swept or (shown_run is not None and shown_run.series.synthetic) else ""
         self.query_one("#state", Static).update(f"BACKTEST{label}   the engine: {engine}   {said}")
 
     # --- what came of it -----------------------------------------------------------------------------------------------

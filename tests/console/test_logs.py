@@ -66,7 +66,8 @@ async def test_a_broken_pane_and_help_say_where_the_log_is(file: Path, monkeypat
         monkeypatch.setattr(app.trading.panes[1], "rows", lambda *_: 1 / 0)
         link.show(pictures.chart_live(pictures.bars(start=12_300)))
         chart = app.trading.panes[1]
-        await until(pilot, lambda: "division by zero (see state/console.log)" in " ".join(row[0][0] for row in chart._rows if row))
+        said = "division by zero (see state/console.log)"
+        await until(pilot, lambda: said in " ".join(row[0][0] for row in chart._rows if row))
         await pilot.press("question_mark")
         await until(
             pilot,
