@@ -390,7 +390,7 @@ def test_limits_and_funding_in_words() -> None:
     def text(room: Room, width: int = 60) -> str:
         return "".join(part for part, _ in limit(room, width))
 
-    assert text(ROOMS[0]).startswith("order         602 of 2,000 USDT") and text(ROOMS[0]).endswith(" 30 %")
+    assert text(ROOMS[0]).startswith("order          602 of 2,000 USDT") and text(ROOMS[0]).endswith(" 30 %")
     assert "! 3,100 of 2,000 USDT" in text(Room("order", 3100.0, 2000.0, "USDT", 1.55))
     assert "9.50 of at least 10 %" in text(Room("to liquidation", 9.5, 10.0, "%", 1.05, least=True))
     assert text(Room("order", 0.0, 0.0, "", 1e18)).endswith("999 %") and len(text(ROOMS[0], 30)) <= 31
