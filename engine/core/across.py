@@ -5,7 +5,7 @@ import msgspec
 from engine.config import Settings
 from engine.core.state import MarketState, State
 from engine.events import Features
-from engine.processor.consolidated import Across, Quoted, across
+from engine.processor.consolidated import Across, Quoted, across, divergence_bps
 
 ALONE = Across()
 
@@ -25,6 +25,11 @@ def beside(state: State, settings: Settings, held: MarketState) -> Across:
     """What can be told now; nothing but NaN where the contract is collected from one venue only, or one only is trusted."""
     others = [quoted(other) for other in elsewhere(state, held)]
     return across(quoted(held), others, settings.features.imbalance_levels) if others else ALONE
+
+
+def divergence(state: State, held: MarketState) -> float:
+    """How far the venues' middles are apart, basis points: that of `beside`, without the rest of it."""
+    return divergence_bps(quoted(held), [quoted(other) for other in elsewhere(state, held)])
 
 
 def completed(known: Features, seen: Across) -> Features:

@@ -87,7 +87,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         step,
         tick,
         spread,
-        across.beside(state, settings, held).divergence_bps,
+        across.divergence(state, held),
         float(state.equity()),
         float(state.portfolio.day_equity),
         state.portfolio.quantity(instrument.market),

@@ -3,11 +3,9 @@
 Only trusted books take part, and only prices in one unit are compared: quote units a base unit, sizes in base units.
 """
 
-import heapq
 import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -66,14 +64,23 @@ def mid(quoted: Quoted) -> float:
 
 def depth(markets: Iterable[Quoted], side: Side, n: int) -> list[Level]:
     """The best `n` levels of all trusted books, best first. A price that two venues share stands there for each of them."""
-    sides = [_levels(quoted, side, n) for quoted in markets if quoted.book.trusted]
-    ordered = heapq.merge(*sides, key=lambda level: -level.price * side)
-    return list(islice(ordered, n))
+    found = [level for quoted in markets if quoted.book.trusted for level in _levels(quoted, side, n)]
+    found.sort(key=lambda level: -level.price * side)  # stable: of one price the venues keep their order
+    return found[:n]
 
 
 def _levels(quoted: Quoted, side: Side, n: int) -> list[Level]:
     tick, step, venue = float(quoted.instrument.tick), float(quoted.instrument.step), quoted.venue
     return [Level(price * tick, size * step, venue) for price, size in quoted.book.top(side, n)]
+
+
+def divergence_bps(ours: Quoted, others: Sequence[Quoted]) -> float:
+    """How far the trusted venues' middles are apart; NaN without another one."""
+    theirs = [price for quoted in others if (price := mid(quoted))]
+    if not theirs:
+        return NAN
+    prices = [price, *theirs] if (price := mid(ours)) else theirs
+    return distance_bps(max(prices), min(prices))
 
 
 def across(ours: Quoted, others: Sequence[Quoted], levels: int) -> Across:
@@ -83,14 +90,13 @@ def across(ours: Quoted, others: Sequence[Quoted], levels: int) -> Across:
     if theirs is None:
         return Across()
     quoted, price = theirs
-    prices = [price for _, price in mids]
     bids, asks = depth((ours, *others), Side.BUY, levels), depth((ours, *others), Side.SELL, levels)
     funding = NAN
     if ours.funding_rate is not None and quoted.funding_rate is not None:
         funding = float(ours.funding_rate - quoted.funding_rate) * 10_000
     return Across(
         distance_bps(mid(ours), price),
-        distance_bps(max(prices), min(prices)),
+        divergence_bps(ours, others),
         funding,
         spread_bps(bids[0].price, asks[0].price),
         imbalance(math.fsum(level.size for level in bids), math.fsum(level.size for level in asks)),  # as in every Python version
