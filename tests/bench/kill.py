@@ -172,6 +172,13 @@ async def _arm(running: Running, terminal: Terminal) -> None:
     await running.told(2.0, "trading", since, to="armed")
 
 
+async def _close_help(terminal: Terminal) -> None:
+    """Twice: where the console is busy, the first Escape and what follows it are read as one key."""
+    for _ in range(2):
+        terminal.press(b"\x1b")
+        await asyncio.sleep(0.4)
+
+
 def report(tries: list[Try], passed: float, events: float) -> None:
     over_help = sum(one.over_help for one in tries)
     print(f"\n{len(tries)} tries beside {events:,.0f} messages/s, {over_help} of them over the help, in {passed:.0f} s; ms:")
@@ -224,8 +231,7 @@ async def run(number: int, rate: float, folder: Path) -> None:
                         break
                     tries.append(await attempt(n, running, terminal, stranger, session, chance))
                     if tries[-1].over_help:
-                        terminal.press(b"\x1b")
-                        await asyncio.sleep(0.3)
+                        await _close_help(terminal)
                     try:
                         await _arm(running, terminal)
                     except AssertionError as problem:
@@ -233,6 +239,7 @@ async def run(number: int, rate: float, folder: Path) -> None:
                         break
                 passed = time.monotonic() - began
                 frames = (await bench.state(session, running.venue))["counters"]["frames"] - frames
+                await _close_help(terminal)
                 assert await terminal.leave() == 0
         finally:
             await stranger.close()
