@@ -17,7 +17,7 @@ from console.research import WHERE, add_run, add_settings, settings_of
 from engine.backtest import findings
 from engine.backtest.findings import BESIDE
 from engine.backtest.metrics import FIGURES, shown
-from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, sweep
+from engine.backtest.sweep import HeatMap, Sweep, axis, compared_by, heat_map, share, sweep
 from engine.backtest.walk import Walk, walk_forward
 from engine.errors import ConfigError
 
@@ -145,16 +145,11 @@ def _walked(walk: Walk | None, as_json: bool) -> int:
 
 def _print(found: Sweep) -> None:
     console = Console()
-    by_name = {figure.name: figure for figure in FIGURES}
-    beside = [found.by, *(name for name in BESIDE if name != found.by)]
     table = Table(title=f"The best of {len(found.trials):,} runs", title_justify="left", box=None)
-    for heading in (*(one.name for one in found.axes), *(by_name[name].title for name in beside)):
+    for heading in findings.heads(found):
         table.add_column(heading, justify="right")
     for at in found.ranked()[:SHOWN]:
-        trial = found.trials[at]
-        values = [shown(by_name[name], getattr(trial.statistics, name)) for name in beside]
-        style = "bold" if at == found.winner else ""
-        table.add_row(*(trial.values[one.name] for one in found.axes), *values, style=style)
+        table.add_row(*findings.told(found, at), style="bold" if at == found.winner else "")
     console.print(table)
     if len(found.axes) >= 2:
         rows, columns = found.axes[:2]
@@ -168,24 +163,19 @@ def _print(found: Sweep) -> None:
 
 def heat(found: HeatMap) -> Table:
     """Numbers in cells, redder below and greener above; signs say the same without colour."""
-    low, high = _ends(found)
+    ends = found.ends
     table = Table(title=f"{found.by}: {found.rows.name} down, {found.columns.name} across", title_justify="left", box=None)
     table.add_column("")
     for value in found.columns.values:
         table.add_column(value, justify="right")
     for value, row in zip(found.rows.values, found.values, strict=True):
-        table.add_row(value, *(_cell(float(one), low, high) for one in row))
+        table.add_row(value, *(_cell(float(one), ends) for one in row))
     return table
 
 
-def _ends(found: HeatMap) -> tuple[float, float]:
-    known = found.values[found.values == found.values]
-    return (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-
-
-def _cell(value: float, low: float, high: float) -> Text:
+def _cell(value: float, ends: tuple[float, float]) -> Text:
     if value != value:
         return Text("-", "dim")
-    share = (value - low) / (high - low) if high > low else 0.5
-    red, green = round(170 * (1 - share)) + 20, round(140 * share) + 20
+    good = share(value, ends)
+    red, green = round(170 * (1 - good)) + 20, round(140 * good) + 20
     return Text(f"{value:+.2f}", f"#ffffff on #{red:02x}{green:02x}30")

@@ -26,19 +26,16 @@ from tests.factory import MARKET, SECOND, of, sent
 from tests.factory import settings as chosen
 from tests.test_engine import desk, engine_on, until, venue
 from tests.test_tickets import alive, order, position
-from tests.world import LEVEL, SYMBOL, World
+from tests.world import LEVEL, SYMBOL, World, armed
 
 B, L = Side.BUY, OrderKind.LIMIT
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = World(chosen(risk={"max_order_notional": 20_000.0, "max_position_notional": 50_000.0, "max_loss_per_trade": 0.5}))
-    made.command(Action.ARM)
-    made.wait(200)
-    yield made
-    assert made.state.counters.faults == 0
-    made.close()
+    risk = {"max_order_notional": 20_000.0, "max_position_notional": 50_000.0, "max_loss_per_trade": 0.5}
+    with armed(chosen(risk=risk)) as made:
+        yield made
 
 
 def reports(world: World) -> list[KillReport]:

@@ -22,7 +22,7 @@ from engine.trial import _calm as calm
 from engine.views import NOT_HERE, AccountView, Estimate, Frame, TicketView, Watch, decode_to_console, encode
 from tests.factory import MARKET, MS, START, Desk, settings
 from tests.test_tickets import WRONG, alive, order
-from tests.world import World
+from tests.world import World, armed
 
 B, S, K, T = Side.BUY, Side.SELL, OrderKind, TimeInForce
 WIDE = {
@@ -38,12 +38,8 @@ WIDE = {
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = World()
-    made.command(Action.ARM)
-    made.wait(200)
-    yield made
-    assert made.state.counters.faults == 0
-    made.close()
+    with armed() as made:
+        yield made
 
 
 def a_desk(wallet: str = "10000", held: tuple[PositionFact, ...] = (), **risk: object) -> Desk:

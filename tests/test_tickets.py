@@ -26,19 +26,15 @@ from engine.views import Ask
 from tests.factory import MARKET, of, sent
 from tests.factory import settings as chosen
 from tests.test_engine import desk, engine_on, until, venue
-from tests.world import SYMBOL, World
+from tests.world import SYMBOL, World, armed
 
 B, S, L = Side.BUY, Side.SELL, OrderKind.LIMIT
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    made = World()
-    made.command(Action.ARM)
-    made.wait(200)
-    yield made
-    assert made.state.counters.faults == 0
-    made.close()
+    with armed() as made:
+        yield made
 
 
 def order(world: World, ticket: Ticket | None, target: str = MARKET, action: Action = Action.ORDER) -> str:

@@ -7,7 +7,7 @@ feed; only ccxt, sockets and clocks are left out, so that thousands of histories
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -451,3 +451,14 @@ class World:
 
     def open_entries(self) -> list[str]:
         return [order.client_id for order in self.state.live_orders() if order.purpose is Purpose.ENTRY]
+
+
+@contextlib.contextmanager
+def armed(chosen: Settings | None = None) -> Iterator[World]:
+    """A world that trades; at its end the core has failed nowhere."""
+    made = World(chosen)
+    made.command(Action.ARM)
+    made.wait(200)
+    yield made
+    assert made.state.counters.faults == 0
+    made.close()

@@ -11,6 +11,7 @@ from console import keys
 from console.desk import Desk
 from console.panes.candles import Canvas, columns, scale_of
 from console.panes.lines import LinePane, Row, Run
+from console.panes.rows import NumberedPane
 from console.panes.table import Column, table
 from engine.backtest import Result
 from engine.backtest.series import REASONS
@@ -34,7 +35,7 @@ COLUMNS = (
 )
 
 
-class TradesPane(LinePane):
+class TradesPane(NumberedPane):
     """Only the rows that are seen are made, however many there are."""
 
     title = "trades"
@@ -50,29 +51,17 @@ class TradesPane(LinePane):
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:
         super().__init__(desk, id=id)
         self.result: Result | None = None
-        self.cursor = 0
         self._top = 0
 
     def show(self, result: Result) -> None:
         self.result, self.cursor, self._top = result, 0, 0
         self.repaint()
 
-    def move(self, rows: int) -> None:
-        if self.result is not None and len(self.result.trades):
-            self.cursor = min(max(self.cursor + rows, 0), len(self.result.trades) - 1)
-            self.repaint()
-
-    def action_rows(self, rows: int) -> None:
-        self.move(rows)
-
-    def action_page(self, pages: int) -> None:
-        self.move(pages * max(self.size.height - 2, 1))
-
-    def action_ends(self, end: int) -> None:
-        self.move(len(self.result.trades) * (1 if end else -1) if self.result is not None else 0)
+    def many(self) -> int:
+        return len(self.result.trades) if self.result is not None else 0
 
     def action_chart(self) -> None:
-        if self.result is not None and len(self.result.trades):
+        if self.many():
             self.post_message(self.Chosen(self.cursor))
 
     def rows(self, desk: Desk, width: int, height: int) -> list[Row]:

@@ -9,7 +9,6 @@ from console import format as show
 from console.desk import Desk
 from console.panes.lines import LinePane, Row, Run
 from console.panes.status import StatusPane, mode_of, open_rows, pnl, state_of, trusted
-from engine.events import Mode
 from engine.views import AccountView, Picture, StatusView
 
 TALL, WIDEST_GAP = 3, 16
@@ -21,15 +20,8 @@ class GlancePane(LinePane, can_focus=False):
 
     title: ClassVar[str] = "Glance"
     shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = StatusPane.shows
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane--{mode.value}" for mode in Mode}
     DEFAULT_CSS = """
-    GlancePane {
-        height: 3; width: 1fr; background: $background;
-        .pane--demo { color: $demo; }
-        .pane--paper { color: $paper; }
-        .pane--testnet { color: $testnet; }
-        .pane--live { color: $live; }
-    }
+    GlancePane { height: 3; width: 1fr; background: $background; }
     """
 
     def __init__(self, desk: Desk, status: StatusPane, *, id: str | None = None) -> None:

@@ -21,7 +21,7 @@ Row = tuple[Run, ...]
 
 NAMES = (
     *("text", "muted", "faint", "stale", "bid", "ask", "bid-bar", "ask-bar", "up", "down", "up-bar", "down-bar", "down-body"),
-    *("entry", "exit", "stop", "liq", "halt", "fast", "slow", "band"),
+    *("entry", "exit", "stop", "liq", "halt", "fast", "slow", "band", "demo", "paper", "testnet", "live"),
 )
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 RISING = " ▁▂▃▄▅▆▇█"
@@ -55,6 +55,10 @@ class LinePane(Pane):
         .pane--stop { color: $stop; }
         .pane--liq { color: $liq; }
         .pane--halt { color: $halt; }
+        .pane--demo { color: $demo; }
+        .pane--paper { color: $paper; }
+        .pane--testnet { color: $testnet; }
+        .pane--live { color: $live; }
         .pane--fast { color: $warning 80%; }
         .pane--slow { color: $accent 80%; }
         .pane--band { color: $muted 80%; }

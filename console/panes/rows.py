@@ -11,6 +11,35 @@ from engine.views import StatusView
 MOVES = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -10, "pagedown": 10, "home": -10_000, "end": 10_000}
 
 
+class NumberedPane(LinePane):
+    """Rows that stay in order, known by their place: `many` says how many, and keys of the table move `cursor`."""
+
+    def __init__(self, desk: Desk, *, id: str | None = None) -> None:
+        super().__init__(desk, id=id)
+        self.cursor = 0
+
+    def many(self) -> int:
+        raise NotImplementedError
+
+    def move(self, rows: int) -> None:
+        if many := self.many():
+            self.cursor = min(max(self.cursor + rows, 0), many - 1)
+            self.moved()
+            self.repaint()
+
+    def moved(self) -> None:
+        """The cursor stands on another row, or was asked to."""
+
+    def action_rows(self, rows: int) -> None:
+        self.move(rows)
+
+    def action_page(self, pages: int) -> None:
+        self.move(pages * max(self.size.height - 2, 1))
+
+    def action_ends(self, end: int) -> None:
+        self.move(self.many() * (1 if end else -1))
+
+
 class RowsPane(LinePane):
     """`keys_of_rows` names the rows in order; `framed` puts the cursor beside them and scrolls."""
 

@@ -9,14 +9,15 @@ from textual.message import Message
 from console import keys
 from console.desk import Desk
 from console.format import fit
-from console.panes.lines import LinePane, Row
+from console.panes.lines import Row
+from console.panes.rows import NumberedPane
 from console.settings import SECTIONS, Form
 from engine.config import Key, typed
 
 NAME, SOURCE = 24, 15  # cells
 
 
-class SettingsPane(LinePane):
+class SettingsPane(NumberedPane):
     """`form` has the values. Moving, stepping and editing are told to the screen."""
 
     title = "settings"
@@ -40,7 +41,6 @@ class SettingsPane(LinePane):
         super().__init__(desk, id=id)
         self.form = form
         self.found: list[Key] = form.found("")
-        self.cursor = 0
         self._top = 0
         self._shown: list[Key | None] = []  # by line that is seen; None for a heading
 
@@ -56,20 +56,11 @@ class SettingsPane(LinePane):
         self.post_message(self.Moved())
         self.repaint()
 
-    def _move(self, rows: int) -> None:
-        if self.found:
-            self.cursor = min(max(self.cursor + rows, 0), len(self.found) - 1)
-            self.post_message(self.Moved())
-            self.repaint()
+    def many(self) -> int:
+        return len(self.found)
 
-    def action_rows(self, rows: int) -> None:
-        self._move(rows)
-
-    def action_page(self, pages: int) -> None:
-        self._move(pages * max(self.size.height - 2, 1))
-
-    def action_ends(self, end: int) -> None:
-        self._move(len(self.found) * (1 if end else -1))
+    def moved(self) -> None:
+        self.post_message(self.Moved())
 
     def action_edit(self) -> None:
         self.post_message(self.Asked("edit"))
@@ -83,7 +74,7 @@ class SettingsPane(LinePane):
     def on_click(self, event: events.Click) -> None:
         key = self._shown[event.y] if 0 <= event.y < len(self._shown) else None
         if key is not None:
-            self._move(self.found.index(key) - self.cursor)
+            self.move(self.found.index(key) - self.cursor)
 
     def on_focus(self) -> None:
         self.call_later(self.repaint)  # the base class learns of it after this

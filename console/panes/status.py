@@ -35,15 +35,8 @@ class StatusPane(LinePane, can_focus=False):
     shows: ClassVar[tuple[tuple[type[Picture], str | None], ...]] = (
         *((StatusView, ""), (AccountView, ""), (PositionsView, ""), (LadderView, None)),
     )
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane--{mode}" for mode in ("demo", "paper", "testnet", "live")}
     DEFAULT_CSS = """
-    StatusPane {
-        height: 1; width: 1fr; background: $panel;
-        .pane--demo { color: $demo; }
-        .pane--paper { color: $paper; }
-        .pane--testnet { color: $testnet; }
-        .pane--live { color: $live; }
-    }
+    StatusPane { height: 1; width: 1fr; background: $panel; }
     """
 
     def __init__(self, desk: Desk, *, id: str | None = None, now: Callable[[], float] = time.monotonic) -> None:

@@ -12,9 +12,8 @@ from console.desk import Desk
 from console.panes.lines import LinePane, Row, Run
 from console.panes.rows import RowsPane
 from console.panes.table import Column, table
-from engine.backtest.findings import BESIDE
-from engine.backtest.metrics import FIGURES, shown
-from engine.backtest.sweep import HeatMap, Sweep, Values, heat_map
+from engine.backtest import findings
+from engine.backtest.sweep import HeatMap, Sweep, Values, heat_map, share
 
 MOST_RUNS = 200  # rows; the table that `barter-tui sweep` writes has all
 CELL = 9
@@ -65,24 +64,22 @@ class HeatPane(LinePane):
         beside, below = max((width - edge) // CELL, 1), max(height - 1, 1)
         self.left = min(self.left, max(len(made.columns.values) - beside, 0))
         self.top = min(self.top, max(len(made.rows.values) - below, 0))
+        ends = made.ends
         columns = range(self.left, min(self.left + beside, len(made.columns.values)))
-        known = made.values[made.values == made.values]
-        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
         head = "".join(made.columns.values[column][: CELL - 1].rjust(CELL) for column in columns)
         lines: list[Row] = [((" " * edge + head, "muted"),)]
         for row in range(self.top, min(self.top + below, len(made.rows.values))):
-            cells = [_cell(float(made.values[row, column]), low, high) for column in columns]
+            cells = [_cell(float(made.values[row, column]), ends) for column in columns]
             lines.append(((made.rows.values[row].rjust(edge - 1) + " ", "muted"), *cells))
         return lines
 
 
-def _cell(value: float, low: float, high: float) -> Run:
+def _cell(value: float, ends: tuple[float, float]) -> Run:
     if math.isnan(value):
         return "-".rjust(CELL), "faint"
-    share = (value - low) / (high - low) if high > low else 0.5
-    shade = SHADES[min(int(share * len(SHADES)), len(SHADES) - 1)]
+    shade = SHADES[min(int(share(value, ends) * len(SHADES)), len(SHADES) - 1)]
     look = "up" if value > 0.0 else "down" if value < 0.0 else "text"
-    return f"{shade}{value:+.2f}".rjust(CELL), look + (" bold" if value == high else "")
+    return f"{shade}{value:+.2f}".rjust(CELL), look + (" bold" if value == ends[1] else "")
 
 
 class RunsPane(RowsPane):
@@ -118,19 +115,12 @@ class RunsPane(RowsPane):
             return [(("No sweep was run yet.", "muted"),)]
         if not self.best:
             return [((f"No run has a {found.by}.", "muted"),)]
-        by_name = {figure.name: figure for figure in FIGURES}
-        names = [found.by, *(name for name in BESIDE if name != found.by)]
-        columns = [
-            Column("", 1, right=False),
-            *(Column(one.name, 2) for one in found.axes),
-            *(Column(by_name[name].title, 3 + rank) for rank, name in enumerate(names)),
-        ]
+        own = len(found.axes)  # of the columns say what differed, and stay longest
+        columns = [Column("", 1, right=False)]
+        columns += [Column(head, max(2, 3 + place - own)) for place, head in enumerate(findings.heads(found))]
         rows = []
         for at in self.best:
-            trial = found.trials[at]
             look = "text bold" if at == found.winner else "text" if found.able(at) else "muted"
             mark = "winner" if at == found.winner else "" if found.able(at) else "few trades"
-            values = [trial.values[one.name] for one in found.axes]
-            figures = [shown(by_name[name], getattr(trial.statistics, name)) for name in names]
-            rows.append([(cell, look) for cell in (mark, *values, *figures)])
+            rows.append([(cell, look) for cell in (mark, *findings.told(found, at))])
         return self.framed(table(columns, rows, width - 2), height)

@@ -349,7 +349,8 @@ class BacktestScreen(Screen[None]):
 
     def on_sweep_tab_said(self, message: SweepTab.Said) -> None:
         self.set_class(self._busy, "-busy")
-        self.query_one("#progress", ProgressBar).update(progress=message.done or 0.0)
+        for bar in self.query("#progress").results(ProgressBar):
+            bar.update(progress=message.done or 0.0)
         self._say(message.sentence)
 
     async def on_runs_pane_chosen(self, event: RunsPane.Chosen) -> None:
@@ -401,7 +402,8 @@ class BacktestScreen(Screen[None]):
         shown_run = self.kept[-1] if self.kept else None
         swept = self.sweeping.found is not None and self.sweeping.found.synthetic
         label = "   SYNTHETIC" if swept or (shown_run is not None and shown_run.series.synthetic) else ""
-        self.query_one("#state", Static).update(f"BACKTEST{label}   the engine: {engine}   {said}")
+        for line in self.query("#state").results(Static):  # none while the program ends
+            line.update(f"BACKTEST{label}   the engine: {engine}   {said}")
 
     # --- what came of it -----------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ MOST_RUNS = 200  # of the table
 MOST_MAPS = 10
 FORMS = (".html", ".csv", ".parquet", ".json")
 ALIKE = ("start_ms", "end_ms", "bars", "initial", "buy_and_hold")  # of all runs
+_BY_NAME = {figure.name: figure for figure in FIGURES}
 BESIDE = ("total_return", "sharpe", "max_drawdown", "trades", "win_rate", "profit_factor")
 
 
@@ -96,24 +97,28 @@ def page(found: Sweep, title: str) -> str:
         ),
         f'<p class="muted">{len(pairs) - MOST_MAPS} more pairs are left out.</p>' if len(pairs) > MOST_MAPS else "",
         "<h2>The best runs</h2>",
-        table(_head(found), _rows(found)),
+        table(["", *heads(found)], _rows(found)),
         f'<p class="muted">The best {MOST_RUNS} runs are shown.</p>' if len(found.ranked()) > MOST_RUNS else "",
     ]
     return whole(f"{'SYNTHETIC ' if found.synthetic else ''}{title}", body)
 
 
+def _rows(found: Sweep) -> Iterator[list[str]]:
+    for at in found.ranked()[:MOST_RUNS]:
+        yield ["winner" if at == found.winner else "", *told(found, at)]
+
+
+def heads(found: Sweep) -> list[str]:
+    """Over the columns of `told`."""
+    return [*(one.name for one in found.axes), *(_BY_NAME[name].title for name in _names(found))]
+
+
+def told(found: Sweep, at: int) -> list[str]:
+    """Of a run that there was: its values, then what the runs are compared by and the figures beside it."""
+    trial = found.trials[at]
+    figures = (shown(_BY_NAME[name], getattr(trial.statistics, name)) for name in _names(found))
+    return [*(trial.values[one.name] for one in found.axes), *figures]
+
+
 def _names(found: Sweep) -> list[str]:
     return [found.by, *(name for name in BESIDE if name != found.by)]
-
-
-def _head(found: Sweep) -> list[str]:
-    titles = {figure.name: figure.title for figure in FIGURES}
-    return ["", *(one.name for one in found.axes), *(titles[name] for name in _names(found))]
-
-
-def _rows(found: Sweep) -> Iterator[list[str]]:
-    by_name = {figure.name: figure for figure in FIGURES}
-    for at in found.ranked()[:MOST_RUNS]:
-        trial = found.trials[at]
-        figures = [shown(by_name[name], getattr(trial.statistics, name)) for name in _names(found)]
-        yield ["winner" if at == found.winner else "", *(trial.values[one.name] for one in found.axes), *figures]

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,8 +84,7 @@ class Sweep:
 
     def value(self, at: int) -> float | None:
         """What the runs are compared by."""
-        statistics = self.trials[at].statistics
-        return None if statistics is None else getattr(statistics, self.by)
+        return worth(self.trials[at], self.by)
 
     def ranked(self) -> list[int]:
         """Places of the trials that have a value, the best first; those with fewer trades than a winner must have come last."""
@@ -93,8 +93,13 @@ class Sweep:
 
     def able(self, at: int) -> bool:
         """Whether it could win."""
-        statistics = self.trials[at].statistics
-        return statistics is not None and statistics.trades >= self.least and self.value(at) is not None
+        return worth(self.trials[at], self.by, self.least) is not None
+
+
+def worth(trial: Trial, by: str, least: int = 0) -> float | None:
+    """The figure `by` of a run that there was and that made at least so many trades."""
+    statistics = trial.statistics
+    return None if statistics is None or statistics.trades < least else getattr(statistics, by)
 
 
 def axis(text: str) -> Axis:
@@ -180,10 +185,7 @@ def sweep(
     wanted = combinations(config, axes)
     of = min(trials, len(wanted)) if trials else len(wanted)
 
-    def value(trial: Trial) -> float | None:
-        statistics = trial.statistics
-        return None if statistics is None or statistics.trades < least_trades else getattr(statistics, by)
-
+    value = partial(worth, by=by, least=least_trades)
     found: dict[int, Done] = {}
     best: float | None = None
     series = load(config)
@@ -388,6 +390,18 @@ class HeatMap(NamedTuple):
     rows: Axis
     columns: Axis
     values: Floats
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value, 0 where there is none."""
+        known = self.values[~np.isnan(self.values)]
+        return (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+
+
+def share(value: float, ends: tuple[float, float]) -> float:
+    """Where a value lies between the ends: 0 to 1, 0.5 where they are the same."""
+    low, high = ends
+    return (value - low) / (high - low) if high > low else 0.5
 
 
 def heat_map(found: Sweep, rows: str, columns: str) -> HeatMap:

@@ -18,14 +18,20 @@ def prices(n: int = 6_000) -> list[np.ndarray]:
     return [opened, high, low, close]
 
 
+def signals(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    _, high, low, close = columns
+    return common.signals(close, high, low)
+
+
 def test_without_rules_it_is_the_bare_loop() -> None:
     columns = prices()
     equity, none = np.empty(len(columns[0])), np.empty(0, np.int64)
     trades = bare(*columns, np.zeros(len(equity), np.int64), none, np.empty(0), equity, *RULES)
-    found = arithmetic(*columns, *RULES, Rules())
+    found = arithmetic(*columns, *signals(columns), *RULES, Rules())
     assert found == (trades, equity[-1]) and trades > 100
 
 
 def test_each_peer_comes_to_an_equity_of_its_own() -> None:
     columns = prices()
-    assert len({arithmetic(*columns, *RULES, rules)[1] for rules in (Rules(), *PEERS.values())}) == len(PEERS) + 1
+    known = signals(columns)
+    assert len({arithmetic(*columns, *known, *RULES, rules)[1] for rules in (Rules(), *PEERS.values())}) == len(PEERS) + 1

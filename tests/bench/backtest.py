@@ -113,6 +113,8 @@ def explain(bars: Path, rows: list[dict[str, Any]]) -> None:
     """Beside each peer, the final equity that its rules of filling come to."""
     with np.load(bars) as file:
         columns = [file[name] for name in ("open", "high", "low", "close")]
+    _, high, low, close = columns
+    columns += common.signals(close, high, low)
     for row in rows:
         row["reckoned"] = ("", "")
         if row["name"] in PEER_RULES:

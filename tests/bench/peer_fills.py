@@ -43,13 +43,11 @@ SAID = {
 }
 
 
-def arithmetic(open_: Any, high: Any, low: Any, close: Any, capital: float, fee: float, share: float, stop_atr: float,
-               target_atr: float, rules: Rules) -> tuple[int, float]:  # fmt: skip
-    """Trades and final equity."""
+def arithmetic(open_: Any, high: Any, low: Any, close: Any, cross: Any, rsi: Any, ranges: Any, capital: float, fee: float,
+               share: float, stop_atr: float, target_atr: float, rules: Rules) -> tuple[int, float]:  # fmt: skip
+    """Trades and final equity, from bars and from what `peers.common.signals` makes of them."""
     n = len(close)
     wallet, units, entry, stop, target = capital, 0.0, 0.0, 0.0, 0.0
-    fast = slow = before = close[0]
-    gain = loss = ranges = gap_before = 0.0
     wanted, wanted_units, leave, trades, atr, signal, entered = 0, 0.0, False, 0, 0.0, 0.0, -1
     for i in range(n):
         o, h, l, c = open_[i], high[i], low[i], close[i]  # noqa: E741
@@ -99,33 +97,17 @@ def arithmetic(open_: Any, high: Any, low: Any, close: Any, capital: float, fee:
                     units = 0.0
                     trades += 1
             leave = False
-            spread = h - l
-            if i > 0:
-                spread = max(spread, abs(h - before), abs(l - before))
-                fast += (c - fast) * (2.0 / 13.0)
-                slow += (c - slow) * (2.0 / 27.0)
-                change = c - before
-                gain += (max(change, 0.0) - gain) / 14.0
-                loss += (max(-change, 0.0) - loss) / 14.0
-            if i < 14:
-                ranges += spread / 14.0
-            else:
-                ranges += (spread - ranges) / 14.0
-            gap = fast - slow
-            if i >= 33:
-                up, down = gap_before <= 0.0 < gap, gap_before >= 0.0 > gap
-                rsi = 100.0 if loss == 0.0 else 100.0 - 100.0 / (1.0 + gain / loss)
-                if units != 0.0:
-                    leave = down if units > 0.0 else up
-                    if leave and rules.at_close:
-                        wallet += units * (c - entry) - abs(units) * c * fee
-                        units, leave = 0.0, False
-                        trades += 1
-                elif (up and rsi < 70.0) or (down and rsi > 30.0):
-                    wanted_units = (wallet + units * (c - entry)) * share / c
-                    wanted, atr, signal = (1 if up else -1), ranges, c
-                    fills_now = rules.at_close
-            gap_before, before = gap, c
+            up, down = cross[i] > 0, cross[i] < 0
+            if units != 0.0:
+                leave = down if units > 0.0 else up
+                if leave and rules.at_close:
+                    wallet += units * (c - entry) - abs(units) * c * fee
+                    units, leave = 0.0, False
+                    trades += 1
+            elif (up and rsi[i] < 70.0) or (down and rsi[i] > 30.0):
+                wanted_units = wallet * share / c
+                wanted, atr, signal = (1 if up else -1), ranges[i], c
+                fills_now = rules.at_close
     if units != 0.0:
         wallet += units * (close[n - 1] - entry) - abs(units) * close[n - 1] * fee
         trades += 1

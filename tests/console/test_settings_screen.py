@@ -58,7 +58,7 @@ async def opened(pilot: Pilot[Parting], link: FakeLink) -> SettingsScreen:
 
 
 async def go_to(pilot: Pilot[Parting], screen: SettingsScreen, dotted: str) -> None:
-    screen.list._move([key.dotted for key in screen.list.found].index(dotted) - screen.list.cursor)
+    screen.list.move([key.dotted for key in screen.list.found].index(dotted) - screen.list.cursor)
     await until(pilot, lambda: screen.query_one("#detail").border_title == dotted, WITHIN_S)
 
 
