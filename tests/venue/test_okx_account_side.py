@@ -17,7 +17,7 @@ import ccxt.async_support as ccxt
 import ccxt.pro as ccxtpro
 import pytest
 import websockets
-from simulated import KEY, PASSPHRASE, SECRET, Simulated, simulated
+from simulated import FRESH_MS, KEY, PASSPHRASE, SECRET, Simulated, simulated
 
 BTC, ASTER = "BTC-USDT-SWAP", "ASTER-USDT-SWAP"
 U = "BTC/USDT:USDT"
@@ -26,7 +26,7 @@ PATIENCE_S = 10.0
 
 @pytest.fixture
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"]) as started:
+    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"], warm_ms=FRESH_MS) as started:
         yield started
 
 
