@@ -51,6 +51,7 @@ def test_each_bench_that_is_a_command_is_run_by_the_one_for_all() -> None:
     assert entries - {"__main__", "watched"} == {one.name for one in BENCHES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", BENCHES, ids=lambda one: one.name)
 def test_help_of_each_bench_knows_the_arguments_of_a_quick_run(root: Path, one: Bench, tmp_path: Path) -> None:
     (tmp_path / "nautilus_trader" / "bin").mkdir(parents=True)
@@ -115,6 +116,7 @@ def test_ctrl_c_keeps_what_was_measured() -> None:
     assert found.failed == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_new_file_and_refuses_an_old_one(root: Path, tmp_path: Path) -> None:
     """The model's bench ends at once where no server is."""
     file = tmp_path / "figures.json"

@@ -46,7 +46,7 @@ from tests.factory import settings
 
 EAGER = {"judgment": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
 PATIENCE_S = 60.0
-BOTH = pytest.mark.parametrize("first", ["binance", "okx"])
+BOTH = pytest.mark.parametrize("first", ["binance", pytest.param("okx", marks=pytest.mark.slow)])
 
 
 def desk(folder: Path, **sections: dict[str, object]) -> Settings:
@@ -167,6 +167,7 @@ async def test_recorded_inputs_give_the_same_outputs_byte_for_byte_and_a_changed
     assert {type(decode_input(raw)) for raw, _ in recorded} <= set(Input.__args__)
 
 
+@pytest.mark.slow
 @BOTH
 async def test_a_halt_under_load_sends_no_entry_afterwards_keeps_the_stop_and_survives_a_restart(
     tmp_path: Path, first: str
@@ -348,6 +349,7 @@ FATES = {
 }
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("why", FATES)
 async def test_an_entry_without_a_usable_reply_is_known_all_the_same_and_protected(
@@ -457,6 +459,7 @@ async def test_a_capture_of_any_symbol_runs_the_whole_pipeline(tmp_path: Path) -
     assert summary.agreement.equal, summary.agreement
 
 
+@pytest.mark.slow
 async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data: Path) -> None:
     """The first minutes at speed; the whole of it is `barter-tui --no-ui --capture`."""
     capture = shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz"

@@ -49,6 +49,7 @@ def test_a_value_that_cannot_be_is_told_before_anything_runs(text: str, said: st
         combinations(MONTH, [axis(text)])
 
 
+@pytest.mark.slow
 def test_every_combination_is_run_as_it_would_be_alone() -> None:
     heard: list[tuple[int, int]] = []
     found = sweep(MONTH, AXES, workers=2, told=lambda done, of, best: heard.append((done, of)) is None)
@@ -82,6 +83,7 @@ def test_values_that_do_not_go_together_are_counted() -> None:
     assert any("1 combinations cannot be" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_sweep_at_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody"]
     words += ["--strategy", "breakout"]
