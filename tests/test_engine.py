@@ -56,7 +56,7 @@ def desk(folder: Path, **sections: dict[str, object]) -> Settings:
 
 @asynccontextmanager
 async def venue(speed: float = 1.0, **more: object) -> AsyncIterator[VenueProcess]:
-    fields = {"passphrase": "phrase", **more}
+    fields = {"passphrase": "phrase", "symbols": None if "capture" in more else ("ASTERUSDT",), **more}
     order = Order(Clock.start(speed), "key", "secret", fields.pop("seed", 7), "10000", **fields)  # type: ignore[arg-type]
     async with VenueProcess(order) as process:
         yield process
@@ -275,7 +275,8 @@ async def test_the_demo_trades_on_okx_whose_sizes_are_contracts(tmp_path: Path, 
     """A contract is one ASTER, or a hundredth of a BTC: entry, stop and target rest there in the position's own size."""
     market, name = f"okx:{base}/USDT:USDT", f"{base}-USDT-SWAP"
     wanted = {**first_is("okx"), "symbols": [f"{base}/USDT:USDT"]}
-    async with venue(speed=8.0) as process, engine_on(process, desk(tmp_path, engine=wanted, **EAGER)) as engine:
+    listed = (f"{base}USDT",)
+    async with venue(8.0, symbols=listed) as process, engine_on(process, desk(tmp_path, engine=wanted, **EAGER)) as engine:
         await until(lambda: _protected(engine, market))
         engine.command(Action.DISARM, "the test")
         seen: tuple[object, ...] = ()
@@ -312,7 +313,7 @@ async def test_an_operators_order_rests_is_amended_and_cancelled_and_a_position_
     market = f"{first}:BTC/USDT:USDT"
     wanted = {**first_is(first), "symbols": ["BTC/USDT:USDT"]}
     chosen = desk(tmp_path, engine=wanted, judgment={"min_confidence": 1.0})
-    async with venue() as process, engine_on(process, chosen) as engine:
+    async with venue(symbols=("BTCUSDT",)) as process, engine_on(process, chosen) as engine:
         await until(lambda: engine.state.reconciled and engine.state.markets[market].book.trusted)
         await until(lambda: not engine.view().ready)
         bid = engine.state.markets[market].book.best_bid

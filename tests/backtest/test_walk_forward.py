@@ -22,6 +22,7 @@ CONFIG = BacktestConfig(
 AXES = (axis("bars=20,60"), axis("exit_bars=10,30"))
 
 
+@pytest.mark.slow
 def test_each_part_is_traded_by_what_the_part_before_chose() -> None:
     heard: list[tuple[int, int]] = []
     walk = walk_forward(CONFIG, AXES, 3, workers=1, told=lambda done, of, best: heard.append((done, of)) is None)
@@ -68,6 +69,7 @@ def test_the_optimiser_runs_a_share_of_the_grid_once_each_and_the_same_each_time
     assert len(sweep(CONFIG, AXES, trials=50, workers=1).trials) == 4, "there are no more"
 
 
+@pytest.mark.slow
 def test_a_walk_at_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody", "--workers", "1"]
     words += ["--strategy", "breakout", "--over", "bars=20,60", "--walk-forward", "2"]
