@@ -42,6 +42,7 @@ def test_each_part_is_traded_by_what_the_part_before_chose() -> None:
     assert any("unseen" in note for note in walk.notes)
 
 
+@pytest.mark.slow
 def test_bars_before_a_part_warm_the_indicators_and_are_not_traded() -> None:
     """The first bars of a part are traded: without the bars before, a range of 60 would be known only an hour later."""
     walk = walk_forward(CONFIG, (axis("bars=60"), axis("exit_bars=30"), axis("least_atr=0")), 3, workers=1)
@@ -60,6 +61,7 @@ def test_a_walk_that_is_ended_gives_nothing() -> None:
     assert walk_forward(CONFIG, AXES, 3, workers=1, told=lambda *_: False) is None
 
 
+@pytest.mark.slow
 def test_the_optimiser_runs_a_share_of_the_grid_once_each_and_the_same_each_time() -> None:
     axes = (axis("bars=10:100:10"), axis("exit_bars=5:25:5"))
     found = sweep(CONFIG, axes, trials=12, workers=1)
