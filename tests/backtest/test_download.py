@@ -16,7 +16,7 @@ from engine.backtest.generated import HOUR_MS, MINUTE_MS
 from engine.backtest.kept import read_bars, read_contract
 from engine.backtest.series import Series
 from engine.errors import DataError, VenueError
-from tests.simulated import Simulated, simulated
+from tests.simulated import FRESH_MS, Simulated, simulated
 
 ASTER, BTC = "ASTER/USDT:USDT", "BTC/USDT:USDT"
 VENUES = ("binance", "okx")
@@ -25,7 +25,7 @@ PATHS = {"binance": "/fapi/v1/klines", "okx": "/api/v5/market/history-candles"}
 
 @pytest_asyncio.fixture(loop_scope="function")
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"]) as found:
+    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"], warm_ms=FRESH_MS) as found:
         yield found
 
 

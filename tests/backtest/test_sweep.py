@@ -68,6 +68,7 @@ def test_every_combination_is_run_as_it_would_be_alone() -> None:
     assert np.array_equal(other, table.values.T)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_ended_keeps_what_is_done() -> None:
     axes = (Axis("bars", tuple(str(bars) for bars in range(20, 120))),)
     found = sweep(replace(MONTH, end_date="2025-01-03"), axes, workers=1, told=lambda done, of, best: False)
