@@ -23,6 +23,7 @@ from engine.errors import SessionError
 from engine.events import Event, Input, Output, encode, encode_into
 from engine.queue import KINDS, Chunk, Closing, Condensed, Opening
 from engine.queue.packed import unpack
+from engine.whole import flush
 
 SUFFIX = ".barter"
 FOLDER = "sessions"
@@ -199,11 +200,7 @@ class LocalQueue:
         """The log to the disk. SQLite's own `synchronous` would not do: it acts on its next commit, and there may be none."""
         try:
             for path in (_log(self.path), self.path.parent):
-                place = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(place)
-                finally:
-                    os.close(place)
+                flush(path)
         except OSError as problem:
             raise SessionError(str(self.path), f"the session cannot be flushed to the disk ({_words(problem)})") from None
         self._unflushed = False
@@ -277,11 +274,7 @@ def write_condensed(
                 store.execute("INSERT INTO kept VALUES (?, ?, ?)", (number, body, digest))
             store.execute("COMMIT")
         for path in (made, made.parent):
-            place = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(place)
-            finally:
-                os.close(place)
+            flush(path)
     except (OSError, sqlite3.Error) as problem:
         made.unlink(missing_ok=True)
         raise SessionError(str(session.path), f"its smaller file cannot be written ({_words(problem)})") from None
