@@ -49,6 +49,7 @@ CREATE TABLE chunks (
 CREATE INDEX states ON chunks (first) WHERE state != x'';
 CREATE TABLE ends (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
 """
+_INSERT = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KEPT = "CREATE TABLE kept (number INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL);"
 KEPT_A_CHUNK = 1_000
 # What a chunk's digest covers beside the one before it, its body and its state: `Row` up to `raw_bytes`, and the body's length.
@@ -99,7 +100,7 @@ class LocalQueue:
         self._first = self._chunk_outputs = self._number = self._at = self._kinds = 0
         self._sealed: deque[Row] = deque()
         self._sealed_bytes = 0
-        self._packer = zstandard.ZstdCompressor(level=1)
+        self._packer = zstandard.ZstdCompressor(level=-1)  # a fifth less time than 1 before an order, for 2 % more bytes
         self._unflushed = True
         body = msgspec.json.encode(opening)
         self._digest = hashlib.sha256(body).digest()
@@ -234,7 +235,7 @@ class LocalQueue:
         run = self._store.execute
         try:
             run("BEGIN IMMEDIATE")
-            self._store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._sealed)
+            self._store.executemany(_INSERT, self._sealed)
             run("COMMIT")
         except sqlite3.Error as problem:
             if self._store.in_transaction:
@@ -562,7 +563,7 @@ def rebuild(path: Path, opening: tuple[bytes, bytes], rows: Sequence[Row], closi
             store.execute("BEGIN")
             ends = [("opening", *opening), *([("closing", *closing)] if closing is not None else [])]
             store.executemany("INSERT INTO ends VALUES (?, ?, ?)", ends)
-            store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows))
+            store.executemany(_INSERT, sorted(rows))
             store.execute("COMMIT")
         with Session(made) as session:
             verified = session.verify()

@@ -32,6 +32,7 @@ class Socket(ClientConnection):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self._unread: list[bytes] = []
         self._waiting: deque[bytes] = deque()
         self._parts: list[bytes] = []  # of a message that comes in fragments
         self._hear: Hear | None = None
@@ -54,7 +55,7 @@ class Socket(ClientConnection):
 
     def mute(self) -> None:
         """Nothing more is told; what comes is read and dropped, as the goodbye must be seen."""
-        self._muted = True
+        self._muted, self._order_waits = True, never
         self._waiting.clear()
         self._resume()
 
@@ -80,13 +81,18 @@ class Socket(ClientConnection):
             self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unread.append(data)
         if not self._due:
             self._tell_some()
 
+    def eof_received(self) -> None:
+        self._take_apart()
+        super().eof_received()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._take_apart()
         super().connection_lost(exc)
-        while self._waiting and self._hear is not None and not self._muted:
+        while self._waiting and self._hear is not None:
             self._tell()
         self._end(self.close_exc)
 
@@ -95,20 +101,25 @@ class Socket(ClientConnection):
     def _tell_some(self) -> None:
         """As many as this turn has room for; the rest in the next."""
         self._due = False
+        self._turns = self._turns + 1 if self._order_waits() else 0
+        room = MESSAGES_A_TURN if not self._turns else 1 if self._turns > TURNS_GIVEN else 0
+        if room:
+            self._take_apart()
         if self._hear is None:
             return
-        if self._order_waits():
-            self._turns += 1
-            room = 0 if self._turns <= TURNS_GIVEN else 1
-        else:
-            self._turns, room = 0, MESSAGES_A_TURN
         while room and self._waiting:
             room = 0 if self._tell() else room - 1
         if self._held and len(self._waiting) <= (self.max_queue_low or 0):
             self._resume()
-        if self._waiting:
+        if self._waiting or self._unread:
             self._due = True
             self.loop.call_soon(self._tell_some)
+
+    def _take_apart(self) -> None:
+        """Bytes into messages."""
+        unread, self._unread = self._unread, []
+        for data in unread:
+            super().data_received(data)
 
     def _tell(self) -> bool:
         assert self._hear is not None

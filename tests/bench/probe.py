@@ -70,7 +70,8 @@ class Probe:
             patched.append((owner, name, getattr(owner, name)))
             setattr(owner, name, new)
 
-        patch(Connection, "data_received", self._data_received(Connection.data_received))
+        patch(Socket, "data_received", self._data_received(Socket.data_received))
+        patch(Connection, "data_received", self._take_apart(Connection.data_received))
         patch(Socket, "process_event", self._process_event(Socket.process_event))
         patch(Socket, "_tell", self._tell(Socket._tell))
         patch(Engine, "process", self._process(Engine.process))
@@ -86,8 +87,16 @@ class Probe:
     # --- what is wrapped --------------------------------------------------------------------------------------------
 
     def _data_received(self, usual: Any) -> Any:
+        def data_received(socket: Any, data: bytes) -> None:
+            socket.__dict__.setdefault("reads", deque()).append(now())
+            usual(socket, data)
+
+        return data_received
+
+    def _take_apart(self, usual: Any) -> Any:
         def data_received(connection: Any, data: bytes) -> None:
-            self._chunk = now()
+            if isinstance(connection, Socket):
+                self._chunk = connection.__dict__["reads"].popleft()
             usual(connection, data)
 
         return data_received
@@ -97,17 +106,14 @@ class Probe:
             before = len(socket._waiting)
             usual(socket, event)
             if len(socket._waiting) > before:
-                try:
-                    socket.chunks.append(self._chunk)
-                except AttributeError:
-                    socket.chunks = deque([self._chunk])
+                socket.__dict__.setdefault("chunks", deque()).append(self._chunk)
 
         return process_event
 
     def _tell(self, usual: Any) -> Any:
         def tell(socket: Any) -> bool:
-            self._frame = socket.chunks.popleft()
-            self._queue = len(socket.chunks)
+            self._frame = socket.__dict__["chunks"].popleft()
+            self._queue = len(socket.__dict__["chunks"])
             return bool(usual(socket))
 
         return tell
