@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from engine.venue.faults import NAMES
 from tests.bench import faults, hours, inner_faults, market_faults, order_faults
@@ -21,13 +20,12 @@ def ran(root: Path, file: Path, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("venue", ["binance", "okx"])
-def test_the_matrix_tells_of_each_case_what_was_lost_and_when_all_was_well_again(root: Path, tmp_path: Path, venue: str) -> None:
-    done = ran(root, tmp_path / "out.json", "faults", "--venue", venue, "--only", "cut while held")
+def test_the_matrix_tells_of_each_case_what_was_lost_and_when_all_was_well_again(root: Path, tmp_path: Path) -> None:
+    done = ran(root, tmp_path / "out.json", "faults", "--venue", "okx", "--only", "cut while held")
     assert done.returncode == 0, done.stdout + done.stderr
     found = msgspec.json.decode((tmp_path / "out.json").read_bytes(), type=Matrix)
     (row,), (total,) = found.rows, found.sums
-    assert (row.case, row.venue, row.problems, row.lost, row.doubled) == ("cut while held", venue, [], 0, 0)
+    assert (row.case, row.venue, row.problems, row.lost, row.doubled) == ("cut while held", "okx", [], 0, 0)
     assert row.orders > 4 and row.trusted_s > 0 and row.resumed_s > 0 and row.flat_s > 0
     assert (total.tried, total.survived, total.flat_s) == (1, 1, (row.flat_s, row.flat_s))
     assert "cut while held" in done.stdout and "resumed s" in done.stdout
@@ -50,11 +48,11 @@ def test_a_case_that_did_not_survive_is_counted_at_its_venue_alone() -> None:
 
 
 def test_minutes_of_market_with_faults_leave_an_equal_ledger_and_replay(root: Path, tmp_path: Path) -> None:
-    words = ("--hours", "0.02", "--speed", "8", "--every", "15", "--venue", "okx")
+    words = ("--hours", "0.01", "--speed", "8", "--every", "10", "--venue", "okx")
     done = ran(root, tmp_path / "out.json", "hours", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     found = msgspec.json.decode((tmp_path / "out.json").read_bytes(), type=Found)
-    assert found.problems == [] and found.hours >= 0.02 and found.faults
+    assert found.problems == [] and found.hours >= 0.01 and found.faults
     assert Decimal(found.wallet) == Decimal(found.venue_wallet) and "the same" in found.replayed and "head" in found.verified
 
 

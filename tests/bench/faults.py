@@ -7,8 +7,8 @@ The venue is a process of its own and the engine trades there through ccxt by an
 
 1. the fault, with orders into it; then everything is trusted again by itself, and the venue's orders and position are ours;
 2. an entry is accepted, fills and has its stop, as a proof that trading resumed by itself;
-3. the fault again, and in the middle of it the kill key twice (where the engine was killed: `barter-tui kill --flatten`, with
-   nobody else alive): halted, every order cancelled, flat, and the venue read back.
+3. the fault again, and in the middle of it the kill key twice (where the engine was killed: `barter-tui kill --flatten`,
+   with nobody else alive): halted, every order cancelled, flat, and the venue read back.
 
 Survived means: nothing lost, nothing doubled (no client id was sent twice, and the position there is that of the ledger), no
 entry on a book that was not trusted, no position without its stop for longer than `risk.protect_within_ms` and the time that a
@@ -93,6 +93,7 @@ async def tried(case: Case, name: str) -> Row:
         venue = await stack.enter_async_context(VenueProcess(order, folder / "venue.log"))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         scene = Scene(venue, name, folder / "first", http, case.settings)
+        await stack.enter_async_context(scene.left)
         if case.model:
             await stack.enter_async_context(scene.model_server)
             scene.serve_model(await scene.model_server.enter_async_context(standing(scene.standin)))
@@ -192,6 +193,7 @@ async def _killed_alone(scene: Scene, case: Case, folder: Path, row: Row) -> Non
     """The same death in another state folder; then the command, which has to act by itself."""
     chosen = msgspec.structs.replace(scene.settings.engine, state_dir=str(folder))
     scene.settings = msgspec.structs.replace(scene.settings, engine=chosen)
+    scene.killing = True
     await case.play(scene)
     at = time.monotonic()
     environ = {**os.environ, "BARTER_ENGINE_STATE_DIR": str(folder)}
@@ -201,11 +203,14 @@ async def _killed_alone(scene: Scene, case: Case, folder: Path, row: Row) -> Non
         stderr=asyncio.subprocess.STDOUT,
         env=environ,
     )
-    said, _ = await process.communicate()
-    await _nothing_there(scene)
-    row.flat_s = time.monotonic() - at
-    if process.returncode:
-        row.problems.append(f"`kill --flatten` ended with {process.returncode}: {said.decode(errors='replace')[-300:]}")
+    saying = asyncio.create_task(process.communicate())
+    try:
+        await _nothing_there(scene)
+        row.flat_s = time.monotonic() - at
+    finally:
+        said, _ = await saying
+        if process.returncode:
+            row.problems.append(f"`kill --flatten` ended with {process.returncode}: {said.decode(errors='replace')[-300:]}")
 
 
 async def _judged(scene: Scene, row: Row, summary: Any) -> None:

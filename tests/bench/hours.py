@@ -51,7 +51,7 @@ from tests.bench.scene import DIALECTS
 from tests.bench.venue import until
 
 SYMBOL = "ASTER/USDT:USDT"
-SAMPLE_S = 2.0
+SAMPLE_S, LISTS_EVERY = 2.0, 10  # samples: this process holds them, and they are not to be what grows
 WARM_UP = 0.2  # of the run
 LEAST_SAMPLES = 20  # after it; fewer give no slope
 NOISE = 0.1  # and two more: of a list that has no limit and is now and then a little longer
@@ -106,7 +106,7 @@ class Sample(NamedTuple):
     lag_ms: float  # real, of the traded market's messages
     venue_mb: float
     journal_bytes: int
-    lists: dict[str, int]
+    lists: dict[str, int]  # the longest by place; empty in most samples
 
 
 class Trend(msgspec.Struct):
@@ -295,7 +295,8 @@ class Watch:
         written = recorder.figures().bytes
         held = self.engine.state.traded
         lag_ms = held.mean_lag_us / 1000 / self.engine.clock.speed if held is not None else 0.0
-        self.samples.append(Sample(self.hours, values, lag_ms, resident_mb(self.venue.pid), written, longest(self.engine)))
+        lists = longest(self.engine) if len(self.samples) % LISTS_EVERY == 0 else {}
+        self.samples.append(Sample(self.hours, values, lag_ms, resident_mb(self.venue.pid), written, lists))
 
     def judge(self, found: Found) -> None:
         """Slopes, lists and the journal, from what was sampled after the warm-up."""
@@ -316,8 +317,9 @@ class Watch:
         found.journal_mb_an_hour = (rates[0], rates[1])
         if abs(rates[1] - rates[0]) > STEADY * rates[0]:
             found.problems.append(f"the journal took {rates[0]:.1f} and then {rates[1]:.1f} MB an hour")
-        found.lists = len(warm[-1].lists)
-        for place in warm[-1].lists:
+        places = dict.fromkeys(place for one in warm for place in one.lists)
+        found.lists = len(places)
+        for place in places:
             first, second = (max(one.lists.get(place, 0) for one in half) for half in halves)
             if second > first:
                 limit = next((limit for pattern, limit in LIMITS.items() if fnmatch(place, pattern)), None)

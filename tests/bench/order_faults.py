@@ -5,12 +5,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from console.engine_process import EngineProcess
 from console.engine_process import Order as EngineOrder
 from console.hotline import Hotline
-from console.link import WireLink, socket_link
+from console.link import socket_link
 from engine.events import Action, OrderKind, Purpose, Side, Ticket, TimeInForce
 from engine.execution.orders import Order
 from engine.views import Ask
@@ -70,24 +73,29 @@ def killed(state: str) -> Play:
 
 
 async def console_gone(scene: Scene) -> None:
-    """The only console dies without a word while an entry rests beside a position: the engine halts, and ends as it is set to."""
+    """The only console dies without a word while an entry rests beside a position: the engine halts, and ends as it is set to.
+    The second time the kill comes while it waits for a console.
+    """
+    if scene.killing:
+        waits = msgspec.structs.replace(scene.settings.engine, console_return_s=PATIENCE_S)
+        scene.settings = msgspec.structs.replace(scene.settings, engine=waits)
     process, line = await _started(scene)
-    try:
+    scene.left.push_async_callback(process.stopped, GONE_WITHIN_S)
+    doomed = Doomed(scene, process, line)
 
-        async def socket() -> Any:
-            return process.socket
+    async def socket() -> Path:
+        return process.socket
 
-        link: WireLink = socket_link(socket)
-        await link.open()
-        await _doom(Doomed(scene, process, line), "held")
-        await _doom(Doomed(scene, process, line), "working")
-        await link.close()  # without a goodbye: the engine takes it for lost
-        scene.ended_at = time.monotonic()
-        doomed = Doomed(scene, process, line)
-        there = await doomed.venue(lambda there: not there["open_orders"], "the cancel of the entry after the console's loss")
-        assert there["positions"] and there["open_conditionals"], "the position lost its stop with the console"
-        line.close()
-    finally:
+    link = socket_link(socket)
+    await link.open()
+    await _doom(doomed, "held")
+    await _doom(doomed, "working")
+    await link.close()  # without a goodbye: the engine takes it for lost
+    scene.ended_at = time.monotonic()
+    there = await doomed.venue(lambda there: not there["open_orders"], "the cancel of the entry after the console's loss")
+    assert there["positions"] and there["open_conditionals"], "the position lost its stop with the console"
+    line.close()
+    if not scene.killing:
         await process.stopped(PATIENCE_S)
 
 

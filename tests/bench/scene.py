@@ -77,7 +77,7 @@ class Longest:
 
 
 class Scene:
-    """`more`: settings of the case. `standin` answers as the model where the case has one, `gone` ends its server.
+    """`more`: settings of the case. `standin` answers as the model where the case has one.
 
     A play is given twice: at first to see that trading resumes, then with `killing`, when `struck` presses the kill key twice.
     """
@@ -97,6 +97,7 @@ class Scene:
         )
         self.engine: Engine | None = None
         self.standin, self.model_server = Standin(), contextlib.AsyncExitStack()
+        self.left = contextlib.AsyncExitStack()  # what a play leaves behind, to be ended when all is over
         self.sent: list[SendOrder] = []
         self.blind_entries = 0  # sent while the book was not trusted
         self.distrusted = 0  # times that the book lost its trust
