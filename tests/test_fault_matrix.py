@@ -59,11 +59,11 @@ def test_minutes_of_market_with_faults_leave_an_equal_ledger_and_replay(root: Pa
 def test_what_grows_over_hours_is_told_and_what_is_bounded_is_not() -> None:
     """Samples of ten hours, in which descriptors and one list grow."""
     watch = Watch.__new__(Watch)
-    watch.samples = [
-        Sample(n / 10, dict.fromkeys(hours.MEASURES, 100.0) | {"descriptors": 20.0 + n}, 1.0, 90.0 + n, n * 1000, lists)
-        for n in range(100)
-        for lists in ({"orders": min(n * 10, 320), "leaked": n, "steady": 7},)
-    ]
+    watch.samples = []
+    for n in range(100):
+        odd = {"descriptors": 20.0 + n, "tasks": 900.0 if n == 50 else 25.0}
+        lists = {"orders": min(n * 10, 320), "leaked": n, "steady": 7}
+        watch.samples.append(Sample(n / 10, dict.fromkeys(hours.MEASURES, 100.0) | odd, n * 1000, lists))
     found = Found("binance", 1, 1.0)
     watch.judge(found)
     assert [one.name for one in found.trends if not one.flat] == ["descriptors"]

@@ -157,7 +157,7 @@ def _amended(settings: Settings, order: Order, event: OrderReport) -> None:
     """What a report says of an amendment: done, or, once it can no longer execute, not done. Then nothing is asked any more."""
     if order.amend_quantity and event.at - order.amend_asked_at > _window_ns(settings):
         order.amend_quantity = order.amend_price = 0
-    if not order.amend_quantity:
+    if not order.amend_quantity and not order.ends_at_once:
         order.look_up_at = 0
 
 
