@@ -7,7 +7,7 @@ recording and order path as they always are. It trades on `--venue`, by the rule
 seconds of market (on average; the schedule is the seed's) a fault is switched on at one of them: of market data, of orders'
 requests and replies, of the account's stream, of connections, funding and prices.
 
-What is judged, all after a warm-up of a fifth: the straight line through the medians of ten parts of the samples of each of
+What is judged, all after an hour of market: the straight line through the medians of ten parts of the samples of each of
 `MEASURES` rises by no more an hour of market than it allows; the journal's bytes an hour are the same in both halves; and each
 list in the core's state is no longer than its limit, or without one in the second half than in the first. At the end the ledger
 is the venue's account to the last digit, every hash of the session is right, and its replay gives the same outputs and the same
@@ -18,13 +18,12 @@ import argparse
 import asyncio
 import gc
 import os
-import random
 import signal
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
 from fnmatch import fnmatch
@@ -47,13 +46,13 @@ from engine.replay import Replay
 from engine.runtime import Engine
 from engine.signal import bars, book, check
 from tests.bench.figures import Figure, machine, new_file, resident_mb, slope_a_minute, table, tell, write
-from tests.bench.market_faults import AT
 from tests.bench.scene import DIALECTS
 from tests.bench.venue import until
+from tests.bench.weather import Weather
 
 SYMBOL = "ASTER/USDT:USDT"
 SAMPLE_S, LISTS_EVERY = 2.0, 10  # samples: this process holds them, and they are not to be what grows
-WARM_UP = 0.2  # of the run
+WARM_UP_H = 1.0  # of market: until what is kept of orders, bars and durations is as long as it becomes
 LEAST_SAMPLES = 30  # after it; fewer give no slope
 NOISE = 0.1  # and two more: of a list that has no limit and is now and then a little longer
 STEADY = 0.25  # how far the journal's bytes an hour may differ between the halves
@@ -185,61 +184,6 @@ def longest(engine: Engine) -> dict[str, int]:
     return found
 
 
-class Weather:
-    """Faults from a seeded schedule, in seconds of market; each is over before the next one comes."""
-
-    def __init__(self, venue: VenueProcess, http: aiohttp.ClientSession, seed: int, every_s: float) -> None:
-        self.venue, self.http, self.every_s = venue, http, every_s
-        self.tried: Counter[str] = Counter()
-        self._chance = random.Random(seed)
-
-    async def blow(self) -> None:
-        while True:
-            pause = self._chance.expovariate(1 / self.every_s)
-            await asyncio.sleep(self.venue.order.clock.real_seconds(pause))
-            venue = self._chance.choice(list(DIALECTS))
-            name, faults, lasts_s = self._chance.choice(list(strokes(venue, self._chance)))
-            self.tried[f"{venue}: {name}"] += 1
-            for fault in faults:
-                await self.switch(venue, fault)
-            await asyncio.sleep(lasts_s)
-            await self.switch(venue, {"name": "clear"})
-
-    async def switch(self, venue: str, fault: dict[str, Any]) -> None:
-        async with self.http.post(f"{self.venue.said.rest}/sim/fault", json={"venue": venue, **fault}) as reply:
-            assert reply.status == 200, await reply.text()
-
-
-Stroke = tuple[str, tuple[dict[str, Any], ...], float]
-
-
-def strokes(venue: str, chance: random.Random) -> Iterator[Stroke]:
-    """What may happen at a venue: a name, what is switched on, and for how many real seconds."""
-    words = DIALECTS[venue]
-    for name, case in AT[venue].items():
-        yield name, (*case.first, case.fault), min(case.lasts_s, 1.0) or 0.5
-    requests = {"order": words.place, "stop": words.conditional, "cancel": words.cancel}
-    for what, path in requests.items():
-        yield f"{what}'s ACK lost", ({"name": "lose_ack", "path": path},), 1.0
-        yield f"{what}'s ACK late", ({"name": "delay_reply", "path": path, "ms": 400},), 1.0
-        yield f"{what} carried out late", ({"name": "delay_execution", "path": path, "ms": 400},), 1.0
-        yield f"{what}'s body empty", ({"name": "empty_body", "path": path},), 1.0
-        yield f"{what}: 503, carried out", ({"name": "http", "path": path, "status": 503, "executed": True},), 1.0
-        yield f"{what}: 503", ({"name": "http", "path": path, "status": 503, "body": "Service Unavailable"},), 1.0
-        body = '{"code":-1003,"msg":"Too many requests."}'
-        yield f"{what}: 429", ({"name": "http", "path": path, "status": 429, "body": body, "headers": {"Retry-After": "1"}},), 1.0
-    for name in ("drop", "duplicate", "reorder", "malformed"):
-        yield f"reports: {name}", ({"name": name, "kind": words.report, "times": 2},), 1.0
-    yield "private stream cut", ({"name": "cut", "route": "private"},), 0.1
-    if venue == "binance":
-        yield "listen key expires", ({"name": "expire_listen_key"},), 0.1
-    yield "slow consumer", ({"name": "slow_consumer_bytes", "quantity": 100},), 0.3
-    yield "clock off", ({"name": "clock_offset", "ms": chance.choice((-8_000, 8_000))},), 0.5
-    yield "funding", ({"name": "funding", "rate": chance.choice(("0.0002", "-0.0002"))},), 0.1
-    side, quantity = chance.choice(("BUY", "SELL")), chance.randrange(10_000, 200_000)
-    yield "shock", ({"name": "shock", "side": side, "quantity": quantity, "symbol": words.symbol},), 0.1
-
-
 def chosen_settings(venue: str, speed: float, folder: Path) -> Settings:
     """The demo's, with positions so small that hours of commission do not use the wallet up. What is a limit on real time
     (how late this machine may be) is as many times longer as time is faster.
@@ -299,8 +243,7 @@ class Watch:
     def judge(self, found: Found) -> None:
         """Slopes, lists and the journal, from what was sampled after the warm-up."""
         found.samples = [(one.hours, *one.values.values(), one.journal_bytes) for one in self.samples]
-        whole = self.samples[-1].hours
-        warm = [one for one in self.samples if one.hours >= WARM_UP * whole]
+        warm = [one for one in self.samples if one.hours >= WARM_UP_H]
         if len(warm) < LEAST_SAMPLES:
             return
         at = [one.hours for one in warm]
