@@ -131,7 +131,7 @@ class Order(msgspec.Struct):
 
     @property
     def ends_at_once(self) -> bool:
-        """Filled or over as soon as the venue has it: if it seems to live, its report was lost, and what it filled has no stop."""
+        """Filled or over as soon as the venue has it. If it seems to live, its report was lost: what it filled has no stop."""
         return not self.rests and not self.kind.conditional
 
 

@@ -34,6 +34,9 @@ from engine.signal.decoding import SHORT, UNREADABLE, said
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024
 CLOSE_S = 1.0
+# Nothing may come for hours where nobody trades, and a connection that a router has forgotten looks the same. Binance answers
+# pings (ccxt sends them too).
+PING_EVERY_S, PONG_WITHIN_S = 30.0, 30.0
 
 _frames = msgspec.json.Decoder(shapes.PrivateFrame, strict=False)
 
@@ -53,7 +56,13 @@ class PrivateFeed:
         url = f"{self.base}/{key}" if self.base.endswith("/ws") else f"{self.base}/private/ws?listenKey={key}"
         try:
             opened = await connect(
-                url, ping_interval=None, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S, logger=QUIET
+                url,
+                ping_interval=PING_EVERY_S,
+                ping_timeout=PONG_WITHIN_S,
+                max_queue=FRAMES_BUFFERED,
+                compression=None,
+                close_timeout=CLOSE_S,
+                logger=QUIET,
             )
         except (OSError, websockets.InvalidHandshake) as problem:
             # Weather, not a crash: the account's task is on the money path.
@@ -66,8 +75,11 @@ class PrivateFeed:
             try:
                 done, _ = await asyncio.wait({keeping, reading}, return_when=asyncio.FIRST_COMPLETED)
                 reason = next(iter(done)).result()
-            except (websockets.ConnectionClosed, VenueError) as problem:
-                reason = "the venue closed the connection" if isinstance(problem, websockets.ConnectionClosed) else str(problem)
+            except websockets.ConnectionClosed as closed:
+                silent = closed.sent is not None and not closed.rcvd_then_sent  # by us, since no pong came
+                reason = "the venue fell silent" if silent else "the venue closed the connection"
+            except VenueError as problem:
+                reason = str(problem)
             finally:
                 for task in (keeping, reading):
                     task.cancel()
