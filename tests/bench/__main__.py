@@ -54,8 +54,8 @@ BENCHES = (
     bench("console", "--rounds 1 --seconds 8 --keys 8 --longest 3 --no-reader"),
     bench("kill", "--smoke"),
     bench("soak", "--seconds 10"),
-    bench("faults", "--quick", full_s=7_200),
-    bench("hours", "--hours 0.03 --speed 8", full_s=5_400),
+    bench("faults", "--quick", 240.0, full_s=7_200),
+    bench("hours", "--hours 0.03 --speed 8 --every 10", full_s=5_400),
 )
 
 

@@ -41,7 +41,7 @@ from tests.ollama_standin import standing
 
 BARE_S = 6.0
 CASES = (*order_faults.CASES, *inner_faults.CASES)
-QUICK = ("ACK lost", "cut while held", "data: depth gap", "disk full")
+QUICK = ("ACK lost", "cut while held", "data: depth gap")
 
 
 class Row(msgspec.Struct):
