@@ -1,4 +1,4 @@
-"""The account's private stream is away and the venue answers requests: what was filled is found, protected, closed all the same."""
+"""The account's private stream is away while the venue answers requests: what was filled is found, protected and closed."""
 
 from collections.abc import Iterator
 
