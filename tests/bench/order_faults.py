@@ -20,6 +20,7 @@ from engine.views import Ask
 from tests.bench.scene import BUY, FAR, PATIENCE_S, STEPS, Case, Play, Scene
 
 GONE_WITHIN_S = 5.0
+MOST_UNHEARD_S = 6.0  # `risk.protect_within_ms`, and what asking takes on a machine that is busy
 
 
 # --- the engine's process ---------------------------------------------------------------------------------------------------
@@ -258,6 +259,24 @@ async def outage(scene: Scene) -> None:
     await scene.until(scene.quiet, "quiet after the outage")
 
 
+async def fills_unheard(scene: Scene) -> None:
+    """An entry fills while streams are refused and requests are not: it has its stop before anybody tells of it."""
+    await scene.fault("delay_execution", path=scene.words.place, ms=300)
+    await scene.taken(scene.enter, "an entry that is taken")
+    await scene.fault("refuse")
+    await asyncio.sleep(0.4)
+    scene.struck()
+    try:
+        deadline = time.monotonic() + MOST_UNHEARD_S
+        while not scene.killing and not (there := await scene.there())["open_conditionals"]:
+            assert time.monotonic() < deadline, f"no stop after {MOST_UNHEARD_S:g} s, with {there['positions']} held"
+            await asyncio.sleep(0.02)
+        await scene.until(lambda: not scene.killing or not scene.position(), "a kill while streams are refused")
+    finally:
+        await scene.fault("refuse", on=False)
+    await scene.until(scene.quiet, "quiet after the streams came back")
+
+
 async def venue_stands_still(scene: Scene) -> None:
     """For three seconds nobody answers, with a position."""
     await entered(scene)
@@ -334,5 +353,6 @@ CASES = (
         settings={"engine": {"on_console_loss": "halt", "console_loss_after_s": 0.3, "console_return_s": 1.0}},
     ),
     Case("outage of 2 s", outage),
+    Case("entry fills while streams are refused", fills_unheard),
     Case("venue stands still 3 s", venue_stands_still),
 )
