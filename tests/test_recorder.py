@@ -15,6 +15,7 @@ from engine.core import Core
 from engine.errors import SessionError
 from engine.events import (
     Action,
+    BookDelta,
     Event,
     JournalState,
     Judged,
@@ -22,8 +23,10 @@ from engine.events import (
     Mode,
     OrderRefused,
     Purpose,
+    Quote,
     SendOrder,
     Started,
+    Tick,
     Trade,
     decode_output,
 )
@@ -41,10 +44,10 @@ def pairs(path: Path) -> PAIRS:
         return [(event, [decode_output(raw) for raw in out]) for chunk in session.chunks() for event, out in chunk.steps()]
 
 
-def rewritten(path: Path, events: PAIRS, folder: Path) -> Path:
+def rewritten(path: Path, events: PAIRS, folder: Path, **opened: Any) -> Path:
     """A session of these events whose hashes are right."""
     with Session(path) as session:
-        opening, closing = session.opening, session.closing
+        opening, closing = msgspec.structs.replace(session.opening, **opened), session.closing
     assert closing is not None
     made = new_path(folder, opening)
     queue = LocalQueue(made, opening)
@@ -156,6 +159,17 @@ def test_a_clock_that_went_backwards_is_refused(small: Path, tmp_path: Path) -> 
     event, out = events[place]
     events[place] = (msgspec.structs.replace(event, at=event.at - BACKWARDS_NS - 10**9), out)
     with Session(rewritten(small, events, tmp_path)) as session, pytest.raises(SessionError, match="clock went backwards"):
+        Replay(session).run()
+
+
+def test_of_a_session_that_ran_faster_than_the_world_as_many_minutes_may_be_reordered(small: Path, tmp_path: Path) -> None:
+    """What was read in a real minute, at eight times the speed."""
+    events = pairs(small)
+    place = len(events) // 2
+    event, out = events[place]
+    assert isinstance(event, Quote | Trade | Tick | BookDelta), "one whose time alone decides nothing"
+    events[place] = (msgspec.structs.replace(event, at=event.at - 7 * BACKWARDS_NS), out)
+    with Session(rewritten(small, events, tmp_path, speed=8.0)) as session:
         Replay(session).run()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
 MESSAGES_A_TURN = 32  # then timers, and the other sockets, come first
@@ -141,12 +140,10 @@ class Socket(ClientConnection):
             self.transport.resume_reading()
 
 
-async def open_socket(url: str, buffered: int, **more: Any) -> Socket:
-    """Without websockets' own pings, and without compression: both are the venue's business. Raises what `connect` does."""
-    low_at = (buffered, buffered // 4)
-    opened = await connect(url, create_connection=Socket, ping_interval=None, max_queue=low_at, compression=None, **more)
+async def open_socket(url: str, buffered: int, *, ping_interval: float | None = None, **more: Any) -> Socket:
+    """Without compression, and without our pings unless wished for: the rest as `connect` has it. Raises what that does."""
+    kept = (buffered, buffered // 4)
+    opened = await connect(url, create_connection=Socket, ping_interval=ping_interval, max_queue=kept, compression=None, **more)
     assert isinstance(opened, Socket)
     return opened
 
-
-__all__ = ["ConnectionClosed", "Hear", "Socket", "never", "open_socket"]

@@ -234,7 +234,8 @@ class VenueAccount(ABC):
 def why_ended(problem: ConnectionClosed | VenueError) -> str:
     """Of a private stream, for a sentence that names the venue already."""
     if isinstance(problem, ConnectionClosed):
-        return "the venue closed the connection"
+        silent = problem.sent is not None and not problem.rcvd_then_sent  # by us, since no pong came
+        return "the venue fell silent" if silent else "the venue closed the connection"
     return problem.problem + (f" (code {problem.code})" if problem.code else "")
 
 

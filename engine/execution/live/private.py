@@ -35,6 +35,9 @@ from engine.signal.socket import never, open_socket
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024
 CLOSE_S = 1.0
+# Nothing may come for hours where nobody trades, and a connection that a router has forgotten looks the same. Binance answers
+# pings (ccxt sends them too).
+PING_EVERY_S, PONG_WITHIN_S = 30.0, 30.0
 
 _frames = msgspec.json.Decoder(shapes.PrivateFrame, strict=False)
 
@@ -61,7 +64,14 @@ class PrivateFeed:
         # The test network has no routes.
         url = f"{self.base}/{key}" if self.base.endswith("/ws") else f"{self.base}/private/ws?listenKey={key}"
         try:
-            opened = await open_socket(url, FRAMES_BUFFERED, close_timeout=CLOSE_S, logger=QUIET)
+            opened = await open_socket(
+                url,
+                FRAMES_BUFFERED,
+                ping_interval=PING_EVERY_S,
+                ping_timeout=PONG_WITHIN_S,
+                close_timeout=CLOSE_S,
+                logger=QUIET,
+            )
         except (OSError, websockets.InvalidHandshake) as problem:
             # Weather, not a crash: the account's task is on the money path.
             raise VenueError("Binance", f"the private stream could not be opened ({type(problem).__name__})") from None
