@@ -33,6 +33,7 @@ class Order(msgspec.Struct):
     capture: str | None = None
     loop: bool = False
     port: int = 0  # 0: any
+    symbols: tuple[str, ...] | None = None  # by their names there; None: all that it knows
     passphrase: str = ""  # of OKX's side
     latency_ms: float = 0.0
     feed: "Feed | None" = None

@@ -14,6 +14,7 @@ from engine.venue.server import VenueSpec, running
 
 KEY, SECRET, PASSPHRASE = "canary-key-2f6b", "canary-secret-9d1e7c", "canary-phrase-51ab"
 PATIENCE_S = 30.0  # how long a test waits for what must come
+FRESH_MS = 10_000  # of flow: a book and a mark, for tests that need no past
 
 
 class Simulated:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from factory import MARKET, aster
 from rich.pretty import pretty_repr
-from simulated import KEY, SECRET, Simulated, listening, say_nothing, simulated, until
+from simulated import FRESH_MS, KEY, SECRET, Simulated, listening, say_nothing, simulated, until
 from websockets.asyncio.server import ServerConnection, serve
 
 from console.venue_process import Order, VenueProcess
@@ -133,7 +133,7 @@ async def trading(venue: Simulated, **credentials: str) -> AsyncIterator[Trader]
 
 @pytest.fixture
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated() as started:
+    async with simulated(warm_ms=FRESH_MS) as started:
         yield started
 
 

@@ -395,6 +395,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1700), st.integers(90, 110), st.integers(1, 9)), min_size=20, max_size=80), STEPS)
 def test_whatever_is_lost_late_or_told_twice_a_bar_equals_the_venues_or_is_known_to_be_partial_or_missing(

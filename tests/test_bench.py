@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.bench.report import Report
 SCRIPTS = {"peer_nautilus"}  # runs in an environment of its own, where its imports are
 MODULES = [one.name for one in pkgutil.iter_modules(bench.__path__) if not one.ispkg and one.name not in SCRIPTS]
 TELLS = "from tests.bench.figures import Figure, tell; tell(Figure('speed', 12.5, 'events/s', beside=2.0, peer='theirs')); "
+
+
+# What a shell starts in the background ignores the signal, and so does all that it starts.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
 def python(name: str, code: str, most_s: float = 60.0) -> Bench:
@@ -46,6 +51,7 @@ def test_each_bench_that_is_a_command_is_run_by_the_one_for_all() -> None:
     assert entries - {"__main__", "watched"} == {one.name for one in BENCHES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("one", BENCHES, ids=lambda one: one.name)
 def test_help_of_each_bench_knows_the_arguments_of_a_quick_run(root: Path, one: Bench, tmp_path: Path) -> None:
     (tmp_path / "nautilus_trader" / "bin").mkdir(parents=True)
@@ -93,19 +99,24 @@ def test_a_bench_that_tells_nothing_failed() -> None:
 
 
 def test_a_bench_that_does_not_end_is_ended_and_its_figures_are_kept() -> None:
-    found = ran(python("mine", TELLS + "import time; time.sleep(600)", 5.0))
+    found = ran(python("mine", HEARS + TELLS + "import time; time.sleep(600)", 5.0))
     assert [one.fact for one in found.failed] == ["it did not end within 5 s"]
     assert [one.name for one in found.figures] == ["speed"]
 
 
 def test_ctrl_c_keeps_what_was_measured() -> None:
-    interrupts = "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(600)"
-    found = ran(python("mine", TELLS + interrupts), python("next", TELLS))
+    interrupts = "import os, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(600)"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        found = ran(python("mine", HEARS + TELLS + interrupts), python("next", TELLS))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert found.cancelled
     assert [one.bench for one in found.figures] == ["mine"]
     assert found.failed == []
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_new_file_and_refuses_an_old_one(root: Path, tmp_path: Path) -> None:
     """The model's bench ends at once where no server is."""
     file = tmp_path / "figures.json"

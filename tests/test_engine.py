@@ -46,7 +46,7 @@ from tests.factory import settings
 
 EAGER = {"judgment": {"every_bars": 1, "min_confidence": 0.5}, "strategy": {"cooldown_bars": 0}}
 PATIENCE_S = 60.0
-BOTH = pytest.mark.parametrize("first", ["binance", "okx"])
+BOTH = pytest.mark.parametrize("first", ["binance", pytest.param("okx", marks=pytest.mark.slow)])
 
 
 def desk(folder: Path, **sections: dict[str, object]) -> Settings:
@@ -56,7 +56,7 @@ def desk(folder: Path, **sections: dict[str, object]) -> Settings:
 
 @asynccontextmanager
 async def venue(speed: float = 1.0, **more: object) -> AsyncIterator[VenueProcess]:
-    fields = {"passphrase": "phrase", **more}
+    fields = {"passphrase": "phrase", "symbols": None if "capture" in more else ("ASTERUSDT",), **more}
     order = Order(Clock.start(speed), "key", "secret", fields.pop("seed", 7), "10000", **fields)  # type: ignore[arg-type]
     async with VenueProcess(order) as process:
         yield process
@@ -167,6 +167,7 @@ async def test_recorded_inputs_give_the_same_outputs_byte_for_byte_and_a_changed
     assert {type(decode_input(raw)) for raw, _ in recorded} <= set(Input.__args__)
 
 
+@pytest.mark.slow
 @BOTH
 async def test_a_halt_under_load_sends_no_entry_afterwards_keeps_the_stop_and_survives_a_restart(
     tmp_path: Path, first: str
@@ -274,7 +275,8 @@ async def test_the_demo_trades_on_okx_whose_sizes_are_contracts(tmp_path: Path, 
     """A contract is one ASTER, or a hundredth of a BTC: entry, stop and target rest there in the position's own size."""
     market, name = f"okx:{base}/USDT:USDT", f"{base}-USDT-SWAP"
     wanted = {**first_is("okx"), "symbols": [f"{base}/USDT:USDT"]}
-    async with venue(speed=8.0) as process, engine_on(process, desk(tmp_path, engine=wanted, **EAGER)) as engine:
+    listed = (f"{base}USDT",)
+    async with venue(8.0, symbols=listed) as process, engine_on(process, desk(tmp_path, engine=wanted, **EAGER)) as engine:
         await until(lambda: _protected(engine, market))
         engine.command(Action.DISARM, "the test")
         seen: tuple[object, ...] = ()
@@ -311,7 +313,7 @@ async def test_an_operators_order_rests_is_amended_and_cancelled_and_a_position_
     market = f"{first}:BTC/USDT:USDT"
     wanted = {**first_is(first), "symbols": ["BTC/USDT:USDT"]}
     chosen = desk(tmp_path, engine=wanted, judgment={"min_confidence": 1.0})
-    async with venue() as process, engine_on(process, chosen) as engine:
+    async with venue(symbols=("BTCUSDT",)) as process, engine_on(process, chosen) as engine:
         await until(lambda: engine.state.reconciled and engine.state.markets[market].book.trusted)
         await until(lambda: not engine.view().ready)
         bid = engine.state.markets[market].book.best_bid
@@ -348,6 +350,7 @@ FATES = {
 }
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("why", FATES)
 async def test_an_entry_without_a_usable_reply_is_known_all_the_same_and_protected(
@@ -457,6 +460,7 @@ async def test_a_capture_of_any_symbol_runs_the_whole_pipeline(tmp_path: Path) -
     assert summary.agreement.equal, summary.agreement
 
 
+@pytest.mark.slow
 async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data: Path) -> None:
     """The first minutes at speed; the whole of it is `barter-tui --no-ui --capture`."""
     capture = shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz"

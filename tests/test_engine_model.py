@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from engine.config import state_dir
 from engine.events import Action, Answered, Decided, Event, Filled, Judged, JudgmentDropped, Mode, Qualified
@@ -49,6 +50,7 @@ async def _session(folder: Path, standin: Standin) -> tuple[list[Event], list[Ev
     return inputs, outputs, view
 
 
+@pytest.mark.slow
 def test_a_session_with_a_model_trades_on_it_survives_its_faults_and_replays_without_it(tmp_path: Path) -> None:
     standin = Standin()
     inputs, outputs, view = asyncio.run(_session(tmp_path, standin))

@@ -28,6 +28,8 @@ from engine.runtime import latch
 from engine.views import Answer, Ask, ChartLiveView, ChartView, Frame, Goodbye, LadderView, Leave, StatusView
 from tests.factory import settings
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 30.0
 QUICK = {"console_loss_after_s": 0.3, "console_return_s": 0.5}
 NOWHERE = "http://127.0.0.1:9"

@@ -77,6 +77,7 @@ async def watched(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterat
 CASES = [(venue, name, case) for venue, cases in AT.items() for name, case in cases.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("venue", "name", "case"), CASES, ids=[f"{venue}-{name.replace(' ', '_')}" for venue, name, _ in CASES])
 async def test_a_fault_in_the_middle_of_a_run_ends_trusted_and_nothing_is_entered_meanwhile(
     watched: Watched, venue: str, name: str, case: Case

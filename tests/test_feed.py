@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import websockets
 from factory import MARKET, aster, settings
-from simulated import KEY, SECRET, Simulated, listening, say_nothing, simulated, turn_away, until
+from simulated import FRESH_MS, KEY, SECRET, Simulated, listening, say_nothing, simulated, turn_away, until
 from websockets.asyncio.server import ServerConnection, serve
 
 from console.venue_process import Order, VenueProcess
@@ -119,7 +119,7 @@ async def collecting(ws: str, rest_base: str, clock: Clock, *routes: str) -> Asy
 
 @pytest.fixture
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated() as started:
+    async with simulated(warm_ms=FRESH_MS) as started:
         yield started
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from factory import aster
-from simulated import Simulated, simulated, until
+from simulated import FRESH_MS, Simulated, simulated, until
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
@@ -100,7 +100,7 @@ async def speaking(talk: Talk) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"]) as started:
+    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"], warm_ms=FRESH_MS) as started:
         yield started
 
 

@@ -219,6 +219,7 @@ async def test_a_lost_acknowledgement_is_sent_again_and_read_once(folder: Path, 
         assert len(heads(folder, tmp_path / "else")) == 1
 
 
+@pytest.mark.slow
 async def test_a_cluster_that_comes_late_and_goes_is_caught_up_with(folder: Path, tmp_path: Path) -> None:
     """It is down at the start; then it dies while a session is being written, and comes back."""
     name, live = session_name(recorded(folder)[0]), "live00"

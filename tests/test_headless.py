@@ -21,6 +21,8 @@ from engine.events import Action
 from engine.runtime import latch
 from engine.views import Answer, Ask, Frame, Leave
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60
 
 

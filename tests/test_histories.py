@@ -7,9 +7,10 @@ import os
 from collections import Counter
 from decimal import Decimal
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from engine.events import Action, AmendOrder, Filled, OrderChanged, OrderKind, OrderState, Side, Ticket, TimeInForce
 from tests.factory import MARKET
@@ -190,14 +191,13 @@ class Histories(RuleBasedStateMachine):
         assert world.state.counters.faults == 0
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(
+EACH = settings(
     max_examples=HISTORIES, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
 
 
-def test_figures_of_the_histories() -> None:
-    """After the histories above (a file's tests run in order): what they were made of."""
+@pytest.mark.slow
+def test_after_any_history_the_engine_and_the_venue_agree() -> None:
+    run_state_machine_as_test(Histories, settings=EACH)
     print(dict(sorted(FIGURES.items())))
-    if FIGURES:
-        assert FIGURES["orders unknown"] and FIGURES["restarts"] and FIGURES["cuts"] and FIGURES["fills"]
+    assert FIGURES["orders unknown"] and FIGURES["restarts"] and FIGURES["cuts"] and FIGURES["fills"]

@@ -105,6 +105,7 @@ def _position(lines: list[dict[str, object]]) -> float:
     return float(lines[-1]["markets"][0]["position"])  # type: ignore[index]
 
 
+@pytest.mark.slow
 async def test_a_running_engine_confirms_a_kill_and_a_release(tmp_path: Path) -> None:
     async with trading(tmp_path) as (_, lines):
         code, said = await command(tmp_path, "kill")
@@ -121,6 +122,7 @@ async def test_a_running_engine_confirms_a_kill_and_a_release(tmp_path: Path) ->
         await until(lambda: lines[-1]["trading"] == "off")
 
 
+@pytest.mark.slow
 async def test_a_kill_reaches_what_the_engine_does_not_collect(tmp_path: Path) -> None:
     async with trading(tmp_path) as (_, _):
         where = outside.remembered(tmp_path / "demo")
@@ -139,6 +141,7 @@ async def test_a_kill_reaches_what_the_engine_does_not_collect(tmp_path: Path) -
         await source.rest.close()
 
 
+@pytest.mark.slow
 async def test_a_latch_that_cannot_be_written_stops_no_kill(tmp_path: Path) -> None:
     async with trading(tmp_path) as (_, lines):
         code, said = await command(tmp_path, "kill", "--flatten", before=no_file_grows)
@@ -146,6 +149,7 @@ async def test_a_latch_that_cannot_be_written_stops_no_kill(tmp_path: Path) -> N
         await until(lambda: lines[-1]["trading"] == "halted" and not _position(lines))
 
 
+@pytest.mark.slow
 async def test_a_hung_engine_whose_venue_is_not_known_is_no_success(tmp_path: Path) -> None:
     async with trading(tmp_path) as (pid, _):
         (tmp_path / "demo" / outside.FILE).unlink()
@@ -175,6 +179,7 @@ def test_a_stop_is_what_closes_the_whole_position_at_a_loss(changed: dict[str, o
     assert protects(msgspec.structs.replace(stop, **changed), POSITION) is whole
 
 
+@pytest.mark.slow
 async def test_an_engine_that_stands_still_is_not_waited_for_and_finds_itself_halted(tmp_path: Path) -> None:
     async with trading(tmp_path) as (pid, lines):
         assert (tmp_path / "demo" / outside.FILE).stat().st_mode & 0o777 == 0o600
@@ -187,6 +192,7 @@ async def test_an_engine_that_stands_still_is_not_waited_for_and_finds_itself_ha
     assert latch.read(tmp_path / "demo") and not (tmp_path / "demo" / outside.FILE).exists()
 
 
+@pytest.mark.slow
 async def test_without_an_engine_the_latch_is_written_and_what_could_be_asked_is_said(tmp_path: Path) -> None:
     code, said = await command(tmp_path, "kill")
     assert code == 0 and "no engine runs" in said and "nothing can be open" in said

@@ -217,6 +217,7 @@ async def test_a_second_signal_soon_after_the_first_flattens(tmp_path: Path) -> 
 # --- drills ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["binance", "okx"])
 async def test_drills_end_flat_and_confirmed_on_both_venues(tmp_path: Path, first: str) -> None:
     others = [one for one in ("binance", "okx") if one != first]

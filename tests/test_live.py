@@ -291,6 +291,7 @@ async def ran(home: dict[str, str], line: list[str]) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
+@pytest.mark.slow
 async def test_live_runs_on_a_venue_with_keys_and_shows_none_of_them_anywhere(tmp_path: Path, home: dict[str, str]) -> None:
     keys = environ(BARTER_OKX_PASSPHRASE=CANARIES[2], BARTER_ARM_PHRASE=PHRASE)
     async with simulated() as venue:
@@ -314,6 +315,7 @@ async def test_live_runs_on_a_venue_with_keys_and_shows_none_of_them_anywhere(tm
         assert not any(canary in text for text in texts)
 
 
+@pytest.mark.slow
 async def test_a_live_engine_that_is_started_again_after_its_death_is_not_armed_by_the_same_phrase(tmp_path: Path) -> None:
     from console.launch import Real, Siblings
     from tests.test_engine_process import of, read_until
@@ -345,6 +347,7 @@ async def test_a_live_engine_that_is_started_again_after_its_death_is_not_armed_
             await launch.end(Leave(keep_running=False))
 
 
+@pytest.mark.slow
 async def test_an_engine_of_a_screen_gets_its_keys_by_a_pipe_and_shows_them_nowhere(tmp_path: Path) -> None:
     from console.launch import Real, Siblings
     from tests.test_engine_process import of, read_until

@@ -12,7 +12,7 @@ import ccxt.async_support as ccxt
 import pytest
 import websockets
 from rich.pretty import pretty_repr
-from simulated import KEY, PASSPHRASE, SECRET, Simulated, listening, say_nothing, simulated, until
+from simulated import FRESH_MS, KEY, PASSPHRASE, SECRET, Simulated, listening, say_nothing, simulated, until
 from websockets.asyncio.server import ServerConnection, serve
 
 from engine.clock import Clock
@@ -151,7 +151,7 @@ async def trading(venue: Simulated, window_ms: int = WINDOW_MS, **keys: str) -> 
 
 @pytest.fixture
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"]) as started:
+    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"], warm_ms=FRESH_MS) as started:
         yield started
 
 
@@ -681,6 +681,7 @@ async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(trader: Trade
         with contextlib.suppress(ConnectionError, websockets.ConnectionClosed):
             while True:
                 await connection.send(pushed("account", {}))
+                await asyncio.sleep(0)  # by itself it would fill every buffer of the machine first
 
     async with serve(pour, "127.0.0.1", 0, close_timeout=0.1) as server:
         trader.stream.base = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
@@ -688,7 +689,7 @@ async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(trader: Trade
             await trader.listen()
             assert trader.running is not None
             trader.running.cancel()
-            done, _ = await asyncio.wait({trader.running}, timeout=30)  # a swallowed cancellation never ends
+            done, _ = await asyncio.wait({trader.running}, timeout=PATIENCE_S)  # a swallowed cancellation never ends
             assert done
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from engine.events import Alert, Bar, BarsMissing, Event, FetchHistory, Trust, TrustChanged
 from engine.runtime import Engine
 from engine.signal.bars import TradeRow, unpack_trades
@@ -17,6 +19,8 @@ from engine.views import Frame, LadderView
 from tests.test_bars import batch, figures
 from tests.test_engine import desk, engine_on, fault, until, venue
 from tests.test_engine_process import of, prices, read_until, started
+
+pytestmark = pytest.mark.slow
 
 MINUTE = 60_000
 AWAY_S, STOOD_S = 8.0, 4.0

@@ -266,6 +266,7 @@ async def test_the_paper_book_is_the_exchanges_level_by_level() -> None:
         assert abs(Decimal(here["markPrice"]) / Decimal(there["markPrice"]) - 1) < Decimal("0.01")
 
 
+@pytest.mark.slow
 async def test_a_real_market_is_followed_level_by_level(shared_data: Path) -> None:
     """The exchange plays a recording of Binance: 273 frames a second."""
     capture = str(shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz")
@@ -329,6 +330,7 @@ async def test_an_exchange_that_cannot_be_reached_or_lists_something_else_is_a_s
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("traded", ["binance", "okx"])
 async def test_the_command_runs_on_paper(tmp_path: Path, traded: str) -> None:
     home = {**os.environ, "BARTER_ENGINE_STATE_DIR": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
@@ -490,6 +492,7 @@ async def test_okx_paper_book_is_the_exchanges_level_by_level_and_comes_back_aft
         await same_okx_book(exchange, venue, 3)
 
 
+@pytest.mark.slow
 async def test_the_engine_collects_at_okx_and_trades_on_paper(tmp_path: Path) -> None:
     """Contracts of 0.01 BTC: a size in the wrong unit would be a hundred times too large."""
     okx = {"venue": "okx", "symbols": (BITCOIN,), "passphrase": "p", "latency_ms": 5.0}

@@ -476,6 +476,7 @@ def kill_while_writing(path: Path, after_lines: int) -> tuple[int, int]:
     return acknowledged, found.inputs
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_every_acknowledged_record(tmp_path: Path) -> None:
     for number, after in enumerate((1, 2, 9, 30, 77)):
         acknowledged, found = kill_while_writing(tmp_path / f"{number}-killed.barter", after)

@@ -140,6 +140,7 @@ def test_no_entry_is_made_before_the_session_before_was_read() -> None:
     assert any(isinstance(one, Alert) and "it is damaged" in one.text for one in made.out)
 
 
+@pytest.mark.slow
 async def test_a_killed_engines_position_and_stop_are_the_next_ones(tmp_path: Path) -> None:
     """Two engines on one venue; the first ends as one that was killed does, without a word to anyone."""
     async with simulated() as venue:

@@ -82,6 +82,7 @@ def test_only_the_users_own_settings_name_code_to_be_imported(root: Path) -> Non
 OPEN_TO_OTHERS = 0o077
 
 
+@pytest.mark.slow
 def test_a_session_leaves_nothing_that_others_may_read_and_listens_to_nobody_else(root: Path, tmp_path: Path) -> None:
     """Whatever the user's umask says: a demo run, a kill, an export, saved settings."""
     state, config = tmp_path / "state", tmp_path / "config"

@@ -151,6 +151,7 @@ async def trading(folder: Path) -> Trading:
 # --- a visitor ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_visitor_sees_the_console_and_can_only_watch(engine: Path) -> None:
     async with served(engine) as server:
         status, page = await server.get(server.address)
@@ -169,6 +170,7 @@ async def test_a_visitor_sees_the_console_and_can_only_watch(engine: Path) -> No
     assert await trading(engine) is Trading.ARMED
 
 
+@pytest.mark.slow
 async def test_the_end_takes_the_visitors_with_it(engine: Path) -> None:
     async with served(engine) as server:
         await server.get(server.address)
@@ -188,6 +190,7 @@ async def test_a_visitor_goes_when_its_server_was_killed(engine: Path) -> None:
             await reached(lambda: not running(visitor), "the end of the visitor")
 
 
+@pytest.mark.slow
 async def test_what_a_visitor_sends_that_is_no_message_ends_it_and_nobody_else(engine: Path) -> None:
     async with served(engine) as server:
         await server.get(server.address)
@@ -225,6 +228,7 @@ async def test_another_hosts_name_another_pages_origin_and_no_key_are_turned_awa
         assert f"0 came to watch; turned away: {away}." in await server.end()
 
 
+@pytest.mark.slow
 async def test_only_so_many_come_in_and_a_place_is_free_again(engine: Path) -> None:
     async with served(engine, "--visitors", "1") as server:
         await server.get(server.address)
@@ -316,6 +320,7 @@ async def test_what_is_not_for_a_browser_is_said_from_key_and_palette(id: str) -
         assert app.screen is app.trading
 
 
+@pytest.mark.slow
 def test_the_address_is_all_that_is_on_stdout(engine: Path) -> None:
     port = free_port()
     process = start(engine, "serve", "--port", str(port))

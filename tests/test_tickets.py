@@ -282,6 +282,7 @@ def test_a_price_beyond_a_stop_that_does_not_trigger_closes_the_position(world: 
     assert any("beyond the stop" in one.reason for one in of(world.desk.out, Decided) if isinstance(one, Decided))
 
 
+@pytest.mark.slow
 async def test_tickets_reach_the_venue_through_ccxt(tmp_path: Path) -> None:
     """Post-only, amended, cancelled; a bracket with a trailing stop; a stop moved; all of it on the real wire."""
     quiet = desk(tmp_path, judgment={"min_confidence": 1.0, "judge": "rules"})

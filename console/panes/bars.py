@@ -79,7 +79,6 @@ class Banner(LinePane, can_focus=False):
 class TabStrip(LinePane, can_focus=False):
     """Which pane has the screen, where one at a time has it. A click goes there."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"pane--here"}
     DEFAULT_CSS = """
     TabStrip { height: 1; width: 1fr; background: $panel; .pane--here { color: $background; background: $primary; } }
     """
@@ -119,7 +118,6 @@ class TabStrip(LinePane, can_focus=False):
 class KeyBar(LinePane, can_focus=False):
     """The keys that fit, the most important first; their names come from the table of keys."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"pane--key"}
     DEFAULT_CSS = """
     KeyBar { height: 1; width: 1fr; background: $panel; .pane--key { color: $primary; } }
     """

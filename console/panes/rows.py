@@ -1,7 +1,5 @@
 """A pane of rows with a cursor: up, down, home, end (and k, j) move it, and it stays on its row when rows come and go."""
 
-from typing import ClassVar
-
 from textual import events
 
 from console.desk import Desk
@@ -43,7 +41,6 @@ class NumberedPane(LinePane):
 class RowsPane(LinePane):
     """`keys_of_rows` names the rows in order; `framed` puts the cursor beside them and scrolls."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"pane--cursor"}
     DEFAULT_CSS = """
     RowsPane { .pane--cursor { color: $primary; text-style: bold; } }
     """

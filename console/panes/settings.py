@@ -22,7 +22,6 @@ class SettingsPane(NumberedPane):
 
     title = "settings"
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="setting_list")]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"pane--cursor"}
     DEFAULT_CSS = """
     SettingsPane { background: $background; padding: 0 1; .pane--cursor { color: $primary; text-style: bold; } }
     """

@@ -48,11 +48,11 @@ def shape_for(listing: Listing, start_price: Decimal) -> Shape:
 class GeneratedMarket:
     """A `Market` whose prices are made here. The same seed and the same outside orders give the same frames."""
 
-    def __init__(self, listing: Listing, seed: int, start_price: Decimal, now_ms: int) -> None:
+    def __init__(self, listing: Listing, seed: int, start_price: Decimal, now_ms: int, warm_ms: int = WARM_MS) -> None:
         self.listing = listing
         self._prices, self._sizes = Grid(listing.tick), Grid(listing.step)
         start = round(start_price / listing.tick)
-        start_ms = now_ms - WARM_MS
+        start_ms = now_ms - warm_ms
         self._shape = self.shape(start_price)
         self.flow = self.make_flow(seed, self._shape, start, start_ms)
         self._book = OrderBook()

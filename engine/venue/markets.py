@@ -31,7 +31,8 @@ def build_markets(spec: "VenueSpec") -> tuple[Mapping[str, Market], Recording | 
         if symbol not in LISTINGS:
             raise VenueStartError("simulated venue", f"{symbol!r} is not listed; there are {', '.join(LISTINGS)}")
         listing, price = LISTINGS[symbol]
-        markets[symbol] = GeneratedMarket(adjusted(listing, spec), spec.seed + index, price, spec.clock.now_ms())
+        seed, now_ms = spec.seed + index, spec.clock.now_ms()
+        markets[symbol] = GeneratedMarket(adjusted(listing, spec), seed, price, now_ms, spec.warm_ms)
     return markets, None
 
 

@@ -16,7 +16,7 @@ from engine.venue.binance import Binance, Reply
 from engine.venue.exchange import Exchange
 from engine.venue.faults import OFFERED, VENUES, FaultOrder, Faults
 from engine.venue.gate import Call, Credentials
-from engine.venue.generated import GeneratedMarket
+from engine.venue.generated import WARM_MS, GeneratedMarket
 from engine.venue.market import Market, MarketOrder
 from engine.venue.news import News
 from engine.venue.okx import hub as okx_hub
@@ -62,6 +62,7 @@ class VenueSpec(msgspec.Struct, forbid_unknown_fields=True):
     funding_minutes: int | None = None
     symbols: list[str] | None = None
     latency_ms: float = 0.0
+    warm_ms: int = WARM_MS  # of a generated market's flow before the first look
     passphrase: str = ""  # of OKX's side, beside key and secret
     feed: Feed | None = None
 
@@ -89,7 +90,7 @@ class Venue:
         self.okx_faults = Faults()
         keys = OkxCredentials(spec.api_key, spec.secret, spec.passphrase, self.clock.speed, self._okx_ms)
         leaders = {symbol: market for symbol, market in markets.items() if isinstance(market, GeneratedMarket)}
-        self.okx_markets: Mapping[str, OkxMarket] = okx_markets(leaders, spec.seed, now_ms) if okx is None else okx
+        self.okx_markets: Mapping[str, OkxMarket] = okx_markets(leaders, spec.seed, now_ms, spec.warm_ms) if okx is None else okx
         self.okx_hub = OkxHub(self.okx_markets, self.clock, self.okx_faults, keys)
         self.okx = self.okx_hub.account = Exchange(
             self.okx_markets, spec.wallet(), self.okx_hub.publish, self.okx_hub.tell, self.okx_faults, now_ms,

@@ -21,6 +21,7 @@ print(Backtester(config).work().fingerprint, known, len(compile.compiled(find("b
 """
 
 
+@pytest.mark.slow
 def test_an_edited_callee_is_noticed_and_nothing_else_is_compiled_again(root: Path, tmp_path: Path) -> None:
     """The loop lies in another file than the fill rule that is edited, and numba alone would not see it."""
     shutil.copytree(root / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))

@@ -176,6 +176,7 @@ def test_a_backtest_takes_what_was_kept_and_names_the_first_date_of_what_was_not
     assert "there are no bars from 2024-01-01 on" in said and "it was listed on 2025-09-19" in said
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_what_was_kept_and_the_next_one_goes_on(tmp_path: Path, venue_rest: str) -> None:
     state = tmp_path / "state"
     code = (

@@ -62,7 +62,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_live_core_and_the_compiled_loop_agree(case: str, seed: int) -> None:
     strategy, risk, costs = CASES[case]
     chosen_settings = settings(strategy, risk, every_bars=4, lifetime_bars=9)
@@ -78,6 +78,7 @@ def test_the_live_core_and_the_compiled_loop_agree(case: str, seed: int) -> None
     assert difference.max() < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stance", "reversion", "breakout"])
 def test_the_interpreter_and_the_compiler_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a strategy that is no kernel runs through: the same loop as it is."""

@@ -49,6 +49,7 @@ def test_a_value_that_cannot_be_is_told_before_anything_runs(text: str, said: st
         combinations(MONTH, [axis(text)])
 
 
+@pytest.mark.slow
 def test_every_combination_is_run_as_it_would_be_alone() -> None:
     heard: list[tuple[int, int]] = []
     found = sweep(MONTH, AXES, workers=2, told=lambda done, of, best: heard.append((done, of)) is None)
@@ -82,6 +83,7 @@ def test_values_that_do_not_go_together_are_counted() -> None:
     assert any("1 combinations cannot be" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_a_sweep_at_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody"]
     words += ["--strategy", "breakout"]
@@ -98,6 +100,7 @@ def test_a_sweep_at_the_command_line(capsys: pytest.CaptureFixture[str], tmp_pat
     assert "cannot be compared by 'luck'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_page_of_a_sweep_has_a_heat_map_and_what_is_luck(tmp_path: Path) -> None:
     words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody"]
     words += ["--strategy", "breakout", "--over", "bars=20,40", "--over", "exit_bars=10,20", "--workers", "1"]
@@ -134,6 +137,7 @@ def test_runs_with_too_few_trades_to_win_come_last() -> None:
     assert not replace(found, least=least).able(few) and replace(found, least=0).able(few)
 
 
+@pytest.mark.slow
 def test_runs_that_stopped_are_told_and_those_that_never_move_are_no_candidates() -> None:
     """With a drawdown of 0.2 % every run ends within days: it would beat the losers by standing still."""
     settings = create_aster_config(risk={"max_drawdown": 0.002})

@@ -39,6 +39,7 @@ def over(session: Path, **more: object) -> Result:
     return found
 
 
+@pytest.mark.slow
 def test_a_session_is_traded_anew_and_its_equity_is_the_sum_of_its_trades(session: Path) -> None:
     found = over(session)
     assert len(found.trades) > 0 and found.series.synthetic and found.series.timeframe_ms == 1_000
@@ -49,11 +50,13 @@ def test_a_session_is_traded_anew_and_its_equity_is_the_sum_of_its_trades(sessio
     assert 0.0 < spread < 0.001  # half a spread and what the orders took
 
 
+@pytest.mark.slow
 def test_it_is_the_same_each_time_and_latency_costs(session: Path) -> None:
     first, again, slow = over(session, latency_ms=5.0), over(session, latency_ms=5.0), over(session, latency_ms=900.0)
     assert first.fingerprint == again.fingerprint != slow.fingerprint
 
 
+@pytest.mark.slow
 def test_the_strategy_may_be_another_one(session: Path) -> None:
     found = over(session, strategy="breakout", parameters={"bars": 3, "exit_bars": 2, "least_atr": 0})
     assert found.strategy.name == "breakout" and found.fingerprint != over(session).fingerprint
@@ -75,12 +78,14 @@ def test_what_operators_did_is_left_out(small: Path, monkeypatch: pytest.MonkeyP
     assert "What operators did" in " ".join(done.notes)
 
 
+@pytest.mark.slow
 def test_it_can_be_cancelled(session: Path) -> None:
     tester = Backtester(BacktestConfig(session=str(session), settings=create_aster_config(**EAGER)))
     tester.progress.cancel()
     assert tester.work() is None
 
 
+@pytest.mark.slow
 def test_recorded_judgments_are_those_that_were_in_force(session: Path) -> None:
     with Session(session) as opened:
         judged = judges.recorded(opened, SYMBOL)
@@ -92,6 +97,7 @@ def test_recorded_judgments_are_those_that_were_in_force(session: Path) -> None:
     assert set(judged.side) <= {-1, 0, 1} and (judged.until_ms > judged.since_ms).all()
 
 
+@pytest.mark.slow
 def test_recorded_judgments_drive_a_bar_backtest(session: Path) -> None:
     """Bars of the session's own time, made up: what matters is that the opinions reach the loop at their times."""
     series = over(session).series

@@ -22,6 +22,7 @@ CONFIG = BacktestConfig(
 AXES = (axis("bars=20,60"), axis("exit_bars=10,30"))
 
 
+@pytest.mark.slow
 def test_each_part_is_traded_by_what_the_part_before_chose() -> None:
     heard: list[tuple[int, int]] = []
     walk = walk_forward(CONFIG, AXES, 3, workers=1, told=lambda done, of, best: heard.append((done, of)) is None)
@@ -41,6 +42,7 @@ def test_each_part_is_traded_by_what_the_part_before_chose() -> None:
     assert any("unseen" in note for note in walk.notes)
 
 
+@pytest.mark.slow
 def test_bars_before_a_part_warm_the_indicators_and_are_not_traded() -> None:
     """The first bars of a part are traded: without the bars before, a range of 60 would be known only an hour later."""
     walk = walk_forward(CONFIG, (axis("bars=60"), axis("exit_bars=30"), axis("least_atr=0")), 3, workers=1)
@@ -59,6 +61,7 @@ def test_a_walk_that_is_ended_gives_nothing() -> None:
     assert walk_forward(CONFIG, AXES, 3, workers=1, told=lambda *_: False) is None
 
 
+@pytest.mark.slow
 def test_the_optimiser_runs_a_share_of_the_grid_once_each_and_the_same_each_time() -> None:
     axes = (axis("bars=10:100:10"), axis("exit_bars=5:25:5"))
     found = sweep(CONFIG, axes, trials=12, workers=1)
@@ -68,6 +71,7 @@ def test_the_optimiser_runs_a_share_of_the_grid_once_each_and_the_same_each_time
     assert len(sweep(CONFIG, AXES, trials=50, workers=1).trials) == 4, "there are no more"
 
 
+@pytest.mark.slow
 def test_a_walk_at_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sweep", "--data", "synthetic", "--from", "2025-01-01", "--to", "2025-01-31", "--judge", "nobody", "--workers", "1"]
     words += ["--strategy", "breakout", "--over", "bars=20,60", "--walk-forward", "2"]

@@ -283,6 +283,7 @@ async def test_an_answer_pressed_twice_acts_once() -> None:
 # --- painting ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10_000), with_fills=st.booleans())
 async def test_ten_thousand_frames_between_two_ticks_paint_each_pane_at_most_once(seed: int, with_fills: bool) -> None:
@@ -331,6 +332,7 @@ async def test_panes_that_cannot_be_seen_cost_nothing() -> None:
         assert ladder.paints > ladder_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["busy", "empty", "halted"])
 async def test_any_size_and_back_without_a_crash(fixture: str) -> None:
     link = FakeLink(frames_of(getattr(pictures, fixture)()))

@@ -203,6 +203,7 @@ async def test_a_recorded_session_is_run_over_as_well(small: Path) -> None:
         assert "queue where they rested" in " ".join(screen.kept[-1].notes)
 
 
+@pytest.mark.slow
 async def test_a_sweep_has_a_heat_map_and_its_runs_can_be_looked_at() -> None:
     link = FakeLink(frames_of(pictures.busy()))
     app = program(link)
@@ -237,6 +238,7 @@ async def test_a_sweep_has_a_heat_map_and_its_runs_can_be_looked_at() -> None:
         await until(pilot, lambda: tab(app) == "curves" and not screen.has_class("-busy"), 20.0)
 
 
+@pytest.mark.slow
 async def test_a_sweep_that_is_ended_keeps_its_runs_and_one_at_a_time_is_run() -> None:
     link = FakeLink(frames_of(pictures.busy()))
     app = program(link)

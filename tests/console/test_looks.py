@@ -207,7 +207,11 @@ def alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.config.layers.config_folder", lambda: Path("/nowhere/barter-tui"))
 
 
-@pytest.mark.parametrize("look", [look for look in LOOKS if SCREENS[look.screen]], ids="-".join)
+RUN_FIRST = ("curves", "sweep")  # what they show is run for them
+DRAWN = [pytest.param(look, marks=pytest.mark.slow if look.screen in RUN_FIRST else ()) for look in LOOKS if SCREENS[look.screen]]
+
+
+@pytest.mark.parametrize("look", DRAWN, ids="-".join)
 def test_the_screen_looks_as_it_did(snap_compare: Any, look: Look, tmp_path: Path) -> None:
     sources = read(file=None, environ={}, flags={})
     chosen = create_aster_config(engine={"state_dir": str(tmp_path)})

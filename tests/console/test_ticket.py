@@ -401,6 +401,7 @@ def test_limits_and_funding_in_words() -> None:
     assert funding(replace(ESTIMATE, funding="0.0000", funding_in_s=60.0)) == ("none in 1m00", "")
 
 
+@pytest.mark.slow
 async def test_with_an_engine_the_ticket_becomes_the_position_that_it_said(tmp_path: Path) -> None:
     """The real engine, its link and the simulated venue behind the screen."""
     quiet = desk(tmp_path, judgment={"min_confidence": 1.0, "judge": "rules"})

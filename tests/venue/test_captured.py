@@ -342,6 +342,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         scan(str(tmp_path / "none.gz"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BTC.exists(), reason="the shared recording is not beside this repository")
 def test_the_real_recording_plays_whole_and_a_client_book_agrees_at_447_points_and_over_the_seam() -> None:
     info = scan(str(BTC))

@@ -71,6 +71,7 @@ def test_different_seeds_give_different_markets() -> None:
     assert first.frames != second.frames
 
 
+@pytest.mark.slow
 def test_trades_come_in_clusters() -> None:
     counts = Counter(at_ms // 1000 for _, at_ms in session()[1].trades)
     series = [counts.get(NOW // 1000 + second, 0) for second in range(MINUTES * 60)]
@@ -84,6 +85,7 @@ def test_volatility_clusters() -> None:
         assert np.corrcoef(moves[:-lag], moves[lag:])[0, 1] > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("symbol", sorted(LISTINGS))
 def test_the_spread_and_the_depth_breathe_and_the_book_is_never_crossed(symbol: str) -> None:
     looks = session(symbol)[2]

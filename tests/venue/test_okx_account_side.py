@@ -17,7 +17,9 @@ import ccxt.async_support as ccxt
 import ccxt.pro as ccxtpro
 import pytest
 import websockets
-from simulated import KEY, PASSPHRASE, SECRET, Simulated, simulated
+from simulated import FRESH_MS, KEY, PASSPHRASE, SECRET, Simulated, simulated
+
+from engine.clock import Clock
 
 BTC, ASTER = "BTC-USDT-SWAP", "ASTER-USDT-SWAP"
 U = "BTC/USDT:USDT"
@@ -26,7 +28,7 @@ PATIENCE_S = 10.0
 
 @pytest.fixture
 async def venue() -> AsyncIterator[Simulated]:
-    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"]) as started:
+    async with simulated(symbols=["ASTERUSDT", "BTCUSDT"], warm_ms=FRESH_MS) as started:
         yield started
 
 
@@ -216,8 +218,10 @@ async def test_algo_orders_are_listed_by_kind_found_by_their_own_id_and_cancelle
 
 
 async def test_the_dead_mans_switch_cancels_orders_and_spares_algo_orders() -> None:
-    async with simulated(symbols=["BTCUSDT"]) as venue:
+    clock = Clock.start(10.0)  # its shortest time is ten seconds
+    async with simulated(symbols=["BTCUSDT"], clock=clock, warm_ms=FRESH_MS) as venue:
         okx = client_of(venue)
+        okx.nonce = clock.now_ms
         try:
             book = (await okx.fetch_order_book(U))["bids"][0][0]
             await okx.create_order(U, "market", "buy", 1)
@@ -227,13 +231,14 @@ async def test_the_dead_mans_switch_cancels_orders_and_spares_algo_orders() -> N
             for wrong in ("5", "121", "soon"):
                 with pytest.raises(ccxt.ExchangeError, match="51000"):
                     await okx.privatePostTradeCancelAllAfter({"timeOut": wrong})
+            began = clock.now_ms()
             (armed,) = (await okx.cancel_all_orders_after(10_000))["data"]
-            assert int(armed["triggerTime"]) > venue.clock.now_ms() + 8_000
-            await asyncio.sleep(1)
-            assert (await venue.state())["okx"]["open_orders"] == ["rests"]
-            await asyncio.sleep(9.5)
-            state = (await venue.state())["okx"]
-            assert state["open_orders"] == [] and state["open_conditionals"] == ["stop"]
+            assert int(armed["triggerTime"]) >= began + 10_000
+            while (state := (await venue.state())["okx"])["open_orders"]:
+                assert state["open_orders"] == ["rests"]
+                await asyncio.sleep(0.02)
+            assert clock.now_ms() >= int(armed["triggerTime"])
+            assert state["open_conditionals"] == ["stop"]
             assert (await okx.fetch_order(None, U, {"clientOrderId": "rests"}))["info"]["cancelSource"] == "20"
         finally:
             await okx.close()

@@ -77,10 +77,12 @@ class OkxMarket(Market, Protocol):
 class OwnOkxMarket(GeneratedMarket):
     """OKX's own book of a contract that Binance's market lists too."""
 
-    def __init__(self, contract: Contract, leader: GeneratedMarket, seed: int, start_price: Decimal, now_ms: int) -> None:
+    def __init__(
+        self, contract: Contract, leader: GeneratedMarket, seed: int, start_price: Decimal, now_ms: int, warm_ms: int
+    ) -> None:
         self.contract, self._leader = contract, leader
         self.okx_tape = OkxTape(contract.name, Grid(contract.listing.tick), Grid(contract.lot), contract.face, now_ms)
-        super().__init__(contract.listing, seed + SEED, start_price, now_ms)
+        super().__init__(contract.listing, seed + SEED, start_price, now_ms, warm_ms)
 
     @property
     def published(self) -> int:
@@ -107,12 +109,12 @@ class OwnOkxMarket(GeneratedMarket):
         return self.okx_tape
 
 
-def okx_markets(leaders: dict[str, GeneratedMarket], seed: int, now_ms: int) -> dict[str, OwnOkxMarket]:
+def okx_markets(leaders: dict[str, GeneratedMarket], seed: int, now_ms: int, warm_ms: int) -> dict[str, OwnOkxMarket]:
     """One for each market of Binance that OKX lists too, by OKX's name."""
     found: dict[str, OwnOkxMarket] = {}
     for index, (symbol, leader) in enumerate(leaders.items()):
         if symbol in LISTINGS and leader.listing.base in CONTRACTS:
             contract = Contract.of(leader.listing)
             price = Decimal(round(leader.flow.fair)) * leader.listing.tick
-            found[contract.name] = OwnOkxMarket(contract, leader, seed + index, price, now_ms)
+            found[contract.name] = OwnOkxMarket(contract, leader, seed + index, price, now_ms, warm_ms)
     return found
