@@ -45,14 +45,17 @@ class Hotline:
         """False when it could not be handed to the engine's socket."""
         with self._one:
             try:
-                with contextlib.suppress(TimeoutError):  # answers that nobody waited for only take room
-                    while True:
-                        self._connection.recv(timeout=0)
                 self._connection.send(encode(ask))
             except (OSError, WebSocketException):
                 log.warning("the kill key's own connection is gone", exc_info=True)
                 return False
             return True
+
+    def forget(self) -> None:
+        """Answers that nobody waits for only take room."""
+        with self._one, contextlib.suppress(OSError, WebSocketException):  # a TimeoutError is an OSError: there are no more
+            while True:
+                self._connection.recv(timeout=0)
 
     def receive(self, within_s: float) -> Answer | Frame | Goodbye | Welcome:
         """The next message. Raises as the handshake does."""

@@ -20,7 +20,7 @@ from engine.views import Ask
 if TYPE_CHECKING:
     from console.app import Console
 
-SWITCH_S = 0.001  # Python's own 5 ms would be waited for at each of the thread's steps
+SWITCH_S = 0.0001  # Python's own 5 ms would be waited for at each of the thread's steps, of which there are three or four
 WAITING = 64  # presses that the loop has not seen
 
 

@@ -120,7 +120,10 @@ class WireLink:
 
     def send_now(self, ask: Ask) -> bool:
         hotline = self._hotline
-        return hotline is not None and hotline.send(ask)
+        if hotline is None or not hotline.send(ask):
+            return False
+        hotline.forget()
+        return True
 
     @property
     def note(self) -> str:

@@ -293,7 +293,9 @@ class BarHistory(Event, frozen=True, array_like=True, gc=False):
 
 
 class Kline(Event, frozen=True, array_like=True, gc=False):
-    """A bar as the venue's own stream has it, unfinished until `closed`. `bar.trades` is 0 where the venue counts none."""
+    """A bar as the venue's own stream has it, unfinished until `closed`. `bar.trades` is 0 where the venue counts none,
+    `venue_ms` where it puts no time on it.
+    """
 
     bar: Bar
     closed: bool

@@ -45,7 +45,7 @@ from engine.events import (
     Side,
     TimeInForce,
 )
-from engine.execution.live import BinanceAccount, Credentials, PrivateFeed, account, base, shapes
+from engine.execution.live import BinanceAccount, Credentials, PrivateFeed, account, base, private, shapes
 from engine.execution.live.base import redirect, status_of
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
 
@@ -529,6 +529,22 @@ async def test_a_cut_private_stream_is_told_and_ends_with_a_venue_error(trader: 
     await trader.venue.fault("cut", route="private")
     assert trader.running is not None
     with pytest.raises(VenueError, match="the venue closed the connection"):
+        await asyncio.wait_for(trader.running, PATIENCE_S)
+    assert [event.route for event in trader.seen(Disconnected)] == ["private"]
+
+
+async def test_a_private_stream_that_fell_silent_is_given_up_though_nobody_closed_it(
+    trader: Trader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router has forgotten the connection: fills were heard of at the next comparison only."""
+    monkeypatch.setattr(private, "PING_EVERY_S", 0.1)
+    monkeypatch.setattr(private, "PONG_WITHIN_S", 0.2)
+    await trader.listen()
+    await asyncio.sleep(1.0)
+    assert not trader.seen(Disconnected), "pings are answered"
+    await trader.venue.fault("silence", kind="pong")
+    assert trader.running is not None
+    with pytest.raises(VenueError, match="the venue fell silent"):
         await asyncio.wait_for(trader.running, PATIENCE_S)
     assert [event.route for event in trader.seen(Disconnected)] == ["private"]
 

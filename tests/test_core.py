@@ -834,3 +834,15 @@ def test_the_lag_is_the_receipt_less_the_venues_stamp_by_its_own_clock() -> None
     assert held.received_at == desk.at
     view = market_view(desk.core.state, held, 1000, desk.at + 250 * MS)
     assert view.age_ms == 250 and view.lag_ms is not None and abs(view.lag_ms - 30) < 0.1
+
+
+def test_okx_candles_which_bear_no_time_tell_nothing_of_the_lag() -> None:
+    """The screen showed a lag of years on OKX."""
+    desk = Desk().open()
+    held = desk.core.state.markets[MARKET]
+    desk.feed(Mark(desk.at, MARKET, Decimal("0.62"), Decimal("0.62"), Decimal(0), 0, desk.at // MS - 30))
+    before = held.lag_us, held.mean_lag_us, held.newest_ms
+    candle = kline(desk.at // MS // 1000 * 1000, 6200, closed=False)
+    desk.feed(msgspec.structs.replace(candle, at=desk.at + MS, venue_ms=0))
+    assert (held.lag_us, held.mean_lag_us, held.newest_ms) == before
+    assert held.received_at == desk.at + MS

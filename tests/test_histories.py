@@ -130,6 +130,13 @@ class Histories(RuleBasedStateMachine):
         self.world.repeat(back)
 
     @rule(really=RARELY)
+    def swallow(self, really: bool) -> None:
+        """A report is lost on a stream that lives."""
+        if really and self.world.told:
+            FIGURES["swallowed"] += 1
+            self.world.told.popleft()
+
+    @rule(really=RARELY)
     def cut(self, really: bool) -> None:
         if not really:
             return

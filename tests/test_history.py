@@ -161,3 +161,19 @@ async def test_older_pages_of_a_real_venue_join_the_newest() -> None:
             assert ids(await rest.trades("ASTERUSDT", grid, limit=5, before_id=last)) == list(range(last - 5, last))
         finally:
             await rest.close()
+
+
+async def test_a_venue_that_is_slow_does_not_hold_a_history_up_until_its_time_is_long_past(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session with a stamp of a minute ago could not be replayed: its clock went backwards."""
+
+    class Hangs(Shelf):
+        async def trades(self, before_id: int) -> TradeHistory:
+            return await asyncio.Future()
+
+    monkeypatch.setattr(module, "MOST_S", 0.05)
+    reader = Reader()
+    bars, alert, empty = await reader.read(Hangs(minutes=10))
+    assert minutes(bars) and isinstance(alert, Alert) and "took more than" in alert.text
+    assert isinstance(empty, TradeHistory) and not empty.trades and empty.at >= alert.at

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -46,10 +47,14 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, **own, "BARTER_ENGINE_SYMBOLS": '["ASTER/USDT:USDT"]'}
 
 
-async def command(folder: Path, *words: str) -> tuple[int, str]:
+def no_file_grows() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+async def command(folder: Path, *words: str, before: Callable[[], None] | None = None) -> tuple[int, str]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "console.cli", *words), stdout=pipe, stderr=pipe, env=environment(folder)
+        *(sys.executable, "-m", "console.cli", *words), stdout=pipe, stderr=pipe, env=environment(folder), preexec_fn=before
     )
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert b"Traceback" not in out + err, (out + err).decode()
@@ -139,8 +144,7 @@ async def test_a_kill_reaches_what_the_engine_does_not_collect(tmp_path: Path) -
 @pytest.mark.slow
 async def test_a_latch_that_cannot_be_written_stops_no_kill(tmp_path: Path) -> None:
     async with trading(tmp_path) as (_, lines):
-        (tmp_path / "demo" / "halt.new").mkdir()
-        code, said = await command(tmp_path, "kill", "--flatten")
+        code, said = await command(tmp_path, "kill", "--flatten", before=no_file_grows)
         assert code == 4 and "NOT latched" in said and "read back in" in said
         await until(lambda: lines[-1]["trading"] == "halted" and not _position(lines))
 

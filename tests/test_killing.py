@@ -85,9 +85,11 @@ def test_a_kill_waits_for_a_venue_that_is_away(world: World) -> None:
     order(world, Ticket(B, OrderKind.MARKET, 200))
     world.wait(2000)
     world.cut()
+    world.network.extend(["lost"] * 16)
     world.command(Action.HALT)
     world.wait(6000)
     assert [one.problem for one in reports(world)] == ["the venue has not confirmed it"]
+    world.network.clear()
     world.connect()
     world.wait(2000)
     assert reports(world)[-1].confirmed_at

@@ -54,6 +54,26 @@ def test_look_ups_follow_the_schedule() -> None:
     assert asked == [200, 700, 1700, 3700, 7700, 11700]
 
 
+def test_a_market_order_that_is_accepted_and_whose_end_nobody_tells_is_asked_for() -> None:
+    """Its report was lost on a stream that lives: what it filled would have no stop until the next comparison."""
+    order = new()
+    orders.accepted(order, "v1", 0)
+    asked = [ms for ms in range(0, 4_000, 10) if orders.due_look_up(order, ms * 1_000_000)]
+    assert asked == [1000, 1500, 2500]
+    orders.reported(order, report("PARTIALLY_FILLED", 40, 5 * SECOND))
+    assert not orders.due_look_up(order, 5 * SECOND) and orders.due_look_up(order, 6 * SECOND), "and so is the rest of it"
+    orders.reported(order, report("FILLED", 100, 7 * SECOND))
+    assert not orders.due_look_up(order, 60 * SECOND)
+
+
+@pytest.mark.parametrize("kind", [OrderKind.LIMIT, OrderKind.STOP, OrderKind.TRAILING])
+def test_an_order_that_may_rest_is_not_asked_for_while_it_rests(kind: OrderKind) -> None:
+    order = new()
+    order.kind = kind
+    orders.accepted(order, "v1", 0)
+    assert not orders.due_look_up(order, 3_600 * SECOND)
+
+
 def test_not_found_is_believed_only_when_it_can_no_longer_execute_and_twice() -> None:
     order = new()
     orders.fate_unknown(order, "no reply", 0)

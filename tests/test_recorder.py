@@ -1,6 +1,8 @@
 """An engine records its session: orders before they are sent, a full disk refuses entries and nothing else, all of it replays."""
 
+import shutil
 import sqlite3
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from engine.core import Core
 from engine.errors import SessionError
 from engine.events import (
     Action,
+    BookDelta,
     Event,
     JournalState,
     Judged,
@@ -20,8 +23,10 @@ from engine.events import (
     Mode,
     OrderRefused,
     Purpose,
+    Quote,
     SendOrder,
     Started,
+    Tick,
     Trade,
     decode_output,
 )
@@ -39,10 +44,10 @@ def pairs(path: Path) -> PAIRS:
         return [(event, [decode_output(raw) for raw in out]) for chunk in session.chunks() for event, out in chunk.steps()]
 
 
-def rewritten(path: Path, events: PAIRS, folder: Path) -> Path:
+def rewritten(path: Path, events: PAIRS, folder: Path, **opened: Any) -> Path:
     """A session of these events whose hashes are right."""
     with Session(path) as session:
-        opening, closing = session.opening, session.closing
+        opening, closing = msgspec.structs.replace(session.opening, **opened), session.closing
     assert closing is not None
     made = new_path(folder, opening)
     queue = LocalQueue(made, opening)
@@ -157,6 +162,17 @@ def test_a_clock_that_went_backwards_is_refused(small: Path, tmp_path: Path) -> 
         Replay(session).run()
 
 
+def test_of_a_session_that_ran_faster_than_the_world_as_many_minutes_may_be_reordered(small: Path, tmp_path: Path) -> None:
+    """What was read in a real minute, at eight times the speed."""
+    events = pairs(small)
+    place = len(events) // 2
+    event, out = events[place]
+    assert isinstance(event, Quote | Trade | Tick | BookDelta), "one whose time alone decides nothing"
+    events[place] = (msgspec.structs.replace(event, at=event.at - 7 * BACKWARDS_NS), out)
+    with Session(rewritten(small, events, tmp_path, speed=8.0)) as session:
+        Replay(session).run()
+
+
 def test_a_session_without_its_beginning_is_refused(small: Path, tmp_path: Path) -> None:
     with Session(rewritten(small, pairs(small)[1:], tmp_path)) as session, pytest.raises(SessionError, match="it begins with"):
         Replay(session).run()
@@ -171,8 +187,12 @@ def test_an_empty_session_is_refused(small: Path, tmp_path: Path) -> None:
 
 
 def on_disk(path: Path) -> set[str]:
-    """The orders that another process would find now: a fresh reader of what is committed."""
-    with Session(path) as session:
+    """The orders that would be found if the engine were killed now: what is in the files, which nobody holds any more."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in path.parent.glob(f"{path.name}*"):
+            shutil.copy(file, folder)
+        session = Session(Path(folder) / path.name)
+    with session:
         return {
             output.client_id
             for chunk in session.chunks()

@@ -232,7 +232,8 @@ class Core:
     def _connected(self, event: e.Connected, out: Out) -> None:
         self.state.routes[f"{event.venue} {event.route}"] = True
         if event.route == "private":
-            self.state.account, self.state.private_up = event.venue, True
+            self.state.account, self.state.private_up, self.state.private_since = event.venue, True, event.at
+            self.state.reconciled = self.state.reconciling = False
             account.ask(self.state, event.venue, "the private stream connected", out)
             return
         for held in self._of(event.venue):
@@ -389,8 +390,7 @@ class Core:
             trading.flatten(state, self.settings, out)
         killing.follow(state, out)
         deadman.tick(state, self.settings, out)
-        if state.private_up and event.at - state.account_asked_at > account.ASK_ACCOUNT_EVERY_NS:
-            account.ask(state, state.account, "the regular comparison is due", out)
+        account.ask_regularly(state, out)
 
     def _started(self, event: e.Started, out: Out) -> None:
         self.state.session, self.state.recovering = event.session, bool(event.parent)

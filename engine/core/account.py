@@ -42,6 +42,7 @@ NS_PER_MS = 1_000_000
 STOP_REACHED = frozenset({-2021, 51278, 51280})
 FILLS_OVERLAP_MS = 10_000
 ASK_ACCOUNT_EVERY_NS = 30_000_000_000
+ASK_ACCOUNT_AWAY_NS = 5_000_000_000  # while the private stream is away: positions must have their stops all the same
 FILLS_AGAIN_NS = 1_000_000_000
 ASK_ACCOUNT_AGAIN_NS = 5_000_000_000
 
@@ -105,12 +106,19 @@ def change_refused(state: State, event: CancelRefused | AmendRefused, out: Out) 
         )
 
 
+def ask_regularly(state: State, out: Out) -> None:
+    """The comparison that is due; more often while nobody tells what happens."""
+    every_ns = ASK_ACCOUNT_EVERY_NS if state.private_up else ASK_ACCOUNT_AWAY_NS
+    if state.account and state.now - state.account_asked_at > every_ns:
+        ask(state, state.account, "the regular comparison is due" if state.private_up else "the private stream is away", out)
+
+
 def look_ups(state: State, out: Out) -> None:
     """Ask what is due to be asked: orders of unknown fate, and fills that were told of and have not come."""
     for order in state.live_orders():
         if orders.due_look_up(order, state.now):
             out.append(LookUpOrder(state.now, order.market, order.client_id, order.kind.conditional))
-    if state.unbooked and state.private_up and state.now - state.account_asked_at >= FILLS_AGAIN_NS:
+    if state.unbooked and state.account and state.now - state.account_asked_at >= FILLS_AGAIN_NS:
         first = state.orders[next(iter(state.unbooked))]
         if state.now - first.changed_at >= FILLS_AGAIN_NS:
             ask(state, state.account, f"the fills of {first.client_id} have not been told", out)
@@ -157,7 +165,7 @@ def _amended(settings: Settings, order: Order, event: OrderReport) -> None:
     """What a report says of an amendment: done, or, once it can no longer execute, not done. Then nothing is asked any more."""
     if order.amend_quantity and event.at - order.amend_asked_at > _window_ns(settings):
         order.amend_quantity = order.amend_price = 0
-    if not order.amend_quantity:
+    if not order.amend_quantity and not order.ends_at_once:
         order.look_up_at = 0
 
 
@@ -219,6 +227,11 @@ def snapshot(state: State, event: AccountSnapshot, out: Out) -> None:
     if event.requested_at <= state.account_changed_at:
         ask(state, event.venue, "the account changed while it was read", out)
         return
+    if state.private_up and event.requested_at < state.private_since:
+        ask(state, event.venue, "it was read before the private stream was there", out)
+        return
+    if not state.private_up and not _agrees(state, event):
+        return  # its parts may be of different moments, and nobody tells: what stays so is believed once the stream is back
     _positions_agree(state, event, out)
     _orders_agree(state, event, out)
     for name in [name for name in state.unbooked if state.orders[name].changed_at < event.requested_at]:
@@ -354,6 +367,13 @@ def _adopt_position(state: State, fact: PositionFact, at: int, out: Out) -> None
     out.append(
         Alert(at, Level.WARNING, f"A position of {fact.quantity * held.instrument.step} {held.instrument.base} was adopted.")
     )
+
+
+def _agrees(state: State, event: AccountSnapshot) -> bool:
+    """Whether positions and wallet are those of the ledger."""
+    theirs = {fact.market: fact.quantity for fact in event.positions}
+    same = all(theirs.get(market, 0) == state.portfolio.quantity(market) for market in state.markets)
+    return same and event.wallet == state.portfolio.wallet
 
 
 def _positions_agree(state: State, event: AccountSnapshot, out: Out) -> None:

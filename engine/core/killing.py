@@ -40,7 +40,7 @@ def follow(state: State, out: Out) -> None:
         return
     else:
         kill.safe_at = kill.safe_at or state.now
-        if state.private_up and state.now - kill.compared_at >= VERIFY_AGAIN_NS:
+        if state.account and state.now - kill.compared_at >= VERIFY_AGAIN_NS:
             kill.compared_at = state.now
             account.ask(state, state.account, "a kill is verified", out)
     if state.now - max(kill.asked_at, kill.told_at) > LATE_NS:

@@ -64,8 +64,12 @@ def listed(state: State, settings: Settings, event: Instrument) -> None:
 
 
 def heard(held: MarketState, at: int, venue_ms: int) -> None:
-    """A message that the venue stamped as it sent it: its newest time, and how long the message was under way."""
+    """A message that the venue stamped as it sent it: its newest time, and how long the message was under way. OKX puts no stamp
+    on its candles: `venue_ms` 0.
+    """
     held.received_at = at
+    if not venue_ms:
+        return
     if venue_ms > held.newest_ms:
         held.newest_ms = venue_ms
     held.lag_us = lag_us = at // 1000 + (held.clock_offset_ms - venue_ms) * 1000

@@ -289,6 +289,7 @@ class State(msgspec.Struct):
     routes: dict[str, bool] = {}  # public, market, private: connected
     account: str = ""  # the venue that our orders go to, once its private stream was up
     private_up: bool = False
+    private_since: int = 0  # when it came, engine time
     reconciled: bool = False
     reconciling: bool = False  # a snapshot was asked for and has not come
     account_changed_at: int = 0

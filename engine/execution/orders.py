@@ -14,6 +14,7 @@ from engine.events import OrderFact, OrderKind, OrderReport, OrderState, Positio
 S = OrderState
 NS_PER_MS = 1_000_000
 LOOK_UP_AFTER_MS = (200, 500, 1000, 2000, 4000)  # the schedule of questions; the last one repeats
+ENDS_WITHIN_MS = 1000  # for the report of an order that does not rest, after which it is asked for
 
 # What may follow what. A final state is left only when the venue's own report contradicts our conclusion.
 ALLOWED: dict[OrderState, frozenset[OrderState]] = {
@@ -128,6 +129,11 @@ class Order(msgspec.Struct):
         """A limit order that may stay in the book: it blocks nothing that goes to market."""
         return self.kind is OrderKind.LIMIT and self.time_in_force in (TimeInForce.GTC, TimeInForce.GTX)
 
+    @property
+    def ends_at_once(self) -> bool:
+        """Filled or over as soon as the venue has it. If it seems to live, its report was lost: what it filled has no stop."""
+        return not self.rests and not self.kind.conditional
+
 
 Change = tuple[OrderState, OrderState] | None
 
@@ -145,6 +151,8 @@ def move(order: Order, after: OrderState, at: int, reason: str) -> Change:
         order.look_up_at = at + LOOK_UP_AFTER_MS[0] * NS_PER_MS
     elif after.final or after in (S.WORKING, S.PARTLY_FILLED):
         order.look_up_at = order.not_found = 0
+        if order.ends_at_once and not after.final:
+            order.look_up_at = at + ENDS_WITHIN_MS * NS_PER_MS
     return before, after
 
 

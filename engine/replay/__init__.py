@@ -14,7 +14,9 @@ from engine.errors import SessionError
 from engine.events import Event, Started, decode_output, encode
 from engine.queue.local import Session
 
-BACKWARDS_NS = 60_000_000_000  # events are stamped when they are read: a busy loop reorders some, a minute's worth never
+# Of real time. Events are stamped when they are read: a busy loop reorders some, and a history is told once it is whole, but a
+# minute's worth never.
+BACKWARDS_NS = 60_000_000_000
 EXCERPT = 300
 
 Progress = Callable[[int], None]  # how many inputs were replayed
@@ -77,7 +79,7 @@ class Replay:
         at = event.at
         if at > self._newest:
             self._newest = at
-        elif at < self._newest - BACKWARDS_NS:
+        elif at < self._newest - BACKWARDS_NS * max(self.session.opening.speed, 1.0):
             back = (self._newest - event.at) / 1e9
             problem = f"its clock went backwards by {back:.0f} s at input {self.inputs:,} ({type(event).__name__})"
             raise SessionError(str(self.session.path), problem)

@@ -14,6 +14,9 @@ AT_ONCE = 2  # markets whose history is read at the same time
 ATTEMPTS = 4  # of one page
 BAR_PAGES = 4  # of 499 minutes on Binance, 300 on OKX
 TRADE_PAGES = 5  # of 1000 on Binance (weight 20 each), 100 on OKX
+# Real seconds for all pages of one kind. Both bear the time of their newest page, and the core is told when both are there: a
+# replay takes a minute between the two for a clock that went backwards.
+MOST_S = 25.0
 Page = TypeVar("Page", BarHistory, TradeHistory)
 
 
@@ -41,18 +44,28 @@ class Histories:
         async with self._turns:
             if self._wishes[wish.market] is not wish:
                 return
-            told: list[Event] = []
+            found: list[BarHistory | TradeHistory | str] = []
             for read in (self._bars, self._trades):
                 try:
-                    told.append(await read(wish, past))
+                    async with asyncio.timeout(MOST_S):
+                        found.append(await read(wish, past))
                 except BarterError as problem:
-                    text = f"A history of {wish.market} could not be read ({problem}); what it would have filled is missing."
-                    told.append(Alert(self._clock.now_ns(), Level.WARNING, text))
-        if not isinstance(told[-1], TradeHistory):
-            told.append(TradeHistory(self._clock.now_ns(), wish.market, b""))  # the bars go on without it
-        if self._wishes[wish.market] is wish:
-            for event in told:
-                self._emit(event, time.monotonic_ns())
+                    found.append(str(problem))
+                except TimeoutError:
+                    found.append(f"it took more than {MOST_S:g} s")
+        if self._wishes[wish.market] is not wish:
+            return
+        for one in found:
+            if isinstance(one, str):
+                text = f"A history of {wish.market} could not be read ({one}); what it would have filled is missing."
+                self._tell(Alert(self._clock.now_ns(), Level.WARNING, text))
+            else:
+                self._tell(one)
+        if not isinstance(found[-1], TradeHistory):
+            self._tell(TradeHistory(self._clock.now_ns(), wish.market, b""))  # the bars go on without it
+
+    def _tell(self, event: Event) -> None:
+        self._emit(event, time.monotonic_ns())
 
     async def _bars(self, wish: FetchHistory, past: Past) -> BarHistory:
         newest = await _page(past.bars, 0)

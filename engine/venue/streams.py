@@ -246,7 +246,8 @@ class Hub(Outlet):
                 await connection.socket.close(code=1008, message=b"Too many requests")
                 return
             if message.type is WSMsgType.PING:
-                await connection.socket.pong(message.data)
+                if "pong" not in self.faults.silent:
+                    await connection.socket.pong(message.data)
             elif message.type is WSMsgType.PONG:
                 connection.last_pong = asyncio.get_running_loop().time()
             elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):

@@ -13,7 +13,8 @@ README's table of it. Or each alone, from the repository:
     python -m tests.bench.console           the console on a pseudo-terminal: CPU, frames, keys, bytes; what it costs the engine
     python -m tests.bench.backtest          a year of bars beside other backtests, each in an environment of its own
     python -m tests.bench.model             tick to wire while a model writes, beside the same without it
-    python -m tests.bench.faults            every fault of an order's life at both venues: lost, doubled, bare, time to flat
+    python -m tests.bench.faults            every fault at both venues and around them: lost, doubled, bare, times to trust, flat
+    python -m tests.bench.hours             hours of accelerated market with faults all the time: nothing grows, all of it replays
     python -m tests.bench.kill              F12 under load: from the key to the cancel on the wire, no entry after it, stop kept
 
 `--seconds N` shortens soak and tick_to_wire (`--seconds 10` is a smoke run), `--smoke` market_data, console and kill;

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tests.bench.figures import TOLD, Figure
+from tests.bench.figures import TOLD, Figure, new_file, write
 from tests.bench.report import Failure, Report, load, show, this_machine, versions, write_readme
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +54,8 @@ BENCHES = (
     bench("console", "--rounds 1 --seconds 8 --keys 8 --longest 3 --no-reader"),
     bench("kill", "--smoke"),
     bench("soak", "--seconds 10"),
-    bench("faults", "--only ACK", full_s=3_600),
+    bench("faults", "--quick", 240.0, full_s=7_200),
+    bench("hours", "--hours 0.03 --speed 8 --every 10", full_s=5_400),
 )
 
 
@@ -163,16 +164,11 @@ def main() -> int:
         benches = tuple(with_peers(one, chosen.peers.resolve()) for one in benches)
     elif chosen.quick:  # to install them takes longer than all the rest
         benches = tuple(one._replace(quick=(*one.quick, "--only", "none")) if one.name == "backtest" else one for one in benches)
-    try:
-        file = chosen.out.open("xb") if chosen.out else None
-    except OSError as error:
-        parser.error(f"--out {chosen.out}: {error.strerror}")
+    file = new_file(parser, chosen.out)
     date = datetime.now(UTC).isoformat(timespec="seconds")
     report = Report(date, chosen.quick, this_machine(os.cpu_count() or 1, os.getloadavg()[0]), versions())
     run(benches, report, chosen.quick)
-    if file is not None:
-        with file:
-            file.write(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    write(file, report)
     show(report)
     if report.cancelled:
         print("cancelled: the rest was not measured", file=sys.stderr)

@@ -1,11 +1,13 @@
 """Durations, processes and tables: what the benches print and tell, and how they look at a process."""
 
+import argparse
 import os
 import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -39,6 +41,21 @@ def lacking(name: str, why: str) -> None:
     """It cannot be measured here: no failure, but a row that says so."""
     print(f"{name}: not measured, since {why}")
     tell(Figure(name, why=why))
+
+
+def new_file(parser: argparse.ArgumentParser, path: Path | None) -> BinaryIO | None:
+    """`--out FILE`, opened before anything is measured; an old one is refused by the parser."""
+    try:
+        return path.open("xb") if path is not None else None
+    except OSError as error:
+        parser.error(f"--out {path}: {error.strerror}")
+
+
+def write(file: BinaryIO | None, found: object) -> None:
+    """As JSON that people can read, and close it; nothing where none was wanted."""
+    if file is not None:
+        with file:
+            file.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
 
 
 def percentiles_us(ns: Iterable[int]) -> tuple[float, float, float, float]:
