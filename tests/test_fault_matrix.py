@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from engine.venue.faults import NAMES
 from tests.bench import faults, hours, inner_faults, market_faults, order_faults
@@ -20,6 +21,7 @@ def ran(root: Path, file: Path, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_matrix_tells_of_each_case_what_was_lost_and_when_all_was_well_again(root: Path, tmp_path: Path) -> None:
     done = ran(root, tmp_path / "out.json", "faults", "--venue", "okx", "--only", "cut while held")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,6 +49,7 @@ def test_a_case_that_did_not_survive_is_counted_at_its_venue_alone() -> None:
     assert (binance.tried, binance.survived, binance.lost) == (1, 1, 0)
 
 
+@pytest.mark.slow
 def test_minutes_of_market_with_faults_leave_an_equal_ledger_and_replay(root: Path, tmp_path: Path) -> None:
     words = ("--hours", "0.01", "--speed", "8", "--every", "10", "--venue", "okx")
     done = ran(root, tmp_path / "out.json", "hours", *words)
@@ -76,6 +79,7 @@ def test_a_list_without_a_limit_may_be_a_little_longer_now_and_then() -> None:
     assert Grown("a", 30, 320, 320).bounded and not Grown("a", 30, 321, 320).bounded
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_hours_in_good_order_with_what_was_measured(root: Path, tmp_path: Path) -> None:
     async def run() -> tuple[int | None, bytes]:
         process = await asyncio.create_subprocess_exec(
