@@ -65,6 +65,12 @@ def test_everything_put_into_the_wheel_exists(root: Path) -> None:
     assert [name for name in (*wheel["force-include"], *wheel["packages"]) if not (root / name).exists()] == []
 
 
+def test_the_source_archive_has_all_that_its_tests_read(root: Path) -> None:
+    targets = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    always = {"pyproject.toml", ".gitignore"}  # hatchling adds them itself
+    assert {name.split("/")[0] for name in git(root, "ls-files")} - always == set(targets["sdist"]["include"])
+
+
 def test_the_import_contracts_hold(root: Path) -> None:
     run = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     environ = {**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"}
