@@ -111,6 +111,19 @@ def test_every_module_says_what_it_is_for(root: Path) -> None:
     assert [name for name, tree in modules(root) if not ast.get_docstring(tree)] == []
 
 
+def test_a_function_of_some_length_says_what_it_promises(root: Path) -> None:
+    long = [
+        f"{name}: {node.name}"
+        for name, tree in modules(root)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and (node.end_lineno or 0) - node.lineno >= 7
+        and not ast.get_docstring(node)
+    ]
+    assert long == []
+
+
 def test_the_whole_check_can_be_run(root: Path) -> None:
     script = root / ".ci" / "run"
     assert os.access(script, os.X_OK)

@@ -99,7 +99,7 @@ class LinePane(Pane):
             self.show_problem(f"{type(error).__name__}: {error}")
 
     def show_problem(self, text: str) -> None:
-        """This pane could not be painted: say so in its place."""
+        """The pane could not be painted: say so in its place."""
         log_file = getattr(self.app, "log_file", None)
         said = f"{text} (see {log_file})" if log_file is not None else text
         self._show([(("! this pane could not be drawn", "halt"),), *(((line, "muted"),) for line in wrap(said, self.size.width))])
