@@ -298,10 +298,13 @@ class Watcher:
         if which.place > len(self.rules):
             raise LineError(f"There is no alert {which.place}")
         gone = self.rules[which.place - 1 : which.place] if which.place else self.rules[:]
-        self.rules = [rule for rule in self.rules if rule not in gone]
-        for rule in gone:
-            self.known.pop(rule, None)
+        self.replace([rule for rule in self.rules if rule not in gone])
         return gone
+
+    def replace(self, rules: Sequence[Rule]) -> None:
+        """These are set now; what is known of those that stay is kept."""
+        self.rules = list(dict.fromkeys(rules))[:MOST]
+        self.known = {rule: memory for rule, memory in self.known.items() if rule in self.rules}
 
     def check(self, desk: Desk, now: float) -> list[Fired]:
         """What must be said now."""

@@ -190,6 +190,7 @@ class Console(App[Parting], inherit_bindings=False):
             self.say(self._alert_file.problem, "warning")
         self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
         self.set_interval(1.0, self.reread_themes)
+        self.set_interval(1.0, self.share_alerts)
         self._follow()
         if not self.is_headless:
             sys.setswitchinterval(SWITCH_S)
@@ -388,9 +389,16 @@ class Console(App[Parting], inherit_bindings=False):
         except Exception as error:
             log.error("the alerts could not be watched", exc_info=error)
 
+    def share_alerts(self) -> None:
+        """What another console of this state folder set and deleted."""
+        if self.playback is None and (rules := self._alert_file.changed(self.alerts.rules)) is not None:
+            self.alerts.replace(rules)
+            if self._alert_file.problem:
+                self.say(self._alert_file.problem, "warning")
+
     def keep_alerts(self) -> None:
         """After each change."""
-        self._alert_file.write(self.alerts.rules)
+        self.alerts.replace(self._alert_file.write(self.alerts.rules))
         if self._alert_file.problem:
             self.say(self._alert_file.problem, "warning")
 

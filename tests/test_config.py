@@ -448,7 +448,7 @@ def test_a_save_that_is_interrupted_leaves_the_old_file(tmp_path: Path, monkeypa
         raise OSError(28, "No space left on device")
 
     path = written(tmp_path / "settings.toml", "[venue]\nseed = 3\n")
-    monkeypatch.setattr("engine.config.files.os.fsync", full)
+    monkeypatch.setattr("engine.whole.os.fsync", full)
     with pytest.raises(ConfigError, match=r"settings.toml: cannot be written \(No space left on device\)"):
         save({"venue": {"seed": 4}}, path)
     assert path.read_text() == "[venue]\nseed = 3\n"

@@ -4,9 +4,7 @@ Bars are six columns of int64: `open_ms`; `open`, `high`, `low`, `close` in tick
 and `rate`, float64, positive where longs pay. A `Header` stands as JSON under the key `barter` of the file's metadata.
 """
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from engine.backtest.bars import MOST_BARS
 from engine.backtest.series import Contract, Floats, Integers
 from engine.errors import DataError, StateError
+from engine.whole import write_whole
 
 KEY, VERSION = b"barter", 1
 COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
@@ -140,14 +139,7 @@ def write_rows(path: Path, columns: dict[str, Any], header: Header) -> None:
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Whole or not at all. Raises StateError."""
-    beside = path.with_name(f".{path.name}.new")
     try:
-        write(beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        write_whole(path, write)
     except OSError as problem:
         raise StateError(str(path), f"it cannot be written ({problem.strerror or problem})") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()

@@ -1,12 +1,11 @@
 """A TOML file in, its document out, or a `ConfigError` that says what is wrong with it; and a document back into a file."""
 
-import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.whole import write_whole
 
 LARGEST = 1 << 20
 
@@ -47,21 +46,12 @@ def _at_end(message: str, text: str) -> str:
 
 
 def replace_document(path: Path, document: Mapping[str, object]) -> None:
-    """Write beside and rename over: a reader, or a crash, finds the old file or the new one."""
+    """A reader, or a crash, finds the old file or the new one."""
     import tomli_w
 
-    temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".settings-", suffix=".tmp")  # mkstemp makes it 0600
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(tomli_w.dumps(document).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        write_whole(path, tomli_w.dumps(document).encode())
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ConfigError(str(path), "", f"cannot be written ({error.strerror or error})") from None
 
 

@@ -21,6 +21,7 @@ from engine.queue.local import Row, Session, new_path, rebuild, recorded, sessio
 from engine.queue.relay import Relay
 from engine.queue.streams import Manifest, Place, Stream, facts, manifest
 from engine.secret import control_secret
+from engine.whole import write_whole
 
 STATE = "forwarded.json"
 LOOK_EVERY_S = 0.25
@@ -88,9 +89,7 @@ class Outbox:
 
     def acknowledged(self, session: str, sent: Sent) -> None:
         self.sent[session] = sent
-        fresh = self._file.with_suffix(".tmp")
-        fresh.write_bytes(msgspec.json.encode(self.sent))
-        fresh.replace(self._file)
+        write_whole(self._file, msgspec.json.encode(self.sent), durable=False)
 
     def due(self) -> Iterator[tuple[Path, Sent, bool]]:
         """Sessions that are not wholly sent, oldest first, and whether a newer one exists: then nobody writes it any more."""

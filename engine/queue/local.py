@@ -23,6 +23,7 @@ from engine.errors import SessionError
 from engine.events import Event, Input, Output, encode, encode_into
 from engine.queue import KINDS, Chunk, Closing, Condensed, Opening
 from engine.queue.packed import unpack
+from engine.whole import flush
 
 SUFFIX = ".barter"
 FOLDER = "sessions"
@@ -48,6 +49,7 @@ CREATE TABLE chunks (
 CREATE INDEX states ON chunks (first) WHERE state != x'';
 CREATE TABLE ends (name TEXT PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
 """
+_INSERT = "INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _KEPT = "CREATE TABLE kept (number INTEGER PRIMARY KEY, body BLOB NOT NULL, digest BLOB NOT NULL);"
 KEPT_A_CHUNK = 1_000
 # What a chunk's digest covers beside the one before it, its body and its state: `Row` up to `raw_bytes`, and the body's length.
@@ -98,7 +100,7 @@ class LocalQueue:
         self._first = self._chunk_outputs = self._number = self._at = self._kinds = 0
         self._sealed: deque[Row] = deque()
         self._sealed_bytes = 0
-        self._packer = zstandard.ZstdCompressor(level=1)
+        self._packer = zstandard.ZstdCompressor(level=-1)  # a fifth less time than 1 before an order, for 2 % more bytes
         self._unflushed = True
         body = msgspec.json.encode(opening)
         self._digest = hashlib.sha256(body).digest()
@@ -199,11 +201,7 @@ class LocalQueue:
         """The log to the disk. SQLite's own `synchronous` would not do: it acts on its next commit, and there may be none."""
         try:
             for path in (_log(self.path), self.path.parent):
-                place = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(place)
-                finally:
-                    os.close(place)
+                flush(path)
         except OSError as problem:
             raise SessionError(str(self.path), f"the session cannot be flushed to the disk ({_words(problem)})") from None
         self._unflushed = False
@@ -237,7 +235,7 @@ class LocalQueue:
         run = self._store.execute
         try:
             run("BEGIN IMMEDIATE")
-            self._store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._sealed)
+            self._store.executemany(_INSERT, self._sealed)
             run("COMMIT")
         except sqlite3.Error as problem:
             if self._store.in_transaction:
@@ -277,11 +275,7 @@ def write_condensed(
                 store.execute("INSERT INTO kept VALUES (?, ?, ?)", (number, body, digest))
             store.execute("COMMIT")
         for path in (made, made.parent):
-            place = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(place)
-            finally:
-                os.close(place)
+            flush(path)
     except (OSError, sqlite3.Error) as problem:
         made.unlink(missing_ok=True)
         raise SessionError(str(session.path), f"its smaller file cannot be written ({_words(problem)})") from None
@@ -569,7 +563,7 @@ def rebuild(path: Path, opening: tuple[bytes, bytes], rows: Sequence[Row], closi
             store.execute("BEGIN")
             ends = [("opening", *opening), *([("closing", *closing)] if closing is not None else [])]
             store.executemany("INSERT INTO ends VALUES (?, ?, ?)", ends)
-            store.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows))
+            store.executemany(_INSERT, sorted(rows))
             store.execute("COMMIT")
         with Session(made) as session:
             verified = session.verify()

@@ -166,7 +166,9 @@ class Engine:
         for venue in self.settings.engine.venues:
             ends, place = self.endpoints, self.endpoints.market(venue)
             first_data_s = self.settings.venue.first_data_s
-            self.sources[venue] = Source(venue, place.rest, place.ws, self.clock, ends.simulated, first_data_s, self._emit)
+            self.sources[venue] = Source(
+                venue, place.rest, place.ws, self.clock, ends.simulated, first_data_s, self._emit, self._order_waits
+            )
         traded, *watched = self.sources.values()
         try:
             await self._list_instruments(traded)
@@ -400,7 +402,7 @@ class Engine:
             self._journal(event, out)
         requests = self._requests
         if not out:
-            return requests is not None and requests.unwritten
+            return False
         self.outputs += len(out)
         urgent = False
         troubles: list[str] = []
@@ -433,7 +435,11 @@ class Engine:
             self.process(OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, words))
         for text in troubles:  # through the core, as every alert goes: listeners and the journal get it too
             urgent |= self.process(Alert(self.clock.now_ns(), Level.ERROR, text))
-        return urgent or (requests is not None and requests.unwritten)
+        return urgent
+
+    def _order_waits(self) -> bool:
+        """Whether the bytes of an order or cancel wait to be handed to the socket: sockets give way to it."""
+        return self._requests is not None and self._requests.unwritten
 
     def _recorded(self, out: list[Event]) -> bool:
         """Orders are on record before their bytes are sent; False when one of these is not."""
@@ -544,7 +550,7 @@ class Engine:
             for instrument in instruments:
                 self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
         await self._recollected.wait()
-        await private_feed(account, self.endpoints.ws, instruments, self.clock, self._emit).run()
+        await private_feed(account, self.endpoints.ws, instruments, self.clock, self._emit, self._order_waits).run()
 
     def _listed(self, symbol: str) -> Instrument | None:
         """At the venue that we trade on."""

@@ -6,7 +6,6 @@ Each judge is asked one question at a time and the newest wins: a server would o
 import asyncio
 import hashlib
 import importlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from engine.judgment.qualify import STRENGTHS, market
 from engine.judgment.record import Record
 from engine.model import Found, Ollama, Whole, on_this_machine
 from engine.runtime.supervise import Supervisor
+from engine.whole import write_whole
 
 SEEK_S = 5.0  # between two looks for a server that is not there
 HEALTH_S = 15.0
@@ -165,12 +165,8 @@ class _Keep:
         return problem
 
     def _write(self, digest: str, kept: Kept) -> str:
-        path = self._path(digest)
-        beside = path.with_suffix(f".{os.getpid()}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            beside.write_bytes(msgspec.json.encode(kept))
-            beside.replace(path)
+            write_whole(self._path(digest), msgspec.json.encode(kept), durable=False)
         except OSError as problem:
             where = f"{self._folder} ({problem.strerror})"
             return f"What is known of the model cannot be written to {where}: it is forgotten at the end."

@@ -1,13 +1,13 @@
 """The halt latch: one small file in the state folder that survives everything but `release`."""
 
 import contextlib
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from engine.errors import StateError
+from engine.whole import flush, write_whole
 
 NAME = "halt.json"
 
@@ -71,9 +71,7 @@ def write(folder: Path, reason: str) -> None:
     path = folder / NAME
     body = msgspec.json.encode(Latched(reason, datetime.now(UTC).isoformat(timespec="seconds")))
     try:
-        beside = path.with_suffix(".new")
-        beside.write_bytes(body)
-        beside.replace(path)
+        write_whole(path, body, durable=False)
     except OSError as problem:
         raise StateError(str(path), f"the halt could not be written ({problem.strerror})") from None
 
@@ -82,11 +80,7 @@ def settle(folder: Path) -> None:
     """Flush the latch to the disk, its name included; blocks. One released meanwhile needs nothing. Raises StateError."""
     try:
         for path in (folder / NAME, folder):
-            place = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(place)
-            finally:
-                os.close(place)
+            flush(path)
     except FileNotFoundError:
         return
     except OSError as problem:

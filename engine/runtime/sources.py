@@ -1,6 +1,6 @@
 """One venue's market data: its list of markets, its questions and its sockets; what is collected can change while it runs."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from engine.signal.connection import Dialect
 from engine.signal.decoding import Grid
 from engine.signal.feed import Feed
 from engine.signal.okx.decode import Decoder as OkxDecoder
+from engine.signal.socket import never
 
 MINUTE_MS = 60_000
 NAMED = 5  # unreadable instruments that an alert names
@@ -33,7 +34,17 @@ class Questions(Protocol):
 class Source:
     """`collected` are the markets whose events come. `emit` gets everything."""
 
-    def __init__(self, venue: str, rest: str, ws: str, clock: Clock, simulated: bool, first_data_s: float, emit: Emit) -> None:
+    def __init__(
+        self,
+        venue: str,
+        rest: str,
+        ws: str,
+        clock: Clock,
+        simulated: bool,
+        first_data_s: float,
+        emit: Emit,
+        order_waits: Callable[[], bool] = never,
+    ) -> None:
         self.venue, self.clock, self.emit = venue, clock, emit
         self.decoder: BinanceDecoder | OkxDecoder
         self.rest: Questions
@@ -45,7 +56,7 @@ class Source:
             self.decoder, self.rest, routes = (reader := BinanceDecoder()), binance.Rest(rest, clock, simulated), binance.ROUTES
             dialect = binance.Binance(reader)
         self.title = dialect.title
-        self.feeds = {route: Feed(dialect, route, ws, clock, first_data_s, emit) for route in routes}
+        self.feeds = {route: Feed(dialect, route, ws, clock, first_data_s, emit, order_waits) for route in routes}
         self.listed: dict[str, Instrument] = {}  # all that the venue has, by market
         self.collected: dict[str, Instrument] = {}
 

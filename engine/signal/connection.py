@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-from websockets.asyncio.client import ClientConnection
-
 from engine.events import BookDelta, BookSnapshot, Event, Instrument, Trade
 from engine.signal.decoding import Control, Heard
+from engine.signal.socket import Socket
 
 STREAM_SILENCE_S = 90.0  # OKX says at least once a minute that a book has not changed
 HOUR_S = 3600.0
@@ -53,7 +52,7 @@ class Dialect(Protocol):
 class Connection:
     """One socket's life, all times monotonic seconds. While `held` is a list its events wait there."""
 
-    def __init__(self, socket: ClientConnection, dialect: Dialect, held: "deque[tuple[Event, int]] | None") -> None:
+    def __init__(self, socket: Socket, dialect: Dialect, held: "deque[tuple[Event, int]] | None") -> None:
         self.socket, self.dialect, self.held = socket, dialect, held
         self.opened = self.last_frame = time.monotonic()
         self.pinged = self.spoken = 0.0
@@ -132,9 +131,15 @@ class Connection:
         updates = self.heard.get((stream.market, BookDelta), 0.0) if stream.brings is BookSnapshot else 0.0
         return max(self.heard.get(stream.key, 0.0), updates, self.asked[stream])
 
-    async def close(self) -> None:
+    def stop(self) -> None:
+        """Nothing more is told of it."""
+        self.socket.mute()
         if self.reading is not None:
             self.reading.cancel()
+
+    async def close(self) -> None:
+        self.stop()
+        if self.reading is not None:
             await asyncio.gather(self.reading, return_exceptions=True)
         await self.socket.close()
 

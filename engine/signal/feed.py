@@ -9,15 +9,17 @@ import asyncio
 import random
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
 from engine.events import Alert, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument, Level, Liquidation
 from engine.signal.connection import Connection, Dialect, Stream, some
 from engine.signal.decoding import NOTHING, Control
+from engine.signal.socket import Socket, never, open_socket
 
 SILENCE_S = 30.0  # a connection on which nothing at all comes for so long is dead
 PONG_S = 5.0
@@ -29,7 +31,6 @@ BETWEEN_REQUESTS_S = 0.25  # Binance takes 10 messages a second
 MOST_PATIENCE_S = 600.0  # with a stream that has nothing to say
 FOLLOW_AGAIN_S = 30.0
 MAX_FRAME = 8 * 1024 * 1024
-FRAMES_A_TURN = 32
 FRAMES_BUFFERED = 4096  # past this the socket is not read: back-pressure, nothing is dropped
 HELD = 50_000  # events of a successor that waits; beyond, it is given up
 
@@ -40,8 +41,17 @@ class Feed:
     `run` ends by cancellation, or with a VenueError when the venue turns us away (not found, forbidden, too many attempts).
     """
 
-    def __init__(self, dialect: Dialect, route: str, base: str, clock: Clock, first_data_s: float, emit: Emit) -> None:
-        self.dialect, self.route, self.clock, self.emit = dialect, route, clock, emit
+    def __init__(
+        self,
+        dialect: Dialect,
+        route: str,
+        base: str,
+        clock: Clock,
+        first_data_s: float,
+        emit: Emit,
+        order_waits: Callable[[], bool] = never,
+    ) -> None:
+        self.dialect, self.route, self.clock, self.emit, self.order_waits = dialect, route, clock, emit, order_waits
         self.url = dialect.url(base, route)
         self.first_data_s = max(clock.real_seconds(first_data_s), 2.0)
         self.streams: dict[str, Stream] = {}
@@ -110,18 +120,10 @@ class Feed:
         except websockets.InvalidHandshake as problem:
             raise VenueError(self.dialect.title, f"the {self.route} stream was turned away ({problem})"[:200]) from None
 
-    async def _connect(self) -> ClientConnection | None:
+    async def _connect(self) -> Socket | None:
         """None where nobody answers now; raises InvalidHandshake when we are turned away for good."""
         try:
-            return await connect(
-                self.url,
-                ping_interval=None,  # pings are the venue's business, or text
-                max_size=MAX_FRAME,
-                max_queue=FRAMES_BUFFERED,
-                compression=None,
-                open_timeout=OPEN_S,
-                close_timeout=CLOSE_S,
-            )
+            return await open_socket(self.url, FRAMES_BUFFERED, max_size=MAX_FRAME, open_timeout=OPEN_S, close_timeout=CLOSE_S)
         except websockets.InvalidStatus as refused:
             if refused.response.status_code < 500:
                 raise
@@ -129,7 +131,7 @@ class Feed:
             pass
         return None
 
-    async def _session(self, socket: ClientConnection) -> None:
+    async def _session(self, socket: Socket) -> None:
         """From Connected to Disconnected."""
         self._give_up = ""
         self._wishes.clear()  # everything wanted is subscribed to at once
@@ -150,7 +152,8 @@ class Feed:
     async def _begin(self, connection: Connection) -> None:
         """Subscribe and read from now on."""
         await self._ask(connection, "subscribe", tuple(self.streams.values()))
-        connection.reading = asyncio.create_task(self._read(connection))
+        hear = partial(self._hear, connection)
+        connection.reading = asyncio.create_task(connection.socket.listen(hear, self.order_waits))
 
     async def _live(self) -> str:
         """Watch the connection, and whichever follows it, until one has to be given up; returns why."""
@@ -257,8 +260,7 @@ class Feed:
 
     def _take_over(self, old: Connection, new: Connection) -> None:
         held, new.held = new.held or (), None
-        if old.reading is not None:
-            old.reading.cancel()
+        old.stop()
         self._current = new
         self.followed += 1
         markets = {stream.market for stream in self.streams.values()}
@@ -297,46 +299,42 @@ class Feed:
             self.requests_held += 1
             self._wishes.append((verb, streams, not_before))
 
-    async def _read(self, connection: Connection) -> None:
-        dialect, clock, emit, known = self.dialect, self.clock, self.emit, connection.heard
-        socket = connection.socket
-        while True:
-            raw = await socket.recv(decode=False)
-            read_ns = time.monotonic_ns()
-            self.frames += 1
-            connection.last_frame = read_s = read_ns / 1e9
-            # A buffered burst would be read without a pause: an order that waits for its turn, and the timers, come first.
-            pause = self.frames % FRAMES_A_TURN == 0
-            try:
-                heard = dialect.frame(raw, clock.at_mono(read_ns))
-            except DecodeError as problem:
-                emit(DecodeFailed(clock.at_mono(read_ns), dialect.venue, self.route, str(problem)), read_ns)
-                heard = NOTHING
-            if isinstance(heard, Control):
-                await self._control(connection, heard)
-                heard = NOTHING
-            for event in heard:
-                key = (event.market, type(event))  # type: ignore[attr-defined]
-                if key not in known:
-                    dialect.sample(raw)
-                known[key] = read_s
-                if connection.held is None:
-                    pause |= emit(event, read_ns)
-                elif len(connection.held) < HELD:
-                    connection.held.append((event, read_ns))
-                else:
-                    raise VenueError(dialect.title, "too much came before all its streams had begun")
-            if pause:
-                await asyncio.sleep(0)
+    def _hear(self, connection: Connection, raw: bytes) -> bool:
+        """One message; True when an order follows from it."""
+        dialect, emit, known = self.dialect, self.emit, connection.heard
+        read_ns = time.monotonic_ns()
+        self.frames += 1
+        connection.last_frame = read_s = read_ns / 1e9
+        try:
+            heard = dialect.frame(raw, self.clock.at_mono(read_ns))
+        except DecodeError as problem:
+            return emit(DecodeFailed(self.clock.at_mono(read_ns), dialect.venue, self.route, str(problem)), read_ns)
+        if isinstance(heard, Control):
+            self._control(connection, heard)
+            heard = NOTHING
+        urgent = False
+        for event in heard:
+            key = (event.market, type(event))  # type: ignore[attr-defined]
+            if key not in known:
+                dialect.sample(raw)
+            known[key] = read_s
+            if connection.held is None:
+                urgent |= emit(event, read_ns)
+            elif len(connection.held) < HELD:
+                connection.held.append((event, read_ns))
+            else:
+                raise VenueError(dialect.title, "too much came before all its streams had begun")
+        return urgent
 
-    async def _control(self, connection: Connection, control: Control) -> None:
+    def _control(self, connection: Connection, control: Control) -> None:
         answered = connection.answered(control)
         match control.kind:
             case "unsubscribe" if control.stream in connection.anew:
                 connection.anew.discard(control.stream)
                 stream = self.streams.get(control.stream)
-                if stream is not None:
-                    await self._ask(connection, "subscribe", (stream,))
+                if stream is not None:  # before anything else that may use up the venue's hour
+                    self._wishes.appendleft(("subscribe", (stream,), 0.0))
+                    self._wake.set()
             case "leaving":
                 connection.leaving = True
                 self._wake.set()

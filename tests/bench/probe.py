@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 from websockets.asyncio.connection import Connection
-from websockets.asyncio.messages import Assembler
 
 from engine.events import BookDelta, ConditionalReport, Event, Mark, OrderReport, Quote, SendOrder, Trade
 from engine.execution.live import BinanceAccount
 from engine.runtime import Engine
 from engine.runtime.requests import Requests
+from engine.signal.socket import Socket
 
 now = time.monotonic_ns
 SocketTransport = selector._SelectorSocketTransport  # type: ignore[attr-defined]
@@ -70,9 +70,10 @@ class Probe:
             patched.append((owner, name, getattr(owner, name)))
             setattr(owner, name, new)
 
-        patch(Connection, "data_received", self._data_received(Connection.data_received))
-        patch(Assembler, "put", self._put(Assembler.put))
-        patch(Assembler, "get", self._get(Assembler.get))
+        patch(Socket, "data_received", self._data_received(Socket.data_received))
+        patch(Connection, "data_received", self._take_apart(Connection.data_received))
+        patch(Socket, "process_event", self._process_event(Socket.process_event))
+        patch(Socket, "_tell", self._tell(Socket._tell))
         patch(Engine, "process", self._process(Engine.process))
         patch(Requests, "carry_out", self._carry_out(Requests.carry_out))
         patch(BinanceAccount, "send", self._send(BinanceAccount.send))
@@ -86,30 +87,36 @@ class Probe:
     # --- what is wrapped --------------------------------------------------------------------------------------------
 
     def _data_received(self, usual: Any) -> Any:
+        def data_received(socket: Any, data: bytes) -> None:
+            socket.__dict__.setdefault("reads", deque()).append(now())
+            usual(socket, data)
+
+        return data_received
+
+    def _take_apart(self, usual: Any) -> Any:
         def data_received(connection: Any, data: bytes) -> None:
-            self._chunk = now()
+            if isinstance(connection, Socket):
+                self._chunk = connection.__dict__["reads"].popleft()
             usual(connection, data)
 
         return data_received
 
-    def _put(self, usual: Any) -> Any:
-        def put(assembler: Any, frame: Any) -> None:
-            try:
-                assembler.chunks.append(self._chunk)
-            except AttributeError:
-                assembler.chunks = deque([self._chunk])
-            usual(assembler, frame)
+    def _process_event(self, usual: Any) -> Any:
+        def process_event(socket: Any, event: Any) -> None:
+            before = len(socket._waiting)
+            usual(socket, event)
+            if len(socket._waiting) > before:
+                socket.__dict__.setdefault("chunks", deque()).append(self._chunk)
 
-        return put
+        return process_event
 
-    def _get(self, usual: Any) -> Any:
-        async def get(assembler: Any, decode: bool | None = None) -> Any:
-            data = await usual(assembler, decode)
-            self._frame = assembler.chunks.popleft()
-            self._queue = len(assembler.chunks)
-            return data
+    def _tell(self, usual: Any) -> Any:
+        def tell(socket: Any) -> bool:
+            self._frame = socket.__dict__["chunks"].popleft()
+            self._queue = len(socket.__dict__["chunks"])
+            return bool(usual(socket))
 
-        return get
+        return tell
 
     def _process(self, usual: Any) -> Any:
         def process(engine: Any, event: Event, read_ns: int = 0) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import stat
 import sys
+import tempfile
 import threading
 import types
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -298,6 +301,39 @@ def test_alerts_that_cannot_be_written_are_said_to_end_with_the_console(tmp_path
     file.write([Rule(Kind.TRUST)])
     assert "end with this console" in file.problem
     AlertFile(None).write([Rule(Kind.TRUST)])
+
+
+def by_value(rules: list[Rule]) -> list[Rule]:
+    return sorted(rules, key=lambda rule: rule.value)
+
+
+CHANGES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from(["set", "delete", "look"]), st.integers(0, 5)), max_size=30)
+
+
+@given(CHANGES)
+def test_two_consoles_that_share_a_folder_come_to_the_same_alerts(changes: list[tuple[int, str, int]]) -> None:
+    """Whoever changes something knows all that was changed before; nothing of the other's is lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [AlertFile(Path(folder)) for _ in range(2)]
+        held = [file.read() for file in files]
+        wanted: list[Rule] = []
+        for who, what, number in changes:
+            rule = Rule(Kind.PRICE, M, value=Decimal(number))
+            mine = held[who]
+            if what == "look":
+                found = files[who].changed(mine)
+                held[who] = mine if found is None else found
+                assert by_value(held[who]) == by_value(wanted)
+            elif what == "set" and rule not in mine:
+                wanted += [rule] if rule not in wanted else []
+                held[who] = files[who].write([*mine, rule])
+            elif what == "delete" and rule in mine:
+                wanted = [one for one in wanted if one != rule]
+                held[who] = files[who].write([one for one in mine if one != rule])
+        for who, file in enumerate(files):
+            found = file.changed(held[who])
+            assert by_value(held[who] if found is None else found) == by_value(wanted) == by_value(AlertFile(Path(folder)).read())
+            assert file.problem == ""
 
 
 # --- what goes out -----------------------------------------------------------------------------------------------------

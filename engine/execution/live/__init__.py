@@ -37,9 +37,11 @@ def open_account(
     return kind(credentials, rest, clock, recv_window_ms, margin_mode=margin_mode, ahead_ms=ahead_ms)
 
 
-def private_feed(account: VenueAccount, ws: str, instruments: list[Instrument], clock: Clock, emit: Emit) -> Feed:
+def private_feed(
+    account: VenueAccount, ws: str, instruments: list[Instrument], clock: Clock, emit: Emit, order_waits: Callable[[], bool]
+) -> Feed:
     """The stream that belongs to an account."""
     if isinstance(account, OkxAccount):
-        return OkxFeed(ws, account, instruments, clock, emit)
+        return OkxFeed(ws, account, instruments, clock, emit, order_waits)
     assert isinstance(account, BinanceAccount)
-    return PrivateFeed(ws, account, instruments, clock, emit)
+    return PrivateFeed(ws, account, instruments, clock, emit, order_waits)

@@ -12,18 +12,19 @@ import hmac
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
 from engine.events import BalanceChange, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument
 from engine.execution.live import okx_shapes as shapes
-from engine.execution.live.base import QUIET, Credentials
+from engine.execution.live.base import QUIET, Credentials, why_ended
 from engine.execution.live.okx import TITLE, VENUE, OkxAccount
 from engine.signal.decoding import SHORT, UNREADABLE, said
+from engine.signal.socket import Socket, never, open_socket
 
 FRAMES_BUFFERED = 1024
 CLOSE_S = 1.0
@@ -63,11 +64,29 @@ def login(credentials: Credentials, epoch_s: int) -> str:
     return msgspec.json.encode({"op": "login", "args": [args]}).decode()
 
 
+class Line:
+    """One of the two sockets, and how far its opening has come."""
+
+    def __init__(self, socket: Socket, route: str) -> None:
+        self.socket, self.route = socket, route
+        self.wanted = {arg["channel"] for arg in CHANNELS[route]}  # channels that are not acknowledged yet
+        self.logged_in, self.ready = asyncio.Event(), asyncio.Event()
+        self.last_frame = time.monotonic()
+
+
 class OkxFeed:
     """One account's stream. `run` ends only by cancellation or with a VenueError."""
 
-    def __init__(self, ws: str, account: OkxAccount, instruments: list[Instrument], clock: Clock, emit: Emit) -> None:
-        self.base, self.account, self.clock, self.emit = ws, account, clock, emit
+    def __init__(
+        self,
+        ws: str,
+        account: OkxAccount,
+        instruments: list[Instrument],
+        clock: Clock,
+        emit: Emit,
+        order_waits: Callable[[], bool] = never,
+    ) -> None:
+        self.base, self.account, self.clock, self.emit, self.order_waits = ws, account, clock, emit, order_waits
         self._by_symbol = {instrument.venue_symbol: instrument for instrument in instruments}
         self.frames = 0
         self.foreign = 0  # reports on markets that are not collected
@@ -81,7 +100,7 @@ class OkxFeed:
 
     async def run(self) -> None:
         self._cash = {}
-        sockets: dict[str, ClientConnection] = {}
+        sockets: dict[str, Socket] = {}
         try:
             for route in CHANNELS:
                 sockets[route] = await self._open(route)
@@ -90,12 +109,12 @@ class OkxFeed:
             await asyncio.gather(*(socket.close() for socket in sockets.values()))
         raise VenueError(TITLE, f"the private stream ended: {reason}")
 
-    async def _follow(self, sockets: dict[str, ClientConnection]) -> str:
+    async def _follow(self, sockets: dict[str, Socket]) -> str:
         """Until the first of them ends; the reason for it."""
         reason, told = "the connection ended", False
-        ready = {route: asyncio.Event() for route in sockets}
-        tasks = [asyncio.create_task(self._read(socket, route, ready[route])) for route, socket in sockets.items()]
-        opening = asyncio.create_task(self._opened(list(ready.values())))
+        lines = [Line(socket, route) for route, socket in sockets.items()]
+        tasks = [asyncio.create_task(self._read(line)) for line in lines]
+        opening = asyncio.create_task(self._opened(lines))
         try:
             done, _ = await asyncio.wait({*tasks, opening}, return_when=asyncio.FIRST_COMPLETED)
             if opening in done:
@@ -103,11 +122,12 @@ class OkxFeed:
                 told = True
                 self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            reason = next(task for task in tasks if task.done()).result()
+            next(task for task in tasks if task.done()).result()
         except (websockets.ConnectionClosed, VenueError) as problem:
-            closed = isinstance(problem, websockets.ConnectionClosed)
-            reason = "the venue closed the connection" if closed else getattr(problem, "problem", str(problem))
+            reason = why_ended(problem)
         finally:
+            for line in lines:
+                line.socket.mute()
             for task in (*tasks, opening):
                 task.cancel()
             await asyncio.gather(*tasks, opening, return_exceptions=True)
@@ -115,68 +135,74 @@ class OkxFeed:
                 self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
         return reason
 
-    async def _open(self, route: str) -> ClientConnection:
+    async def _open(self, route: str) -> Socket:
         try:
-            return await connect(
-                f"{self.base}/ws/v5/{route}",
-                ping_interval=None,
-                max_queue=FRAMES_BUFFERED,
-                compression=None,
-                close_timeout=CLOSE_S,
-                logger=QUIET,
-            )
+            return await open_socket(f"{self.base}/ws/v5/{route}", FRAMES_BUFFERED, close_timeout=CLOSE_S, logger=QUIET)
         except (OSError, websockets.InvalidHandshake) as problem:
             # Weather, not a crash: the account's task is on the money path.
             raise VenueError(TITLE, f"the private stream could not be opened ({type(problem).__name__})") from None
 
-    async def _opened(self, ready: list[asyncio.Event]) -> None:
+    async def _opened(self, lines: "list[Line]") -> None:
         try:
             async with asyncio.timeout(READY_WITHIN_S):
-                for one in ready:
-                    await one.wait()
+                for line in lines:
+                    await line.ready.wait()
         except TimeoutError:
             raise VenueError(TITLE, "the venue did not acknowledge the private channels") from None
 
-    async def _read(self, socket: ClientConnection, route: str, ready: asyncio.Event) -> str:
-        """Log in, subscribe, then read until the end; the reason for it."""
-        wanted = {arg["channel"] for arg in CHANNELS[route]}
-        await socket.send(login(self.account.credentials, self.clock.now_ms() // 1000))
-        pinged = False
+    async def _read(self, line: Line) -> None:
+        """Log in, subscribe, then listen until the end, which raises ConnectionClosed or a VenueError."""
+        await line.socket.send(login(self.account.credentials, self.clock.now_ms() // 1000))
+        listening = asyncio.create_task(line.socket.listen(partial(self._hear, line), self.order_waits))
+        keeping = asyncio.create_task(self._keep(line))
+        try:
+            done, _ = await asyncio.wait({listening, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            next(iter(done)).result()
+        finally:
+            listening.cancel()
+            keeping.cancel()
+            await asyncio.gather(listening, keeping, return_exceptions=True)
+
+    async def _keep(self, line: Line) -> None:
+        """Subscribe once the login is acknowledged; then ping where nothing comes, until the venue does not answer."""
+        await line.logged_in.wait()
+        await line.socket.send(msgspec.json.encode({"op": "subscribe", "args": CHANNELS[line.route]}).decode())
         while True:
-            try:
-                # Not `wait_for`: before Python 3.12 it may swallow a cancellation that meets a frame.
-                async with asyncio.timeout(PONG_WITHIN_S if pinged else PING_AFTER_S):
-                    raw = await socket.recv(decode=False)
-            except TimeoutError:
-                if pinged:
-                    return "the venue fell silent"
-                pinged = True
-                await socket.send("ping")
+            silent_s = time.monotonic() - line.last_frame
+            if silent_s < PING_AFTER_S:
+                await asyncio.sleep(PING_AFTER_S - silent_s)
                 continue
-            read_ns, pinged = time.monotonic_ns(), False
-            if raw == PONG:
-                continue
-            self.frames += 1
-            at = self.clock.at_mono(read_ns)
-            try:
-                frame, events = self.decode(raw, at)
-            except DecodeError as problem:
-                self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
-                continue
-            match frame.event:
-                case "login":
-                    await socket.send(msgspec.json.encode({"op": "subscribe", "args": CHANNELS[route]}).decode())
-                case "subscribe":
-                    wanted.discard(frame.arg.channel)
-                    if not wanted:
-                        ready.set()
-                case "error":
-                    raise VenueError(TITLE, f"the private stream was refused: {said(frame.msg)}", _code(frame))
-                case "notice" if frame.code == LEAVING:
-                    return "the venue closes the connection for an upgrade"
-            urgent = [self.emit(event, read_ns) for event in events]
-            if any(urgent):
-                await asyncio.sleep(0)  # a stop waits to be sent
+            pinged = time.monotonic()
+            await line.socket.send("ping")
+            await asyncio.sleep(PONG_WITHIN_S)
+            if line.last_frame < pinged:
+                raise VenueError(TITLE, "the venue fell silent")
+
+    def _hear(self, line: Line, raw: bytes) -> bool:
+        """One message; True when an order follows from it: a stop waits to be sent."""
+        read_ns = time.monotonic_ns()
+        line.last_frame = read_ns / 1e9
+        if raw == PONG:
+            return False
+        self.frames += 1
+        at = self.clock.at_mono(read_ns)
+        try:
+            frame, events = self.decode(raw, at)
+        except DecodeError as problem:
+            return self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
+        match frame.event:
+            case "login":
+                line.logged_in.set()
+            case "subscribe":
+                line.wanted.discard(frame.arg.channel)
+                if not line.wanted:
+                    line.ready.set()
+            case "error":
+                raise VenueError(TITLE, f"the private stream was refused: {said(frame.msg)}", _code(frame))
+            case "notice" if frame.code == LEAVING:
+                raise VenueError(TITLE, "the venue closes the connection for an upgrade")
+        urgent = [self.emit(event, read_ns) for event in events]
+        return any(urgent)
 
     def decode(self, raw: bytes, at: int) -> tuple[shapes.Frame, list[Event]]:
         """A frame, and what it tells of markets that are collected. Raises DecodeError for whatever cannot be read."""

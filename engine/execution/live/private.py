@@ -6,11 +6,11 @@ happened in between is not sent again.
 
 import asyncio
 import time
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
@@ -28,8 +28,9 @@ from engine.events import (
 )
 from engine.execution.live import shapes
 from engine.execution.live.account import VENUE, BinanceAccount
-from engine.execution.live.base import QUIET
+from engine.execution.live.base import QUIET, why_ended
 from engine.signal.decoding import SHORT, UNREADABLE, said
+from engine.signal.socket import never, open_socket
 
 KEEP_ALIVE_S = 25 * 60
 FRAMES_BUFFERED = 1024
@@ -41,8 +42,16 @@ _frames = msgspec.json.Decoder(shapes.PrivateFrame, strict=False)
 class PrivateFeed:
     """One account's stream. `run` ends only by cancellation or when no key can be had (a VenueError)."""
 
-    def __init__(self, base: str, account: BinanceAccount, instruments: list[Instrument], clock: Clock, emit: Emit) -> None:
-        self.base, self.account, self.clock, self.emit = base, account, clock, emit
+    def __init__(
+        self,
+        base: str,
+        account: BinanceAccount,
+        instruments: list[Instrument],
+        clock: Clock,
+        emit: Emit,
+        order_waits: Callable[[], bool] = never,
+    ) -> None:
+        self.base, self.account, self.clock, self.emit, self.order_waits = base, account, clock, emit, order_waits
         self._by_symbol = {instrument.venue_symbol: instrument for instrument in instruments}
         self.frames = 0
         self.foreign = 0  # reports on markets that are not collected
@@ -52,9 +61,7 @@ class PrivateFeed:
         # The test network has no routes.
         url = f"{self.base}/{key}" if self.base.endswith("/ws") else f"{self.base}/private/ws?listenKey={key}"
         try:
-            opened = await connect(
-                url, ping_interval=None, max_queue=FRAMES_BUFFERED, compression=None, close_timeout=CLOSE_S, logger=QUIET
-            )
+            opened = await open_socket(url, FRAMES_BUFFERED, close_timeout=CLOSE_S, logger=QUIET)
         except (OSError, websockets.InvalidHandshake) as problem:
             # Weather, not a crash: the account's task is on the money path.
             raise VenueError("Binance", f"the private stream could not be opened ({type(problem).__name__})") from None
@@ -62,40 +69,38 @@ class PrivateFeed:
             self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
             reason = "the connection ended"
             keeping = asyncio.create_task(self._keep_alive())
-            reading = asyncio.create_task(self._read(socket))
+            reading = asyncio.create_task(socket.listen(self._hear, self.order_waits))
             try:
                 done, _ = await asyncio.wait({keeping, reading}, return_when=asyncio.FIRST_COMPLETED)
-                reason = next(iter(done)).result()
+                next(iter(done)).result()
             except (websockets.ConnectionClosed, VenueError) as problem:
-                reason = "the venue closed the connection" if isinstance(problem, websockets.ConnectionClosed) else str(problem)
+                reason = why_ended(problem)
             finally:
+                socket.mute()
                 for task in (keeping, reading):
                     task.cancel()
                 await asyncio.gather(keeping, reading, return_exceptions=True)
                 self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
         raise VenueError("Binance", f"the private stream ended: {reason}")
 
-    async def _keep_alive(self) -> str:
+    async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(self.clock.real_seconds(KEEP_ALIVE_S))
             await self.account.keep_listen_key()
 
-    async def _read(self, socket: ClientConnection) -> str:
-        while True:
-            raw = await socket.recv(decode=False)
-            read_ns = time.monotonic_ns()
-            self.frames += 1
-            at = self.clock.at_mono(read_ns)
-            try:
-                frame, events = self.decode(raw, at)
-            except DecodeError as problem:
-                self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
-                continue
-            if isinstance(frame, shapes.ListenKeyExpiredFrame):
-                return "the venue let the stream's key expire"
-            urgent = [self.emit(event, read_ns) for event in events]
-            if any(urgent):
-                await asyncio.sleep(0)  # a stop waits to be sent
+    def _hear(self, raw: bytes) -> bool:
+        """One message; True when an order follows from it: a stop waits to be sent."""
+        read_ns = time.monotonic_ns()
+        self.frames += 1
+        at = self.clock.at_mono(read_ns)
+        try:
+            frame, events = self.decode(raw, at)
+        except DecodeError as problem:
+            return self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
+        if isinstance(frame, shapes.ListenKeyExpiredFrame):
+            raise VenueError("Binance", "the venue let the stream's key expire")
+        urgent = [self.emit(event, read_ns) for event in events]
+        return any(urgent)
 
     def decode(self, raw: bytes, at: int) -> tuple[shapes.PrivateFrame, list[Event]]:
         """A frame, and what it tells of markets that are collected. Raises DecodeError for whatever cannot be read."""
