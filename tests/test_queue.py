@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import stat
@@ -55,6 +56,19 @@ def read(session: Session, first: int = 0) -> list[tuple[Event, list[Event]]]:
         for place, (event, out) in enumerate(chunk.steps())
         if chunk.first + place >= first
     ]
+
+
+def feed(queue: LocalQueue, count: int) -> None:
+    for number in range(queue.inputs, queue.inputs + count):
+        queue.append(input_of(number), outputs_of(number))
+
+
+def killed(path: Path, to: Path) -> Path:
+    """The files as SIGKILL would leave them now, in a folder of their own."""
+    to.mkdir()
+    for file in path.parent.glob(f"{path.name}*"):
+        shutil.copy(file, to)
+    return to / path.name
 
 
 @pytest.fixture
@@ -439,7 +453,7 @@ while True:
         number += 1
     queue.append(input_of(number), outputs_of(number))
     number += 1
-    queue.commit(durable=number % 5 == 0)
+    (queue.secure if number % 3 else queue.commit)(durable=number % 5 == 0)
     sys.stdout.write(f"{number}\\n")
     sys.stdout.flush()
 """

@@ -1,6 +1,8 @@
 """An engine records its session: orders before they are sent, a full disk refuses entries and nothing else, all of it replays."""
 
+import shutil
 import sqlite3
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -171,8 +173,12 @@ def test_an_empty_session_is_refused(small: Path, tmp_path: Path) -> None:
 
 
 def on_disk(path: Path) -> set[str]:
-    """The orders that another process would find now: a fresh reader of what is committed."""
-    with Session(path) as session:
+    """The orders that would be found if the engine were killed now: what is in the files, which nobody holds any more."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in path.parent.glob(f"{path.name}*"):
+            shutil.copy(file, folder)
+        session = Session(Path(folder) / path.name)
+    with session:
         return {
             output.client_id
             for chunk in session.chunks()

@@ -12,7 +12,7 @@ from engine import events as e
 from engine.door import Door
 from engine.errors import SessionError
 from engine.queue import retention
-from engine.queue.local import Session, recorded, session_name
+from engine.queue.local import LocalQueue, Session, recorded, session_name
 from engine.queue.retention import MARKET_INPUTS, MARKET_OUTPUTS, condense, due, tidy
 from engine.replay import Replay
 
@@ -117,13 +117,14 @@ def test_one_that_was_killed_on_the_way_leaves_the_session_whole(folder: Path, m
 
 def test_the_log_of_a_killed_writer_is_not_lost(tmp_path: Path) -> None:
     """Its newest chunks lie in the log alone; they are moved into the file before anything is taken away."""
-    from tests.test_queue import OPENING, input_of, kill_while_writing
+    from tests.test_queue import OPENING, feed, killed
 
-    path = tmp_path / "0-abc123.barter"
-    kill_while_writing(path, 40)
-    with Session(path) as session:
-        whole = session.verify().inputs
-    assert path.with_name(path.name + "-wal").exists() and whole and OPENING and input_of
+    queue, whole = LocalQueue(tmp_path / "0-abc123.barter", OPENING), 500
+    feed(queue, whole)
+    queue.commit()
+    path = killed(queue.path, tmp_path / "left")
+    queue.close(None)
+    assert path.with_name(path.name + "-wal").stat().st_size
     condense(path, NOW_NS)
     assert not path.with_name(path.name + "-wal").exists()
     with Session(path) as session:

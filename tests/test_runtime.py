@@ -73,16 +73,20 @@ def test_a_damaged_latch_is_a_latch(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_a_latch_half_written_beside_does_not_count(tmp_path: Path) -> None:
-    (tmp_path / latch.NAME).with_suffix(".new").write_bytes(b'{"reas')
+    (tmp_path / f".{latch.NAME}.a1b2c3d4.new").write_bytes(b'{"reas')
     assert latch.read(tmp_path) == ""
     latch.write(tmp_path, "again")
     assert latch.read(tmp_path).startswith("again")
 
 
-def test_a_write_that_fails_leaves_the_old_latch(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_old_latch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     latch.write(tmp_path, "old")
-    (tmp_path / latch.NAME).with_suffix(".new").mkdir()
-    with pytest.raises(StateError, match="the halt could not be written"):
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken, pytest.raises(StateError, match=r"the halt could not be written \(No space left"):
+        broken.setattr("engine.whole.os.fdopen", full)
         latch.write(tmp_path, "new")
     assert latch.read(tmp_path).startswith("old")
 

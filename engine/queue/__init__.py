@@ -100,6 +100,9 @@ class EventQueue(Protocol):
     def append(self, event: Event, out: Sequence[Event]) -> None:
         """Take an input and its outputs; they may wait in memory until `commit`."""
 
+    def secure(self, *, durable: bool) -> None:
+        """The same as soon as can be, for an order that waits: readers may come to see it with the next commit only."""
+
     def keep(self, state: bytes) -> bool:
         """Keep the core's state after what was appended, so that a reader need not begin at the start; False where it was
         not kept, since nothing was appended since the last chunk.

@@ -1,12 +1,14 @@
 """A session as one SQLite file: compressed chunks of events, each one's hash over the hash before it.
 
 SQLite in WAL mode: a commit is one append to the log file, which survives SIGKILL as soon as it returns; a torn tail after
-a loss of power is found by the log's own checksums and cut. Readers come while it is written.
+a loss of power is found by the log's own checksums and cut. Readers come while it is written. What orders follow from does not
+wait for that: see `tail`.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import sqlite3
 import struct
@@ -23,6 +25,7 @@ from engine.errors import SessionError
 from engine.events import Event, Input, Output, encode, encode_into
 from engine.queue import KINDS, Chunk, Closing, Condensed, Opening
 from engine.queue.packed import unpack
+from engine.queue.tail import Tail, Taken, read, tail_of
 from engine.whole import flush
 
 SUFFIX = ".barter"
@@ -30,15 +33,15 @@ FOLDER = "sessions"
 LATEST = "latest"
 APPLICATION = 0x62617274  # "bart": SQLite's application_id, so that another program's file is told from ours
 SCHEMA = 2
-# Before compression. What is in front of an order is packed before it is sent: 16 KiB cost it 0.04 ms at most, 64 KiB 0.13,
-# and 8 KiB a fifth of the appended events a second (measured 2026-11).
-CHUNK_BYTES = 16 << 10
+CHUNK_BYTES = 16 << 10  # before compression; 8 KiB cost a fifth of the appended events a second (measured 2026-11)
 CHUNK_LIMIT = 64 << 20  # no chunk is larger, whatever its row says
 WAITING_BYTES = 32 << 20  # compressed, that could not be written; beyond it the recording ends
 FOLLOW_EVERY_S = 0.1
 UNREADABLE = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
 BLOBS = frozenset({"body", "state", "digest"})
 T = TypeVar("T")
+Buffer = bytes | bytearray
+log = logging.getLogger("barter.queue")
 
 _TABLES = """
 CREATE TABLE chunks (
@@ -81,6 +84,11 @@ def _chained(before: bytes, row: Row) -> bytes:
     return hashlib.sha256(before + _HEADER.pack(*row[:7], len(row.body)) + row.body + row.state).digest()
 
 
+def _raw(inputs: int, events: Buffer, outputs: int, told: Buffer, counts: list[tuple[int, int]]) -> bytes:
+    """What is compressed of a chunk: `_BODY`, put together from its encoded parts."""
+    return b"".join((b"\x93", _ARRAY.pack(0xDD, inputs), events, _ARRAY.pack(0xDD, outputs), told, encode(counts)))
+
+
 def _where(row: Row) -> str:
     return f"chunk {row.number} (from input {row.first:,})"
 
@@ -100,7 +108,8 @@ class LocalQueue:
         self._first = self._chunk_outputs = self._number = self._at = self._kinds = 0
         self._sealed: deque[Row] = deque()
         self._sealed_bytes = 0
-        self._packer = zstandard.ZstdCompressor(level=-1)  # a fifth less time than 1 before an order, for 2 % more bytes
+        self._packer = zstandard.ZstdCompressor(level=-1)  # a fifth less time than 1, for 2 % more bytes
+        self._tail: Tail | None = None  # from the first order on
         self._unflushed = True
         body = msgspec.json.encode(opening)
         self._digest = hashlib.sha256(body).digest()
@@ -160,6 +169,23 @@ class LocalQueue:
         if durable and self._unflushed:
             self._flush()
 
+    def secure(self, *, durable: bool = False) -> None:
+        """Raises SessionError when it could not be written. Sealed chunks that wait for a disk that failed go first."""
+        if self._sealed or self.lost:
+            self.commit(durable=durable)
+            return
+        try:
+            if self._tail is None:
+                self._tail, self._unflushed = Tail(tail_of(self.path)), True
+            inputs = self.inputs - self._first
+            self._tail.write(self._number, self._first, self._at, self._kinds, inputs, self._in, self._out, self._counts)
+            if durable:
+                if self._unflushed:
+                    self._flush()
+                self._tail.flush()
+        except OSError as problem:
+            raise SessionError(str(self.path), f"the session cannot be recorded ({_words(problem)})") from None
+
     def keep(self, state: bytes) -> bool:
         """`state` is the core's after all that was appended: a replay can begin there.
 
@@ -196,6 +222,8 @@ class LocalQueue:
             raise SessionError(str(self.path), f"the session cannot be closed ({_words(problem)})") from None
         finally:
             self._store.close()
+            if self._tail is not None:
+                self._tail.close(whole=not self._sealed)
 
     def _flush(self) -> None:
         """The log to the disk. SQLite's own `synchronous` would not do: it acts on its next commit, and there may be none."""
@@ -210,16 +238,7 @@ class LocalQueue:
         inputs = self.inputs - self._first
         if not inputs:
             return
-        raw = b"".join(
-            (
-                b"\x93",
-                _ARRAY.pack(0xDD, inputs),
-                self._in,
-                _ARRAY.pack(0xDD, self._chunk_outputs),
-                self._out,
-                encode(self._counts),
-            )
-        )
+        raw = _raw(inputs, self._in, self._chunk_outputs, self._out, self._counts)
         body = self._packer.compress(raw)
         row = Row(self._number, self._first, inputs, self._chunk_outputs, self._at, self._kinds, len(raw), body, state)
         self._digest = _chained(self._digest, row)
@@ -282,6 +301,39 @@ def write_condensed(
     return made
 
 
+def adopt(path: Path) -> None:
+    """Put what a killed writer left beside the session at `path` into it, as its last chunk. Nothing is done while it is written,
+    or where it cannot be written to: what is beside it stays there then.
+    """
+    beside = tail_of(path)
+    if not beside.exists():
+        return
+    try:
+        with Taken(beside) as body, contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
+            part = read(body)
+            store.execute("BEGIN IMMEDIATE")
+            (opening,) = store.execute("SELECT digest FROM ends WHERE name = 'opening'").fetchone()
+            last = store.execute("SELECT number + 1, first + inputs, digest FROM chunks ORDER BY number DESC LIMIT 1").fetchone()
+            number, first, before = last or (0, 0, opening)
+            (closed,) = store.execute("SELECT count(*) FROM ends WHERE name != 'opening'").fetchone()
+            if part is not None and not closed and (part.number, part.first) == (number, first):
+                raw = _raw(part.inputs, part.events, part.outputs, part.told, part.counts)
+                packed = zstandard.ZstdCompressor(level=-1).compress(raw)
+                row = Row(number, first, part.inputs, part.outputs, part.at, part.kinds, len(raw), packed, b"")
+                store.execute(_INSERT, row._replace(digest=_chained(before, row)))
+            store.execute("COMMIT")
+            if part is None or closed or part.number <= number:
+                beside.unlink()
+    except (
+        OSError,
+        sqlite3.Error,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as problem:  # a file that is damaged says so when it is read
+        log.info("%s stays beside its session: %s", beside, problem)
+
+
 class Verified(msgspec.Struct, frozen=True):
     """What was read from the first byte to the last. `head` is the last hash: keep it elsewhere, and no alteration of the
     session can go unseen (`verify(head)`).
@@ -301,6 +353,7 @@ class Session:
         self.path = path
         if not path.is_file():
             raise SessionError(str(path), "there is no such session")
+        adopt(path)
         how = "mode=ro" if _log(path).exists() else "immutable=1"  # without a log, SQLite would want to make one beside it
         try:
             self._store = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, isolation_level=None)
@@ -603,8 +656,8 @@ def find(state_folder: Path, name: str) -> Path:
 
 
 def size(path: Path) -> int:
-    """Bytes on the disk, its log included."""
-    return sum(file.stat().st_size for file in (path, _log(path)) if file.exists())
+    """Bytes on the disk, with its log and its tail."""
+    return sum(file.stat().st_size for file in (path, _log(path), tail_of(path)) if file.exists())
 
 
 def session_name(path: Path) -> str:

@@ -87,7 +87,10 @@ class Recorder:
         if self._queue is None:
             return False
         try:
-            self._queue.commit(durable=order and self._durable)
+            if order:
+                self._queue.secure(durable=self._durable)
+            else:
+                self._queue.commit(durable=False)
         except SessionError as problem:
             self._failed(problem)
             return False
