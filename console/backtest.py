@@ -29,6 +29,7 @@ WIDE = 110  # columns from which each figure is explained
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The flags of `backtest`."""
     parser = argparse.ArgumentParser("barter-tui backtest", description=f"{SUMMARY[:1].upper()}{SUMMARY[1:]}.")
     add_run(parser)
     parser.add_argument(
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def config_of(arguments: argparse.Namespace, settings: Settings, own: dict[str, str]) -> BacktestConfig:
+    """What was typed, as a backtest. Raises ConfigError for costs that are out of range."""
     return BacktestConfig(
         initial_capital=arguments.capital,
         start_date=arguments.start,

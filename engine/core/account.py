@@ -48,6 +48,7 @@ ASK_ACCOUNT_AGAIN_NS = 5_000_000_000
 
 
 def accepted(state: State, event: OrderAccepted, out: Out) -> None:
+    """The venue knows the order, by an id of its own."""
     order = state.orders.get(event.client_id)
     if order is None:
         return
@@ -58,6 +59,7 @@ def accepted(state: State, event: OrderAccepted, out: Out) -> None:
 
 
 def refused(state: State, settings: Settings, event: OrderRefused, out: Out) -> None:
+    """The order does not exist at the venue: told, and an exit or a stop that was refused is looked into at once."""
     order = state.orders.get(event.client_id)
     if order is None:
         return
@@ -125,6 +127,7 @@ def look_ups(state: State, out: Out) -> None:
 
 
 def reported(state: State, settings: Settings, event: OrderReport, out: Out) -> None:
+    """What a report tells of an order, and its fill, booked once by the trade's id; an order that is not ours is adopted."""
     held = state.markets.get(event.market)
     if held is None:
         state.counters.ignored += 1
@@ -170,6 +173,7 @@ def _amended(settings: Settings, order: Order, event: OrderReport) -> None:
 
 
 def conditional_reported(state: State, event: ConditionalReport, out: Out) -> None:
+    """The same of a conditional order, which has no fills: those are of the order that it becomes."""
     order = _order(state, event.client_id, event.venue_id)
     if order is None:
         return
@@ -180,6 +184,7 @@ def conditional_reported(state: State, event: ConditionalReport, out: Out) -> No
 
 
 def balance_changed(state: State, event: BalanceChange, out: Out) -> None:
+    """Funding is booked to its market; any other change of the wallet is told."""
     if not state.portfolio.known or event.asset != "USDT":
         return  # contracts are margined in USDT; another asset's wallet is not in this ledger
     if event.reason == "FUNDING_FEE":

@@ -74,6 +74,7 @@ async def recover(folder: Path, parent: str, halted: str) -> Recovered:
 
 
 def main() -> int:
+    """What it read on stdout, or a sentence on stderr and 1."""
     os.nice(NICENESS)
     try:
         sys.stdout.buffer.write(msgspec.json.encode(read(Path(sys.argv[1]))))
