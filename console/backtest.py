@@ -18,7 +18,7 @@ from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.montecarlo import MOST_RUNS, Summary, position_profits, simulate
 from engine.config import Settings
 from engine.errors import ConfigError
-from engine.queue.local import SUFFIX
+from engine.queue.files import SUFFIX
 from engine.strategy import BUILT_IN, chosen, find, parameters_of
 
 SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"

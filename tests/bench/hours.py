@@ -41,7 +41,8 @@ from engine.core import COMMANDS_REMEMBERED, LIQUIDATIONS_KEPT, judging, state
 from engine.errors import SessionError
 from engine.events import Action, Event, Trading, TradingChanged
 from engine.portfolio import JUDGMENTS_KEPT, SEEN_TRADES
-from engine.queue.local import Session, recorded
+from engine.queue.files import recorded
+from engine.queue.session import Session
 from engine.replay import Replay
 from engine.runtime import Engine
 from engine.signal import bars, book, check
