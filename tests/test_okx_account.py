@@ -688,7 +688,7 @@ async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(trader: Trade
             await trader.listen()
             assert trader.running is not None
             trader.running.cancel()
-            done, _ = await asyncio.wait({trader.running}, timeout=3)
+            done, _ = await asyncio.wait({trader.running}, timeout=30)
             assert done
 
 

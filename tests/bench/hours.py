@@ -83,7 +83,7 @@ LIMITS = {
     "portfolio.seen.*": SEEN_TRADES,
     "portfolio.judgments": JUDGMENTS_KEPT,
     "markets.*.liquidations": LIQUIDATIONS_KEPT,
-    "markets.*.overlays.*": state.OVERLAYS_KEPT,
+    "markets.*.overlays.*": 2 * state.OVERLAYS_KEPT,  # the older half goes at once
     "markets.*.fill_marks": state.FILL_MARKS_KEPT,
     "markets.*.stance_marks": state.STANCE_MARKS_KEPT,
     "markets.*.verdicts": state.VERDICTS_KEPT,
