@@ -42,6 +42,7 @@ NS_PER_MS = 1_000_000
 STOP_REACHED = frozenset({-2021, 51278, 51280})
 FILLS_OVERLAP_MS = 10_000
 ASK_ACCOUNT_EVERY_NS = 30_000_000_000
+ASK_ACCOUNT_RESTING_NS = 10_000_000_000  # while an entry rests: a fill of it whose report is lost has no stop until then
 ASK_ACCOUNT_AWAY_NS = 5_000_000_000  # while the private stream is away: positions must have their stops all the same
 FILLS_AGAIN_NS = 1_000_000_000
 ASK_ACCOUNT_AGAIN_NS = 5_000_000_000
@@ -110,8 +111,12 @@ def change_refused(state: State, event: CancelRefused | AmendRefused, out: Out) 
 
 def ask_regularly(state: State, out: Out) -> None:
     """The comparison that is due; more often while nobody tells what happens."""
+    if not state.account:
+        return
     every_ns = ASK_ACCOUNT_EVERY_NS if state.private_up else ASK_ACCOUNT_AWAY_NS
-    if state.account and state.now - state.account_asked_at > every_ns:
+    if state.private_up and any(order.rests and order.adds_exposure for order in state.live_orders()):
+        every_ns = ASK_ACCOUNT_RESTING_NS
+    if state.now - state.account_asked_at > every_ns:
         ask(state, state.account, "the regular comparison is due" if state.private_up else "the private stream is away", out)
 
 
