@@ -38,6 +38,8 @@ LINES: tuple[tuple[str, str], ...] = (
 
 
 class Kind(StrEnum):
+    """What a rule watches."""
+
     PRICE = "price"
     INDICATOR = "indicator"
     PNL = "pnl"
@@ -59,10 +61,14 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Delete(NamedTuple):
+    """The line deletes a rule instead."""
+
     place: int  # the first is 1, 0: every one
 
 
 class Fired(NamedTuple):
+    """A rule that has come true, and the sentence that says so."""
+
     rule: Rule
     text: str
 

@@ -18,7 +18,7 @@ from engine.backtest.metrics import FIGURES, shown
 from engine.backtest.montecarlo import MOST_RUNS, Summary, position_profits, simulate
 from engine.config import Settings
 from engine.errors import ConfigError
-from engine.queue.local import SUFFIX
+from engine.queue.files import SUFFIX
 from engine.strategy import BUILT_IN, chosen, find, parameters_of
 
 SUMMARY = "run a strategy over bars: a file, what `data` has kept, or made-up ones"
@@ -29,6 +29,7 @@ WIDE = 110  # columns from which each figure is explained
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The flags of `backtest`."""
     parser = argparse.ArgumentParser("barter-tui backtest", description=f"{SUMMARY[:1].upper()}{SUMMARY[1:]}.")
     add_run(parser)
     parser.add_argument(
@@ -91,6 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def config_of(arguments: argparse.Namespace, settings: Settings, own: dict[str, str]) -> BacktestConfig:
+    """What was typed, as a backtest. Raises ConfigError for costs that are out of range."""
     return BacktestConfig(
         initial_capital=arguments.capital,
         start_date=arguments.start,

@@ -27,7 +27,7 @@ from engine.events import BarClosed, BookDelta, BookSnapshot, FeaturesReady, Kli
 from engine.keychain import written_keys
 from engine.queue import Closing
 from engine.queue.export import Progress, coming, lines
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.secret import written_secret
 
 LAST_S = 600.0  # of the market's data

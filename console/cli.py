@@ -324,8 +324,9 @@ def _check_screen(arguments: argparse.Namespace) -> None:
     if arguments.seconds is not None or arguments.json or arguments.plain:
         flag = "--for" if arguments.seconds is not None else "--json" if arguments.json else "--plain"
         raise ConfigError("command line", flag, "the screen does not know it", "--no-ui with it")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigError("command line", "", "the screen needs a terminal", "--no-ui for lines or JSON without one")
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):  # textual draws on stderr
+        problem = "the screen needs a terminal on stdin, stdout and stderr"
+        raise ConfigError("command line", "", problem, "--no-ui for lines or JSON without one")
 
 
 async def _screen(arguments: argparse.Namespace, sources: Sourced) -> int:

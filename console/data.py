@@ -30,6 +30,7 @@ YEAR_MS = 365 * DAY_MS
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The words and flags of `data`."""
     parser = argparse.ArgumentParser(
         "barter-tui data",
         description="Bars and funding for backtests, kept in the state folder.",

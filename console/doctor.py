@@ -3,10 +3,12 @@
 import asyncio
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from console.exits import Exit
@@ -40,10 +42,14 @@ def suggested() -> str:
 def run(settings: Settings) -> int:
     """Print every finding; 0 where nothing that is needed is missing."""
     findings = [_state(settings), _limits(settings), *asyncio.run(_model(settings))]
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else max(Console().width, 120))
     for one in findings:
         sign, look = ("ok", "green") if one.good else ("missing", "bold red") if one.needed else ("better", "yellow")
-        console.print(Text.assemble((f"{sign:<8}", look), (f"{one.what:<14}", "bold"), one.text))
+        row = Table.grid()  # so that what is long goes on below where it began
+        for width in (8, 14, None):
+            row.add_column(width=width)
+        row.add_row(Text(sign, look), Text(one.what, "bold"), Text(one.text))
+        console.print(row)
         if one.mend:
             console.print(Text(f"{'':<22}{one.mend}", "bold"), soft_wrap=True)  # on one line, to be copied
     lacking = [one for one in findings if not one.good and one.needed]
@@ -59,7 +65,7 @@ def _limits(settings: Settings) -> Finding:
     except LimitError as problem:
         return Finding("limits", False, str(problem), "nothing: do not trade with this program")
     width = max(len(one.limit) for one in outcomes)
-    said = "\n".join(f"{'':<22}{one.limit:<{width}}  {one.said}" for one in outcomes)
+    said = "\n".join(f"{one.limit:<{width}}  {one.said}" for one in outcomes)
     return Finding("limits", True, f"all {len(outcomes)} trials are refused as they must be:\n{said}")
 
 

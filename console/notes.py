@@ -11,6 +11,8 @@ LEAST_S = 0.05
 
 
 class Note(Notification):
+    """As Textual counts its time, but what is left of it never lies in the past."""
+
     @property
     def time_left(self) -> float:
         return max(super().time_left, LEAST_S)

@@ -56,6 +56,8 @@ class Facts(NamedTuple):
 
 
 class Understood(NamedTuple):
+    """`words` says it back before it is sent."""
+
     action: Action
     target: str  # an order's client id, "" for the market
     ticket: Ticket

@@ -10,5 +10,7 @@ from textual.worker import Worker
 
 
 class Palette(CommandPalette):
+    """A search whose widgets are gone fails alone."""
+
     def run_worker(self, *work: Any, **options: Any) -> Worker[Any]:
         return super().run_worker(*work, **{**options, "exit_on_error": False})

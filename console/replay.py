@@ -7,7 +7,8 @@ from console.app import Console, Parting
 from console.exits import Exit
 from console.link import memory_link
 from engine.config import Sourced, state_dir, timeframe_ms
-from engine.queue.local import Session, find
+from engine.queue.files import find
+from engine.queue.session import Session
 from engine.replay.playback import Playback
 from engine.replay.player import Player
 from engine.server import DEEPEST, Consoles

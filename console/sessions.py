@@ -23,9 +23,10 @@ from engine.errors import ConfigError, SessionError
 from engine.queue.access import access
 from engine.queue.bridge import Order
 from engine.queue.export import export
+from engine.queue.files import FOLDER, find, recorded, session_name, size
 from engine.queue.fluvio import SESSIONS, topic_of
-from engine.queue.local import FOLDER, Session, find, recorded, session_name, size
 from engine.queue.retention import condense, due
+from engine.queue.session import Session
 from engine.queue.tables import export_tables
 from engine.replay import Outcome, Replay
 from engine.replay.drift import drift

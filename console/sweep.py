@@ -27,11 +27,14 @@ WALKED = ("sharpe", "total_return")
 
 
 class Rate(ProgressColumn):
+    """Runs a second beside the bar."""
+
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f} runs/s" if task.speed else "")
 
 
 def make_parser() -> argparse.ArgumentParser:
+    """The flags of `sweep`."""
     parser = argparse.ArgumentParser("barter-tui sweep", description="Run a strategy with every combination of some values.")
     add_run(parser)
     add = parser.add_argument

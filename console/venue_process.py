@@ -55,6 +55,8 @@ class Feed(msgspec.Struct, frozen=True):
 
 
 class Played(msgspec.Struct):
+    """What the venue says of the capture that it plays."""
+
     frames: int = 0
     seconds: float = 0.0
 

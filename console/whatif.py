@@ -17,7 +17,8 @@ from console import format as show
 from console.exits import Exit
 from engine.config import Settings, state_dir
 from engine.errors import BarterError, ConfigError
-from engine.queue.local import Session, find
+from engine.queue.files import find
+from engine.queue.session import Session
 from engine.replay.whatif import Divergence, WhatIf, refusals, run, table
 
 NICENESS = 5

@@ -106,6 +106,7 @@ def _log(verbose: bool) -> None:
 
 
 def main() -> int:
+    """The exit code; what went wrong is also said on stdout, as a line for whoever started it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump of this memory would hold the keys
     try:
         spec = read_spec()

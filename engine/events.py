@@ -62,6 +62,8 @@ class Bias(StrEnum):
 
 
 class OrderKind(StrEnum):
+    """How an order meets the book. Conditional ones wait at the venue for their trigger."""
+
     MARKET = "market"
     LIMIT = "limit"
     STOP = "stop"  # triggers a reduce-only market order when the price is reached against the position
@@ -75,6 +77,8 @@ class OrderKind(StrEnum):
 
 
 class TimeInForce(StrEnum):
+    """How long an order may wait: until cancelled, not at all, not at all and whole, or only as a maker."""
+
     GTC = "gtc"
     IOC = "ioc"
     FOK = "fok"
@@ -140,6 +144,8 @@ class ModelState(StrEnum):
 
 
 class Level(StrEnum):
+    """How much an alert matters."""
+
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
@@ -199,6 +205,8 @@ class Connected(Event, frozen=True, array_like=True, gc=False):
 
 
 class Disconnected(Event, frozen=True, array_like=True, gc=False):
+    """A venue's route is gone; what it carried is unknown until it is back."""
+
     venue: str
     route: str
     reason: str
@@ -219,6 +227,8 @@ class BookSnapshot(Event, frozen=True, array_like=True, gc=False):
 
 
 class SnapshotFailed(Event, frozen=True, array_like=True, gc=False):
+    """The picture of the book that was asked for cannot be had now."""
+
     market: str
     reason: str
 
@@ -551,6 +561,8 @@ class AccountSnapshot(Event, frozen=True, array_like=True, gc=False):
 
 
 class LeverageSet(Event, frozen=True, array_like=True, gc=False):
+    """The venue confirmed a market's leverage."""
+
     market: str
     leverage: int
 
@@ -703,6 +715,8 @@ class JournalState(Event, frozen=True, array_like=True, gc=False):
 
 
 class TrustChanged(Event, frozen=True, array_like=True, gc=False):
+    """A book may be traded on, or no longer, and why."""
+
     market: str
     trust: Trust
     reason: str
@@ -768,6 +782,8 @@ class BarsMissing(Event, frozen=True, array_like=True, gc=False):
 
 
 class BarClosed(Event, frozen=True, array_like=True, gc=False):
+    """A bar that changes no more."""
+
     bar: Bar
     derived: bool = False  # closed by the clock without a trade in it
 
@@ -804,6 +820,8 @@ class Features(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeaturesReady(Event, frozen=True, array_like=True, gc=False):
+    """What the judge and the strategy see of the bar that opened at `bar_open_ms`."""
+
     market: str
     timeframe_ms: int
     bar_open_ms: int
@@ -844,6 +862,8 @@ class Stance(msgspec.Struct, frozen=True, gc=False):
 
 
 class Judged(Event, frozen=True, array_like=True, gc=False):
+    """An opinion, before anything is done with it."""
+
     stance: Stance
 
 
@@ -934,6 +954,8 @@ class AmendOrder(Event, frozen=True, array_like=True, gc=False):
 
 
 class CancelOrder(Event, frozen=True, array_like=True, gc=False):
+    """Cancel an order; a conditional one lives in another list of the venue. What came of it is told by its reports."""
+
     market: str
     client_id: str
     venue_id: str
@@ -949,11 +971,15 @@ class LookUpOrder(Event, frozen=True, array_like=True, gc=False):
 
 
 class SetLeverage(Event, frozen=True, array_like=True, gc=False):
+    """Set a market's leverage at the venue; entries wait for `LeverageSet`."""
+
     market: str
     leverage: int
 
 
 class OrderChanged(Event, frozen=True, array_like=True, gc=False):
+    """A step in an order's life."""
+
     market: str
     client_id: str
     before: OrderState
@@ -978,6 +1004,8 @@ class Filled(Event, frozen=True, array_like=True, gc=False):
 
 
 class FundingPaid(Event, frozen=True, array_like=True, gc=False):
+    """Funding was booked: quote units, above 0 received; `wallet` is ours after it."""
+
     venue: str
     market: str
     amount: Decimal
@@ -985,6 +1013,8 @@ class FundingPaid(Event, frozen=True, array_like=True, gc=False):
 
 
 class TradingChanged(Event, frozen=True, array_like=True, gc=False):
+    """What may be traded from now on, and why."""
+
     trading: Trading
     reason: str
 

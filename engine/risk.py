@@ -40,6 +40,8 @@ class Intent(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
+    """An order that is not sent; `reason` is a sentence for the trader."""
+
     intent: Intent
     reason: str
 
@@ -382,6 +384,7 @@ class Measured(NamedTuple):
 
 
 def measured(intent: Intent, context: Context) -> Measured:
+    """What an intent would come to, in quote units and fractions: the figures that the limits compare."""
     paid = intent.limit * context.tick if intent.limit else context.price
     quantity, held = intent.quantity * context.step, (context.position + context.pending) * context.step
     stop = intent.stop * context.tick if (intent.price - intent.stop) * intent.side > 0 else 0.0  # on the wrong side: none

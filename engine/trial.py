@@ -41,6 +41,8 @@ class Trial(NamedTuple):
 
 
 class Outcome(NamedTuple):
+    """What a limit said when it was tripped."""
+
     limit: str
     said: str
 

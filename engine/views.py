@@ -89,6 +89,8 @@ class StatusView(Picture, frozen=True, array_like=True):
 
 
 class AccountView(Picture, frozen=True, array_like=True):
+    """Money in quote units, as text: the ledger's, with what is open at the marks."""
+
     wallet: str
     equity: str
     realised: str
@@ -281,6 +283,8 @@ class ModelView(Picture, frozen=True, array_like=True):
 
 
 class PositionRow(msgspec.Struct, frozen=True, array_like=True):
+    """A market that is held or was traded. Money and prices in quote units, as text; `opened_at` is engine time, ns."""
+
     market: str
     quantity: str  # signed base units
     entry: str
@@ -298,10 +302,14 @@ class PositionRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PositionsView(Picture, frozen=True, array_like=True):
+    """Every market that is held or was traded in this session."""
+
     rows: tuple[PositionRow, ...]
 
 
 class OrderRow(msgspec.Struct, frozen=True, array_like=True):
+    """Quantities in base units and prices in quote units, as text; `created_at` is engine time, ns."""
+
     client_id: str
     market: str
     purpose: str

@@ -44,7 +44,9 @@ def tidy(text: str, name: str) -> str:
     text = re.sub(r"\s*@font-face \{.*?\}", "", text, flags=re.DOTALL)
     text = re.sub(r"font-family: Fira Code, monospace", f"font-family: {FONT}", text)
     text = text.replace("font-family: arial", "font-family: sans-serif")
+    # Viewers of files read the attribute, browsers the style.
     text = text.replace("<svg ", '<svg xml:space="preserve" ', 1).replace("&#160;", " ")
+    text = text.replace("<style>", "<style>\n    text { white-space: pre; }", 1)
     return "\n".join(line.rstrip() for line in text.splitlines()).strip() + "\n"
 
 

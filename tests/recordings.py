@@ -11,7 +11,7 @@ from typing import Any
 from engine.config import Settings, create_aster_config, state_dir
 from engine.events import Action
 from engine.execution.live import Credentials
-from engine.queue.local import recorded
+from engine.queue.files import recorded
 from engine.runtime import Endpoints, Engine
 from engine.runtime.engine import Journal
 from tests.simulated import KEY, SECRET, Simulated, simulated, until
@@ -61,7 +61,7 @@ def without_sockets(path: Path, imports: str, work: str) -> None:
         "seen = []\n"
         "sys.addaudithook(lambda event, _: seen.append(event) if event.startswith('socket.') else None)\n"
         "from pathlib import Path\n"
-        "from engine.queue.local import Session\n"
+        "from engine.queue.session import Session\n"
         f"{imports}\n"
         f"with Session(Path(sys.argv[1])) as session: {work}\n"
         "assert not seen, seen\n"

@@ -10,7 +10,7 @@ import pytest
 from engine.config import create_aster_config
 from engine.errors import ConfigError, QueueError
 from engine.queue.access import Access, Tls, access, preflight
-from engine.queue.local import recorded, session_name
+from engine.queue.files import recorded, session_name
 from tests.fluvio_standin import standin
 from tests.test_fluvio import bridge, finished, until
 

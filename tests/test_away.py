@@ -17,6 +17,7 @@ from engine.events import (
     SendOrder,
     Side,
     Ticket,
+    TimeInForce,
 )
 from tests.factory import MARKET, SECOND, of
 from tests.factory import settings as chosen
@@ -57,6 +58,15 @@ def test_a_report_that_a_living_stream_swallowed_is_found_and_protected_too(worl
     order(world, BUY)
     world.told.clear()
     world.wait(world.chosen.risk.protect_within_ms)
+    assert position(world) == 200 and alive(world, Purpose.STOP) and not of(world.outputs, Difference)
+
+
+def test_a_report_of_a_resting_entry_that_a_living_stream_swallowed_is_found_within_ten_seconds(world: World) -> None:
+    book = world.state.markets[MARKET].book
+    order(world, Ticket(Side.BUY, OrderKind.LIMIT, 200, book.best_ask + 5, time_in_force=TimeInForce.GTC))
+    assert world.exchange.position_steps(SYMBOL) == 200
+    world.told.clear()
+    world.wait(account.ASK_ACCOUNT_RESTING_NS // 1_000_000 + world.chosen.risk.protect_within_ms)
     assert position(world) == 200 and alive(world, Purpose.STOP) and not of(world.outputs, Difference)
 
 

@@ -17,7 +17,8 @@ from engine.queue.access import Access
 from engine.queue.bridge import Order
 from engine.queue.carry import Errand, Record, framed, said
 from engine.queue.fluvio import END, SESSIONS, topic_of
-from engine.queue.local import LocalQueue, Session
+from engine.queue.local import LocalQueue
+from engine.queue.session import Session
 from engine.queue.streams import Ordered, Stream, facts, manifest
 from tests.fluvio_bridge import bridged
 from tests.fluvio_cluster import cluster

@@ -18,8 +18,8 @@ from console.cli import main
 from console.exits import Exit
 from engine.errors import ConfigError, SessionError
 from engine.events import Filled, SendOrder, decode_output
-from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.queue.session import Session
 from engine.replay.player import Player
 
 KEY, SECRET = "canary-key-77aa", "canary-secret-91bb"

@@ -10,7 +10,7 @@ from engine.core import Core
 from engine.core.curve import KEPT, STEP_NS, Curve
 from engine.core.pictures import account, pictures
 from engine.portfolio import Portfolio
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay.player import Player
 from engine.views import AccountView, Frame, ProfitView, Watch, decode_to_console, encode
 from tests.factory import MARKET, settings

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from console import orderline, research
+from console import cli, orderline, research
+from console.actions import ACTIONS, DATA
 from console.cli import OWN_FLAGS, make_parser
 from console.exits import Exit
 from console.exits import render_table as render_exits
@@ -19,11 +21,20 @@ from engine.runtime.summary import render_table as render_summary
 
 SECTIONS = [section for section in msgspec.structs.fields(Settings) if section.name != LIST]  # tables of their own
 SETTINGS = [(section.name, key.name) for section in SECTIONS for key in msgspec.structs.fields(section.type)]
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def typed(program: str) -> list[str]:
+    """What the README has typed after `program`: in its code blocks, to the comment or the next command, and in its sentences."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", README, re.DOTALL | re.MULTILINE))
+    lines = re.findall(rf"(?:^|&& ){re.escape(program)}\b([^#|&\n]*)", blocks, re.MULTILINE)
+    within = re.findall(rf"`{re.escape(program)}( [^`]*)?`", README)
+    return sorted({" ".join(words.split()) for words in lines + within})
 
 
 @pytest.fixture(scope="module")
-def readme(root: Path) -> str:
-    return (root / "README.md").read_text(encoding="utf-8")
+def readme() -> str:
+    return README
 
 
 def between(text: str, name: str) -> str:
@@ -97,11 +108,39 @@ def test_every_exit_code_is_in_the_readme_and_in_the_help(readme: str) -> None:
     assert all(code.meaning in help_text for code in Exit)
 
 
-def test_every_flag_is_in_the_readme(readme: str) -> None:
-    for action in make_parser()._actions:
-        for name in action.option_strings:
-            if name.startswith("--") and name != "--help":
-                assert f"`{name}" in readme or f" {name}" in readme, f"{name} is not in the README"
+@pytest.mark.parametrize("line", typed("barter-tui"))
+def test_each_command_in_the_readme_is_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *words = shlex.split(line) or [""]
+    try:
+        if name in OWN_FLAGS:
+            given = importlib.import_module(OWN_FLAGS[name]).make_parser().parse_args(words)
+            if hasattr(given, "set"):
+                research.settings_of(given, {})
+        else:
+            given = make_parser().parse_args(shlex.split(line))
+            load(file=None, environ={}, flags=cli._flags(given))
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)
+    named = getattr(given, "words", [])[:1]
+    assert set(named) <= set({"sessions": ACTIONS, "data": DATA, "model": ["pull"]}.get(name, ()))
+
+
+def test_many_commands_in_the_readme_are_found() -> None:
+    assert len(typed("barter-tui")) > 30 and "backtest --data synthetic --strategy dip:DIP --check" in typed("barter-tui")
+    assert "" in typed("barter-tui") and "kill --flatten" in typed("barter-tui")
+
+
+def test_the_benches_that_the_readme_names_understand_it(root: Path) -> None:
+    from tests.bench.__main__ import make_parser as of_benches
+
+    lines = typed("python -m tests.bench")
+    assert "--quick" in lines
+    for line in lines:
+        of_benches().parse_args(shlex.split(line))
+
+
+def test_the_flags_of_a_run_are_in_the_readme_as_generated(readme: str) -> None:
+    assert between(readme, "flags").strip() == research.render_table(make_parser()).strip()
 
 
 @pytest.mark.parametrize("name", OWN_FLAGS)

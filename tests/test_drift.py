@@ -10,8 +10,8 @@ from console.cli import main
 from console.exits import Exit
 from engine.errors import SessionError
 from engine.events import Filled, SendOrder, decode_output
-from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.queue.session import Session
 from engine.replay.drift import Drift, OrderDrift, Side, drift
 from tests.recordings import record
 

@@ -10,7 +10,8 @@ import pytest
 
 from engine.config import state_dir
 from engine.events import Action, Answered, Decided, Event, Filled, Judged, JudgmentDropped, Mode, Qualified
-from engine.queue.local import Session, recorded
+from engine.queue.files import recorded
+from engine.queue.session import Session
 from engine.replay import Replay
 from engine.replay.whatif import run as whatif
 from engine.views import ModelView, Watch

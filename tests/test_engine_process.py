@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -338,6 +339,19 @@ def test_a_screen_that_cannot_be_shown_is_a_sentence_and_starts_nothing(
     done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_screen_whose_stderr_goes_to_a_file_is_refused_and_not_drawn_into_it(root: Path, tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    environ = {**os.environ, "BARTER_ENGINE_STATE_DIR": str(tmp_path / "state"), "XDG_CONFIG_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "console.cli"]
+    with (tmp_path / "stderr").open("wb") as file:
+        done = subprocess.run(command, cwd=root, env=environ, stdin=slave, stdout=slave, stderr=file, timeout=60)
+    os.close(slave)
+    os.close(master)
+    said = (tmp_path / "stderr").read_text()
+    assert done.returncode == 2 and "needs a terminal on stdin, stdout and stderr" in said and "\x1b" not in said
+    assert not (tmp_path / "state").exists()
 
 
 def test_attaching_where_no_engine_runs_is_a_sentence(tmp_path: Path) -> None:

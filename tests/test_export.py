@@ -11,8 +11,8 @@ from console.exits import Exit
 from engine.errors import SessionError
 from engine.events import BookDelta, Filled, decode_output, unpack_levels
 from engine.queue.export import export
-from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.queue.session import Session
 from engine.queue.tables import export_tables
 
 
@@ -90,7 +90,7 @@ def test_ctrl_c_is_a_sentence_and_leaves_nothing(
     def pressed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engine.queue.local.Session.chunks", pressed)
+    monkeypatch.setattr("engine.queue.session.Session.chunks", pressed)
     for form in ("jsonl", "csv"):
         words = ["sessions", "export", str(small), "--to", str(tmp_path / "x"), "--as", form]
         assert main(words) == Exit.INTERRUPTED

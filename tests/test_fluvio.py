@@ -20,8 +20,11 @@ from engine.errors import QueueError
 from engine.events import Action
 from engine.queue.access import Access, Tls, preflight
 from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
+from engine.queue.files import recorded, session_name
 from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, topic_of
-from engine.queue.local import LocalQueue, Row, Session, rebuild, recorded, session_name
+from engine.queue.layout import Row
+from engine.queue.local import LocalQueue, rebuild
+from engine.queue.session import Session
 from engine.replay import Replay
 from tests.fluvio_bridge import bridged, line
 from tests.fluvio_cluster import cluster

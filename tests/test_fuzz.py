@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from engine.backtest import files as bars
 from engine.errors import CaptureError, DataError, SessionError
-from engine.queue.local import Session
 from engine.queue.packed import unpack
 from engine.queue.relay import unpacked
+from engine.queue.session import Session
 from engine.venue.capture import scan
 from tests.fuzz import files
 from tests.fuzz.doors import DOORS, alone

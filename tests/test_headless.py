@@ -46,7 +46,7 @@ def run(folder: Path, *arguments: str, **environ: str) -> tuple[int, list[str], 
 
 
 def test_json_is_one_object_a_line_and_the_summary_last(tmp_path: Path) -> None:
-    code, lines, err = run(tmp_path, "--no-ui", "--json", "--for", "30s", "--speed", "6")
+    code, lines, err = run(tmp_path, "--no-ui", "--json", "--for", "30s", "--speed", "3")
     assert code == Exit.OK, err
     objects = [json.loads(line) for line in lines]
     assert [body["type"] for body in objects[:-1]] == ["second"] * (len(objects) - 1) and len(objects) >= 4
@@ -63,7 +63,7 @@ def test_json_is_one_object_a_line_and_the_summary_last(tmp_path: Path) -> None:
 
 
 def test_plain_is_one_readable_line_a_second(tmp_path: Path) -> None:
-    code, lines, err = run(tmp_path, "--no-ui", "--for", "12s", "--speed", "4", "--symbol", "ETH/USDT:USDT")
+    code, lines, err = run(tmp_path, "--no-ui", "--for", "24s", "--speed", "3", "--symbol", "ETH/USDT:USDT")
     assert code == Exit.OK, err
     assert re.match(r"\d\d:\d\d:\d\d DEMO ETH/USDT:USDT \d+\.\d+/\d+\.\d+ ", lines[0]), lines[0]
     assert any("equal to the venue's account to the last digit" in line for line in lines)

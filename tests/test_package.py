@@ -65,6 +65,12 @@ def test_everything_put_into_the_wheel_exists(root: Path) -> None:
     assert [name for name in (*wheel["force-include"], *wheel["packages"]) if not (root / name).exists()] == []
 
 
+def test_the_source_archive_has_all_that_its_tests_read(root: Path) -> None:
+    targets = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    always = {"pyproject.toml", ".gitignore"}  # hatchling adds them itself
+    assert {name.split("/")[0] for name in git(root, "ls-files")} - always == set(targets["sdist"]["include"])
+
+
 def test_the_import_contracts_hold(root: Path) -> None:
     run = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     environ = {**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"}
@@ -103,6 +109,19 @@ def test_the_engine_prints_nothing(root: Path) -> None:
 
 def test_every_module_says_what_it_is_for(root: Path) -> None:
     assert [name for name, tree in modules(root) if not ast.get_docstring(tree)] == []
+
+
+def test_a_function_of_some_length_says_what_it_promises(root: Path) -> None:
+    long = [
+        f"{name}: {node.name}"
+        for name, tree in modules(root)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and (node.end_lineno or 0) - node.lineno >= 7
+        and not ast.get_docstring(node)
+    ]
+    assert long == []
 
 
 def test_the_whole_check_can_be_run(root: Path) -> None:

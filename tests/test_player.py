@@ -8,7 +8,7 @@ import pytest
 from engine.core import Core
 from engine.events import Filled, Judged, decode_output, encode
 from engine.queue import Kind
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay import settings_of
 from engine.replay.player import Player, marks
 

@@ -24,7 +24,9 @@ from engine.errors import SessionError
 from engine.events import Alert, BookDelta, Event, JournalState, Level, Mode, Quote, Tick, decode_output, encode, pack_levels
 from engine.queue import Closing, Opening
 from engine.queue import local as local_queue
-from engine.queue.local import LocalQueue, Session, find, new_path
+from engine.queue.files import find, new_path
+from engine.queue.local import LocalQueue
+from engine.queue.session import Session
 
 MARKET = "binance:ASTER/USDT:USDT"
 START_NS = 1_700_000_000_000_000_000

@@ -31,7 +31,9 @@ from engine.events import (
     decode_output,
 )
 from engine.queue import Opening
-from engine.queue.local import LocalQueue, Session, new_path, recorded, session_name
+from engine.queue.files import new_path, recorded, session_name
+from engine.queue.local import LocalQueue
+from engine.queue.session import Session
 from engine.replay import BACKWARDS_NS, Replay
 from tests.recordings import MARKET, desk, recording, without_sockets
 from tests.simulated import KEY, SECRET, simulated, until

@@ -27,7 +27,7 @@ from engine.events import (
 from engine.events import Mode as EngineMode
 from engine.execution.orders import Order
 from engine.portfolio import DAY_NS, Position
-from engine.queue.local import recorded, session_name
+from engine.queue.files import recorded, session_name
 from engine.runtime.recovery import read, recover
 from tests.factory import MARKET as ASTER
 from tests.factory import START, Desk

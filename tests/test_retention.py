@@ -12,8 +12,10 @@ from engine import events as e
 from engine.door import Door
 from engine.errors import SessionError
 from engine.queue import retention
-from engine.queue.local import LocalQueue, Session, recorded, session_name
+from engine.queue.files import recorded, session_name
+from engine.queue.local import LocalQueue
 from engine.queue.retention import MARKET_INPUTS, MARKET_OUTPUTS, condense, due, tidy
+from engine.queue.session import Session
 from engine.replay import Replay
 
 DAY_MS = 86_400_000

@@ -11,7 +11,9 @@ from engine.config import create_aster_config, state_dir
 from engine.core import Core
 from engine.events import Alert, Level, Mode, Started, Tick
 from engine.queue import Closing, Opening
-from engine.queue.local import LocalQueue, Session, new_path
+from engine.queue.files import new_path
+from engine.queue.local import LocalQueue
+from engine.queue.session import Session
 
 START_NS = 1_795_000_000_000_000_000
 

@@ -13,8 +13,8 @@ from console.exits import Exit
 from engine.errors import SessionError
 from engine.events import Filled, FundingPaid, Instrument, Side, Trade, decode_output
 from engine.queue import tables
-from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.queue.session import Session
 from engine.queue.tables import export_tables
 
 

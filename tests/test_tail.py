@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from engine.errors import SessionError
 from engine.events import Tick
-from engine.queue.local import CHUNK_BYTES, LocalQueue, Session, new_path
+from engine.queue.files import new_path
+from engine.queue.local import CHUNK_BYTES, LocalQueue
 from engine.queue.retention import condense
+from engine.queue.session import Session
 from engine.queue.tail import read as read_tail
 from engine.queue.tail import tail_of
 from tests.test_queue import CLOSING, OPENING, feed, input_of, killed, outputs_of, read

@@ -19,8 +19,8 @@ from engine.config import Settings, changed
 from engine.core import Core
 from engine.errors import ConfigError, SessionError
 from engine.events import Action, Command, Event, Filled, Instrument, Mark, OrderAccepted, SendOrder, decode_output
-from engine.queue.local import Session
 from engine.queue.retention import condense
+from engine.queue.session import Session
 from engine.replay import whatif
 from engine.replay.whatif import WhatIf, delay_of, refusals, run, settings_for
 from tests.factory import MARKET

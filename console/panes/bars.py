@@ -84,6 +84,8 @@ class TabStrip(LinePane, can_focus=False):
     """
 
     class Chosen(Message):
+        """The tab at `place`, the first is 1, was chosen."""
+
         def __init__(self, place: int) -> None:
             self.place = place
             super().__init__()

@@ -58,6 +58,7 @@ def board(word: str, look: str) -> Block:
 
 
 def positions(desk: Desk) -> list[Block]:
+    """Flat, the one position, or how many there are; nothing while that is not known."""
     rows = open_rows(desk)
     if not rows:
         return [board("FLAT", "muted bold")] if desk.flat else []

@@ -328,6 +328,7 @@ def distrust(desk: Desk, view: LadderView | None) -> str:
 
 
 def funding(view: LadderView, status: StatusView | None, width: int) -> Row:
+    """Mark price and funding, as much of it as has room."""
     candidates: list[Run] = [(f"mark {view.mark}" if view.mark else "", "muted")]
     if view.funding_rate:
         text = f"funding {Decimal(view.funding_rate) * 100:+.4f}%"

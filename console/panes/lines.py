@@ -99,7 +99,7 @@ class LinePane(Pane):
             self.show_problem(f"{type(error).__name__}: {error}")
 
     def show_problem(self, text: str) -> None:
-        """This pane could not be painted: say so in its place."""
+        """The pane could not be painted: say so in its place."""
         log_file = getattr(self.app, "log_file", None)
         said = f"{text} (see {log_file})" if log_file is not None else text
         self._show([(("! this pane could not be drawn", "halt"),), *(((line, "muted"),) for line in wrap(said, self.size.width))])
@@ -163,7 +163,8 @@ class LinePane(Pane):
 
     def _component(self, name: str) -> DOMNode:
         """One of Textual's component classes, made when it is drawn: declared, all of them would be made for each pane, each
-        time that a size, the focus or a class changes, which was half of what the program's start cost."""
+        time that a size, the focus or a class changes, which was half of what the program's start cost.
+        """
         if name not in NAMES:
             raise KeyError(f"no look is called {name}")
         node = DOMNode(classes=f"pane--{name}")

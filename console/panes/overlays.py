@@ -46,6 +46,7 @@ def choices(view: ChartView) -> tuple[str, ...]:
 
 
 def overlays(view: ChartView, chosen: str) -> list[Overlay]:
+    """The lines that `chosen` wants, in the order in which they are drawn."""
     found: list[Overlay] = []
     if chosen in (USUALLY, BOTH):
         for title, glyphs, look, names in USUAL:

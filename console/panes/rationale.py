@@ -33,9 +33,9 @@ TRACK_FROM = 8  # rows of the pane that show a track record
 
 
 class RationalePane(LinePane):
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="rationale")]
     """The clock is the engine's: it stands still when the engine does."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="rationale")]
     title: ClassVar[str] = "Rationale"
     shows = ((JudgmentView, None), (ModelView, None))
 

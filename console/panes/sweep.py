@@ -89,6 +89,8 @@ class RunsPane(RowsPane):
     BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(pane="runs")]
 
     class Chosen(Message):
+        """A run is wanted again, with these values."""
+
         def __init__(self, values: Values) -> None:
             super().__init__()
             self.values = values

@@ -41,6 +41,7 @@ class RecordScreen(Page):
 
 
 def page(view: ModelView) -> Table:
+    """A table of facts, and the record's figures once a judgment has met its end."""
     whole = Table.grid(padding=(0, 0, 1, 0))
     whole.add_column()
     facts = Table.grid(padding=(0, 3, 0, 0))

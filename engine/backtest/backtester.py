@@ -193,7 +193,8 @@ class Backtester:
 
     def _ticks(self, wanted: Settings) -> Result | None:
         from engine.backtest import ticks
-        from engine.queue.local import Session, find
+        from engine.queue.files import find
+        from engine.queue.session import Session
 
         config = self.config
         with Session(find(state_dir(config.settings), config.session)) as session:
@@ -249,7 +250,8 @@ def judged(config: BacktestConfig, settings: Settings, series: Series) -> Judgme
         return judges.nobody()
     if config.judge == "rules":
         return judges.by_rules(series, settings, config.costs.spread_bps, round(config.latency_ms or 0.0))
-    from engine.queue.local import Session, find
+    from engine.queue.files import find
+    from engine.queue.session import Session
 
     with Session(find(state_dir(config.settings), config.judge)) as session:
         return judges.recorded(session, series.contract.symbol)

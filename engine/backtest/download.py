@@ -236,6 +236,8 @@ class Source(ABC):
 
 
 class Binance(Source):
+    """Binance's bars, mark prices and funding, a page a request. Raises DataError for a length of bars that it does not have."""
+
     venue, title = account.VENUE, account.TITLE
 
     async def bars(self, timeframe_ms: int, span: Span, mark: bool) -> tuple[list[Row], int]:

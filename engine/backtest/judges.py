@@ -34,7 +34,7 @@ from engine.processor.indicators import (
     empty,
     update,
 )
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay import first_of, settings_of
 
 NS_PER_MS = 1_000_000

@@ -85,6 +85,7 @@ def read_contract(place: Path) -> Contract | None:
 
 
 def open_file(path: Path) -> Any:
+    """Raises DataError where it is no Parquet file."""
     import pyarrow as arrow
     from pyarrow import parquet
 
@@ -97,6 +98,7 @@ def open_file(path: Path) -> Any:
 
 
 def header_of(path: Path, opened: Any) -> Header:
+    """What the file says of itself. Raises DataError for one that is not ours, or newer."""
     raw = (opened.schema_arrow.metadata or {}).get(KEY, b"")
     try:
         header = msgspec.json.decode(raw, type=Header)
@@ -108,6 +110,7 @@ def header_of(path: Path, opened: Any) -> Header:
 
 
 def column_of(path: Path, opened: Any, name: str, kind: Any) -> Any:
+    """One column as an array of `kind`. Raises DataError."""
     import pyarrow as arrow
 
     try:
@@ -124,6 +127,7 @@ def column_of(path: Path, opened: Any, name: str, kind: Any) -> Any:
 
 
 def write_rows(path: Path, columns: dict[str, Any], header: Header) -> None:
+    """Whole or not at all: it is written beside the file, and takes its place."""
     import pyarrow as arrow
     from pyarrow import parquet
 

@@ -85,6 +85,8 @@ class Bars(NamedTuple):
 
 
 class Funding(NamedTuple):
+    """Columns of settlements: ms, fractions of notional that a long pays."""
+
     ms: Any
     rate: Any
 

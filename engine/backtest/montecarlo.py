@@ -24,6 +24,8 @@ MOST_RUNS = 1_000_000
 
 
 class Method(StrEnum):
+    """How trades are drawn: with replacement, or each once in another order."""
+
     BOOTSTRAP = "bootstrap"
     SHUFFLE = "shuffle"
 

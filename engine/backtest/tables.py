@@ -46,6 +46,7 @@ class Table(NamedTuple):
 
 
 def read_table(path: Path) -> Table:
+    """Parquet, Feather, CSV or JSON, plain or packed, by the name's ending. Raises DataError."""
     where, kind = str(path), path.suffix.lower()
     try:
         if not path.is_file():

@@ -17,7 +17,8 @@ from engine.config import Settings, timeframe_ms
 from engine.core import Core
 from engine.errors import DataError, SessionError
 from engine.events import Action, Bar, BarClosed, Command, Event, Filled, FundingPaid, Purpose, Recovered, SendOrder, Started
-from engine.queue.local import Session, session_name
+from engine.queue.files import session_name
+from engine.queue.session import Session
 from engine.replay import first_of, settings_of
 from engine.replay.refill import Refill
 from engine.replay.whatif import Rerun, delay_of, of_the_account, opening_of, with_settings

@@ -11,6 +11,7 @@ LARGEST = 1 << 20
 
 
 def read_document(path: Path, *, required: bool) -> dict[str, object]:
+    """The tables of a TOML file; {} where there is none and none is `required`. Raises ConfigError."""
     where = str(path)
     try:
         with path.open("rb") as stream:

@@ -42,12 +42,14 @@ NS_PER_MS = 1_000_000
 STOP_REACHED = frozenset({-2021, 51278, 51280})
 FILLS_OVERLAP_MS = 10_000
 ASK_ACCOUNT_EVERY_NS = 30_000_000_000
+ASK_ACCOUNT_RESTING_NS = 10_000_000_000  # while an entry rests: a fill of it whose report is lost has no stop until then
 ASK_ACCOUNT_AWAY_NS = 5_000_000_000  # while the private stream is away: positions must have their stops all the same
 FILLS_AGAIN_NS = 1_000_000_000
 ASK_ACCOUNT_AGAIN_NS = 5_000_000_000
 
 
 def accepted(state: State, event: OrderAccepted, out: Out) -> None:
+    """The venue knows the order, by an id of its own."""
     order = state.orders.get(event.client_id)
     if order is None:
         return
@@ -58,6 +60,7 @@ def accepted(state: State, event: OrderAccepted, out: Out) -> None:
 
 
 def refused(state: State, settings: Settings, event: OrderRefused, out: Out) -> None:
+    """The order does not exist at the venue: told, and an exit or a stop that was refused is looked into at once."""
     order = state.orders.get(event.client_id)
     if order is None:
         return
@@ -108,8 +111,12 @@ def change_refused(state: State, event: CancelRefused | AmendRefused, out: Out) 
 
 def ask_regularly(state: State, out: Out) -> None:
     """The comparison that is due; more often while nobody tells what happens."""
+    if not state.account:
+        return
     every_ns = ASK_ACCOUNT_EVERY_NS if state.private_up else ASK_ACCOUNT_AWAY_NS
-    if state.account and state.now - state.account_asked_at > every_ns:
+    if state.private_up and any(order.rests and order.adds_exposure for order in state.live_orders()):
+        every_ns = ASK_ACCOUNT_RESTING_NS
+    if state.now - state.account_asked_at > every_ns:
         ask(state, state.account, "the regular comparison is due" if state.private_up else "the private stream is away", out)
 
 
@@ -125,6 +132,7 @@ def look_ups(state: State, out: Out) -> None:
 
 
 def reported(state: State, settings: Settings, event: OrderReport, out: Out) -> None:
+    """What a report tells of an order, and its fill, booked once by the trade's id; an order that is not ours is adopted."""
     held = state.markets.get(event.market)
     if held is None:
         state.counters.ignored += 1
@@ -170,6 +178,7 @@ def _amended(settings: Settings, order: Order, event: OrderReport) -> None:
 
 
 def conditional_reported(state: State, event: ConditionalReport, out: Out) -> None:
+    """The same of a conditional order, which has no fills: those are of the order that it becomes."""
     order = _order(state, event.client_id, event.venue_id)
     if order is None:
         return
@@ -180,6 +189,7 @@ def conditional_reported(state: State, event: ConditionalReport, out: Out) -> No
 
 
 def balance_changed(state: State, event: BalanceChange, out: Out) -> None:
+    """Funding is booked to its market; any other change of the wallet is told."""
     if not state.portfolio.known or event.asset != "USDT":
         return  # contracts are margined in USDT; another asset's wallet is not in this ledger
     if event.reason == "FUNDING_FEE":

@@ -364,6 +364,7 @@ def changed(state: State, settings: Settings, event: ModelChanged, out: Out) -> 
 
 
 def qualified(state: State, settings: Settings, event: Qualified, out: Out) -> None:
+    """What the mirrored markets said of a model; an answer of another model or prompt changes nothing."""
     judge = state.judges.setdefault(event.by, JudgeState())
     if event.digest != judge.digest or event.template != prompt.TEMPLATE:
         return

@@ -78,6 +78,7 @@ def heard(held: MarketState, at: int, venue_ms: int) -> None:
 
 
 def traded(state: State, settings: Settings, held: MarketState, event: Trade, judge: Judge, out: Out) -> None:
+    """A trade into flow, intensity and every length of bars; a hole in the chain is asked for."""
     held.feed_lost = False
     first = next(iter(held.bars.values()))
     if event.id > first.last_id:  # a connection that follows another one tells some again

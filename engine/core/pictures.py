@@ -75,6 +75,7 @@ def pictures(
 
 
 def account(state: State, settings: Settings) -> AccountView:
+    """The ledger's money, with what is open at the marks."""
     portfolio = state.portfolio
     unrealised = portfolio.unrealised(state.instruments(), state.marks())
     return AccountView(
@@ -94,6 +95,7 @@ def account(state: State, settings: Settings) -> AccountView:
 
 
 def ladder(state: State, settings: Settings, held: MarketState, depth: int) -> LadderView:
+    """The nearest `depth` levels a side and our own orders; NaN for what an empty side leaves unknown."""
     instrument, book = held.instrument, held.book
     bids, asks = tuple(book.top(Side.BUY, depth)), tuple(book.top(Side.SELL, depth))
     spread = tilt = math.nan
@@ -186,6 +188,7 @@ def _sparks(held: MarketState) -> tuple[float, int, tuple[int, ...]]:
 
 
 def chart(held: MarketState, timeframe_ms: int) -> ChartView:
+    """The closed bars and the lines over them; NaN where a line is not warm yet."""
     closed = tuple(held.bars[timeframe_ms].closed[-BARS_SHOWN:])
     rows = {row[0]: row[1:] for row in held.overlays.get(timeframe_ms, [])[-BARS_SHOWN - 1 :]}
     blank = (math.nan,) * len(OVERLAYS)
@@ -210,6 +213,7 @@ def chart_version(held: MarketState, timeframe_ms: int) -> tuple[int, ...]:
 
 
 def chart_live(state: State, settings: Settings, held: MarketState, timeframe_ms: int) -> ChartLiveView:
+    """The bar that is not closed, fills, and the position's lines: what changes between two bars."""
     market, tick = held.instrument.market, float(held.instrument.tick)
     bars = held.bars[timeframe_ms]
     since_ms = bars.closed[-min(BARS_SHOWN, len(bars.closed))].open_ms if bars.closed else 0
@@ -318,6 +322,7 @@ def guards(state: State, market: str) -> dict[str, Order]:
 
 
 def positions(state: State) -> PositionsView:
+    """A row for each market that is held or was traded."""
     rows = []
     for market, held in state.markets.items():
         position = state.portfolio.positions.get(market)

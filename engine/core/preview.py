@@ -78,6 +78,7 @@ def fills(wanted: Wanted, ticket: Ticket) -> Fills:
 
 
 def estimate(state: State, settings: Settings, wanted: Wanted, filled: Fills) -> Estimate:
+    """What the order comes to when it fills as `filled` says; the stop and the target as market orders at their prices."""
     intent, look, portfolio, instrument = wanted.intent, wanted.look, state.portfolio, wanted.held.instrument
     market, closes = intent.market, intent.reduces
     maker, taker = portfolio.maker_rate(market), portfolio.taker_rate(market)

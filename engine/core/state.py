@@ -267,6 +267,8 @@ class Counters(msgspec.Struct):
 
 
 class State(msgspec.Struct):
+    """What decisions rest on. Times are engine nanoseconds unless the name ends in `_ms`; markets and orders go by their ids."""
+
     session: str = ""
     now: int = 0
     speed: float = 1.0

@@ -7,6 +7,8 @@ from engine.events import Features, Level, Mode, Stance, Trading, Trust
 
 
 class OrderView(msgspec.Struct, frozen=True):
+    """An order that is alive."""
+
     client_id: str
     market: str
     purpose: str
@@ -42,6 +44,8 @@ class MarketView(msgspec.Struct, frozen=True):
 
 
 class View(msgspec.Struct, frozen=True):
+    """Money in quote units, as text; `at` is engine time, ns."""
+
     at: int
     mode: Mode
     trading: Trading
@@ -99,6 +103,7 @@ def market_view(state: State, held: MarketState, timeframe_ms: int, at: int) -> 
 
 
 def order_views(state: State) -> tuple[OrderView, ...]:
+    """Every order that is alive, oldest first; those of a market that is collected no more are left out."""
     views = []
     for order in state.live_orders():
         held = state.markets.get(order.market)

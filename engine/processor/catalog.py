@@ -90,6 +90,7 @@ def _figure(value: Any) -> float | None:
 
 
 def main() -> int:
+    """Until stdin ends."""
     warnings.simplefilter("ignore")  # the library's divisions by zero become NaN, which is what is said
     os.nice(NICE)
     known: dict[tuple[str, int], Series] = {}

@@ -31,6 +31,8 @@ class Quoted(NamedTuple):
 
 
 class Level(NamedTuple):
+    """A price and the base units there, of one venue."""
+
     price: float
     size: float
     venue: str

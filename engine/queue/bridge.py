@@ -16,9 +16,12 @@ import msgspec
 from engine.errors import BarterError, ConfigError, SessionError
 from engine.queue import Opening
 from engine.queue.access import Access
+from engine.queue.files import new_path, recorded, session_name
 from engine.queue.fluvio import CHUNKS, CLOSING, OPENING, SESSIONS, Assembly, Cluster, packed, topic_of
-from engine.queue.local import Row, Session, new_path, rebuild, recorded, session_name
+from engine.queue.layout import Row
+from engine.queue.local import rebuild
 from engine.queue.relay import Relay
+from engine.queue.session import Session
 from engine.queue.streams import Manifest, Place, Stream, facts, manifest
 from engine.secret import control_secret
 from engine.whole import write_whole

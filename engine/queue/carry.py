@@ -34,6 +34,8 @@ class Errand(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, tag=True):
+    """What was read from the topic, at its place there."""
+
     offset: int
     value: bytes
 

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.errors import SessionError
 from engine.events import BookDelta, BookSnapshot, Event, decode_output, unpack_levels
-from engine.queue.local import Session
+from engine.queue.session import Session
 
 Progress = Callable[[int], None]
 OTHERS = "somebody writes this now, or was killed while doing so: remove it then"

@@ -16,7 +16,7 @@ import msgspec
 
 from engine.errors import QueueError
 from engine.queue.access import Access, client_config, preflight
-from engine.queue.local import Row
+from engine.queue.layout import Row
 
 CALL_S = 6.0
 ACK_S = 8.0

@@ -15,7 +15,9 @@ import msgspec
 from engine import events as e
 from engine.errors import SessionError
 from engine.events import Event
-from engine.queue.local import Session, recorded, session_name, size, write_condensed
+from engine.queue.files import recorded, session_name, size
+from engine.queue.local import write_condensed
+from engine.queue.session import Session
 
 # What goes: the market's words and what only repeats them. Everything else is a record of money or of a decision.
 MARKET_INPUTS: frozenset[type[Event]] = frozenset(

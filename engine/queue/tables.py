@@ -17,7 +17,7 @@ from engine import events as e
 from engine.errors import SessionError
 from engine.events import Event
 from engine.queue.export import Progress, coming_folder, whole
-from engine.queue.local import Session
+from engine.queue.session import Session
 
 ROWS = 20_000  # that are written at once, and in memory
 DIGITS, PLACES = 38, 18  # of a decimal in Parquet

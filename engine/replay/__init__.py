@@ -12,7 +12,7 @@ from engine.config import Settings
 from engine.core import Core
 from engine.errors import SessionError
 from engine.events import Event, Started, decode_output, encode
-from engine.queue.local import Session
+from engine.queue.session import Session
 
 # Of real time. Events are stamped when they are read: a busy loop reorders some, and a history is told once it is whole, but a
 # minute's worth never.

@@ -16,7 +16,7 @@ from engine.errors import SessionError
 from engine.events import CancelOrder, Event, Filled, Mark, OrderChanged, OrderState, SendOrder, decode_output
 from engine.fills import take
 from engine.portfolio import commission, money
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay import first_of, settings_of
 from engine.replay.refill import DEPTH, Triggers
 from engine.replay.whatif import delay_of

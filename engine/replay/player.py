@@ -7,7 +7,7 @@ import msgspec
 from engine.core import Core
 from engine.events import Event, decode_output
 from engine.queue import KINDS, Kind
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay import ends_ns, first_of, settings_of
 
 Listener = Callable[[Event], None]

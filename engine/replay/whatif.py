@@ -38,7 +38,7 @@ from engine.events import (
     encode,
 )
 from engine.queue import Chunk, Kind
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay import ends_ns, excerpt, first_of, settings_of
 from engine.replay.refill import FUNDING, Refill
 

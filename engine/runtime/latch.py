@@ -13,6 +13,8 @@ NAME = "halt.json"
 
 
 class Latched(msgspec.Struct, frozen=True):
+    """What the file holds: why, and since when, ISO 8601 in UTC."""
+
     reason: str
     since: str
 

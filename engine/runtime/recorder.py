@@ -17,7 +17,8 @@ from engine.core import Core
 from engine.errors import SessionError
 from engine.events import Event, JournalState, Mode
 from engine.queue import Closing, Opening
-from engine.queue.local import LocalQueue, new_path, recorded, session_name
+from engine.queue.files import new_path, recorded, session_name
+from engine.queue.local import LocalQueue
 
 log = logging.getLogger("barter.queue")
 STATE_EVERY = 100_000  # inputs: what a seek or a recovery has to replay at most, some 0.8 s; a state is some 170 kB

@@ -16,7 +16,8 @@ from engine.core import Core
 from engine.core.recovery import recollection
 from engine.errors import BarterError, SessionError
 from engine.events import Recovered, Started
-from engine.queue.local import Session, find
+from engine.queue.files import find
+from engine.queue.session import Session
 
 WITHIN_S = 60.0
 NICENESS = 5
@@ -74,6 +75,7 @@ async def recover(folder: Path, parent: str, halted: str) -> Recovered:
 
 
 def main() -> int:
+    """What it read on stdout, or a sentence on stderr and 1."""
     os.nice(NICENESS)
     try:
         sys.stdout.buffer.write(msgspec.json.encode(read(Path(sys.argv[1]))))

@@ -63,6 +63,8 @@ class LedgerSummary(msgspec.Struct, frozen=True):
 
 
 class BookSummary(msgspec.Struct, frozen=True):
+    """How one market's data were: trust at the end, counters of the session."""
+
     market: str
     trust: str
     reason: str
@@ -166,6 +168,7 @@ def render_table() -> str:
 
 
 def summarise(engine: "Engine") -> Summary:
+    """The figures as they are now; an engine that has settled gives its last ones."""
     state, portfolio = engine.state, engine.state.portfolio
     theirs = engine.venue_account
     positions = tuple(_position(engine, market, theirs) for market in state.markets if _touched(engine, market))

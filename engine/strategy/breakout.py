@@ -9,6 +9,8 @@ from engine.strategy import ENTER_LONG, ENTER_SHORT, LEAVE, NOTHING, Heeding, Me
 
 
 class Parameters(NamedTuple):
+    """What the strategy can be told."""
+
     bars: Annotated[int, Meta(ge=2, le=500, description="Bars of the range that an entry must leave")] = 60
     exit_bars: Annotated[int, Meta(ge=2, le=500, description="Bars of the range that ends a position")] = 30
     least_atr: Annotated[float, Meta(ge=0, le=100, description="Least width of the entry's range, in ATRs")] = 2.0
@@ -55,6 +57,7 @@ def highest(memory: Memory, ring: int, size: int, seen: int, bars: int, before: 
 
 @kernel
 def observe(p: Parameters, memory: Memory, open: float, high: float, low: float, close: float, volume: float) -> None:
+    """Both ranges as they were before this bar into `memory`, then the bar itself."""
     size = max(p.bars, p.exit_bars) + 1
     seen = int(memory[SEEN])
     lows = RINGS + size
@@ -70,6 +73,7 @@ def observe(p: Parameters, memory: Memory, open: float, high: float, low: float,
 
 @kernel
 def decide(p: Parameters, memory: Memory, now: Now) -> tuple[int, int]:
+    """What to do at the close of a bar, and which of `WORDS` says why."""
     if memory[SEEN] <= max(p.bars, p.exit_bars) or not now.atr_14 > 0.0:
         return NOTHING, 0
     if now.position > 0:

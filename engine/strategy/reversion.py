@@ -8,6 +8,8 @@ from engine.strategy import ENTER_LONG, ENTER_SHORT, LEAVE, NOTHING, Heeding, Me
 
 
 class Parameters(NamedTuple):
+    """What the strategy can be told."""
+
     stretch: Annotated[float, Meta(gt=0, le=5, description="Distance from the middle, in half widths of the bands")] = 1.0
     oversold: Annotated[float, Meta(ge=0, le=50, description="A long entry needs an RSI 14 below this")] = 30.0
     overbought: Annotated[float, Meta(ge=50, le=100, description="A short entry needs an RSI 14 above this")] = 70.0
@@ -32,6 +34,7 @@ WORDS = (
 
 @kernel
 def decide(p: Parameters, memory: Memory, now: Now) -> tuple[int, int]:
+    """What to do at the close of a bar, and which of `WORDS` says why."""
     if math.isnan(now.bollinger_middle) or math.isnan(now.ema_26) or math.isnan(now.atr_14):
         return NOTHING, 0
     beyond = now.close - now.bollinger_middle

@@ -8,6 +8,8 @@ from engine.strategy import LEAVE, NOTHING, Memory, Meta, Now, Strategy
 
 
 class Parameters(NamedTuple):
+    """What the strategy can be told."""
+
     trend: Annotated[
         int, Meta(ge=0, le=2, description="Trend filter: 0 none, 1 the close beyond EMA 12, 2 EMA 12 beyond EMA 26 as well")
     ] = 1
@@ -32,6 +34,7 @@ WORDS = (
 
 @kernel
 def decide(p: Parameters, memory: Memory, now: Now) -> tuple[int, int]:
+    """What to do at the close of a bar, and which of `WORDS` says why."""
     if not now.judged:
         return NOTHING, 0
     if now.stance == 0:

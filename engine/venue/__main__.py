@@ -113,6 +113,7 @@ async def announce_end(venue: Venue, recording: Recording | None) -> None:
 
 
 def main() -> int:
+    """0 when its owner ended it, 1 with a line on stdout that says why not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

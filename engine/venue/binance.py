@@ -23,6 +23,8 @@ Weigher = Callable[[Params], int]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
+    """Who answers a path, what it weighs against the venue's budgets, and whether it wants a key or a signature."""
+
     answer: Callable[[Params], object]
     weight: int | Weigher = 1
     security: str = PUBLIC
@@ -30,6 +32,8 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct):
+    """What goes back over HTTP."""
+
     status: int
     body: bytes
     headers: dict[str, str]

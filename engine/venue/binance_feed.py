@@ -19,6 +19,8 @@ SNAPSHOT_LEVELS = 1000
 
 
 class BinanceFeeding(Feeding):
+    """Binance's streams as they feed paper: a book is a REST snapshot and the updates that join it."""
+
     routes, books = tuple(STREAMS), "public"
 
     def url(self, route: str) -> str:

@@ -51,6 +51,7 @@ class Conditionals:
     def __init__(self, exchange: "Exchange") -> None:
         self.exchange = exchange
         self.orders: dict[int, Conditional] = {}
+        self._resting: dict[int, Conditional] = {}  # those of them that are open: they are looked at with every price
         self.by_order: dict[int, Conditional] = {}
         self._next = 3_000_000_000_000_001
 
@@ -102,7 +103,7 @@ class Conditionals:
         if not trails and reference and order.reached(reference, reference, listing.tick):
             raise Refusal(-2021, "Order would immediately trigger.")
         self._next += 1
-        self.orders[number] = order
+        self.orders[number] = self._resting[number] = order
         self._tell(order)
         return order
 
@@ -127,7 +128,7 @@ class Conditionals:
         raise unknown or Refusal(-2013, "Order does not exist.")
 
     def open(self, symbol: str = "") -> list[Conditional]:
-        return [order for order in self.orders.values() if order.open and symbol in ("", order.symbol)]
+        return [order for order in self._resting.values() if symbol in ("", order.symbol)]
 
     def trigger(self) -> None:
         """Place the orders of all conditionals whose trigger the prices since the last call have reached. Where there is no book,
@@ -197,6 +198,8 @@ class Conditionals:
 
     def _move(self, order: Conditional, status: str, placed: Order | None = None) -> None:
         order.status, order.updated_ms = status, self.exchange.now_ms
+        if not order.open:
+            self._resting.pop(order.id, None)
         self._tell(order, placed)
 
     def _end(self, order: Conditional, status: str, placed: Order | None = None) -> None:

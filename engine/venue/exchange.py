@@ -26,6 +26,8 @@ HISTORY = 50_000  # orders, trades and income rows kept for REST, oldest dropped
 
 
 class UserTrade(msgspec.Struct, frozen=True):
+    """A fill of the account: commission paid and profit realised, USDT."""
+
     fill: Fill
     symbol: str
     side: Side
@@ -34,6 +36,8 @@ class UserTrade(msgspec.Struct, frozen=True):
 
 
 class Income(msgspec.Struct, frozen=True):
+    """A row of the account's income: `amount` in USDT, below 0 where it was paid."""
+
     id: int
     symbol: str
     kind: str

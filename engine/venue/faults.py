@@ -67,6 +67,8 @@ class FaultOrder(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReplyFault(msgspec.Struct):
+    """The next `times` REST requests of `path` (also `METHOD path`; empty: any) are answered so."""
+
     name: str
     path: str
     times: int

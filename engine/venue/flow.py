@@ -24,6 +24,8 @@ DECAY = 1.2  # 1/s, how fast a taker's excitement fades
 
 
 class Act(IntEnum):
+    """What the crowd does."""
+
     POST = 0
     CANCEL = 1
     TAKE = 2
@@ -40,6 +42,8 @@ class Wish(NamedTuple):
 
 
 class Regime(IntEnum):
+    """Where the fair value drifts."""
+
     RANGE = 0
     RISING = 1
     FALLING = -1

@@ -10,6 +10,8 @@ _EMPTY = Raw(b"[]")
 
 
 class Envelope(msgspec.Struct, omit_defaults=True):
+    """A frame of a combined stream, or a REST book."""
+
     stream: str = ""
     data: Raw = Raw(b"")
     lastUpdateId: int = -1
@@ -35,6 +37,8 @@ class DepthFrame(msgspec.Struct):
 
 
 class QuoteFrame(msgspec.Struct):
+    """`bookTicker`."""
+
     e: str
     u: int
     s: str
@@ -49,6 +53,8 @@ class QuoteFrame(msgspec.Struct):
 
 
 class TradeFrame(msgspec.Struct):
+    """`trade`."""
+
     e: str
     E: int
     T: int
@@ -62,6 +68,8 @@ class TradeFrame(msgspec.Struct):
 
 
 class AggFrame(msgspec.Struct):
+    """`aggTrade`."""
+
     e: str
     E: int
     a: int
@@ -77,6 +85,8 @@ class AggFrame(msgspec.Struct):
 
 
 class Candle(msgspec.Struct):
+    """The bar of a `KlineFrame`."""
+
     t: int
     T: int
     s: str
@@ -97,6 +107,8 @@ class Candle(msgspec.Struct):
 
 
 class KlineFrame(msgspec.Struct):
+    """`kline`."""
+
     e: str
     E: int
     s: str
@@ -105,6 +117,8 @@ class KlineFrame(msgspec.Struct):
 
 
 class MarkFrame(msgspec.Struct):
+    """`markPriceUpdate`."""
+
     e: str
     E: int
     s: str

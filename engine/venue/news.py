@@ -45,6 +45,8 @@ class AccountNews(msgspec.Struct, frozen=True):
 
 
 class LeverageNews(msgspec.Struct, frozen=True):
+    """A contract's leverage was set."""
+
     symbol: str
     leverage: int
     at_ms: int

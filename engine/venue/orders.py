@@ -188,6 +188,7 @@ def units(value: Decimal, unit: Decimal, off_grid: Refusal) -> int:
 
 
 def price_ticks(listing: Listing, text: str, name: str = "price") -> int:
+    """Raises Refusal, with the venue's own code."""
     if not text:
         raise missing(name)
     value = number(name, text)
@@ -199,6 +200,7 @@ def price_ticks(listing: Listing, text: str, name: str = "price") -> int:
 
 
 def quantity_steps(listing: Listing, text: str, market: bool) -> int:
+    """The same for a size; market orders have a limit of their own."""
     if not text:
         raise missing("quantity")
     value = number("quantity", text)

@@ -284,6 +284,7 @@ def lot(name: str, listing: Listing, most: int, step: str) -> Body:
 
 
 def kline_row(listing: Listing, row: KlineRow) -> list[object]:
+    """A row of `/fapi/v1/klines`."""
     taker = row.taker_buy_volume * listing.step
     average = row.quote_volume / (row.volume * listing.step) if row.volume else Decimal(0)
     return [
@@ -303,6 +304,7 @@ def kline_row(listing: Listing, row: KlineRow) -> list[object]:
 
 
 def tape_body(listing: Listing, row: TapeRow) -> Body:
+    """A row of `/fapi/v1/aggTrades`."""
     size = size_text(listing, row.quantity)
     return {
         "a": row.id,

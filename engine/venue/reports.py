@@ -86,6 +86,7 @@ def order_body(order: Order, listing: Listing, acknowledgement: bool) -> Body:
 
 
 def conditional_body(order: Conditional, listing: Listing) -> Body:
+    """A conditional order as `/fapi/v1/algoOrder` and its list give it."""
     return {
         "algoId": order.id,
         "clientAlgoId": order.client_id,
@@ -167,6 +168,7 @@ def order_update(
 
 
 def trade_lite(order: Order, listing: Listing, fill: Fill) -> Body:
+    """The stream's `TRADE_LITE`: a fill before its full report."""
     return {
         "e": "TRADE_LITE",
         "E": fill.at_ms,

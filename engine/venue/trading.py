@@ -18,6 +18,7 @@ def one_way(params: Params) -> None:
 
 
 def order_request(params: Params) -> Request:
+    """Raises Refusal for what the simulated venue does not have."""
     one_way(params)
     for unsupported in ("priceMatch", "goodTillDate"):
         if params.get(unsupported, "NONE") not in ("NONE", "", "0"):

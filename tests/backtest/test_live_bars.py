@@ -13,7 +13,7 @@ from engine.backtest.run import Costs
 from engine.config import create_aster_config
 from engine.errors import ConfigError
 from engine.queue import Kind
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay import Replay
 from engine.replay.player import Player
 

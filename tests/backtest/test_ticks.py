@@ -12,7 +12,7 @@ from engine.backtest import BacktestConfig, Backtester, Result, judges, ticks
 from engine.config import create_aster_config
 from engine.errors import SessionError
 from engine.events import Action, Command, Event, Judged, decode_output
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay.whatif import Rerun
 
 SYMBOL = "ASTER/USDT:USDT"

@@ -40,7 +40,8 @@ from engine.events import (
     unpack_levels,
 )
 from engine.queue import Closing, Kind, Opening
-from engine.queue.local import LocalQueue, Session
+from engine.queue.local import LocalQueue
+from engine.queue.session import Session
 from engine.replay import Replay
 from engine.replay.player import Player
 from engine.runtime.recorder import STATE_EVERY

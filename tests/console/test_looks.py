@@ -25,7 +25,8 @@ from engine.config import create_aster_config, read
 from engine.core import Core
 from engine.events import Mode, OrderAccepted, Purpose, Started
 from engine.queue import Closing, Opening
-from engine.queue.local import LocalQueue, Session
+from engine.queue.local import LocalQueue
+from engine.queue.session import Session
 from engine.replay.playback import Playback
 from engine.replay.player import Player
 from engine.views import StatusView, TicketView, TraceView, Watch

@@ -19,7 +19,7 @@ from console.replay import consoles
 from console.screens.replay import ReplayScreen, moment
 from console.screens.whatif import WhatIfScreen
 from engine.events import Filled, decode_output
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay.playback import Playback
 from engine.replay.player import Player
 from engine.views import NOT_HERE, LadderView, PositionsView, StatusView

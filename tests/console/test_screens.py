@@ -55,6 +55,13 @@ def test_the_readme_shows_each_picture_and_says_what_is_on_it(root: Any) -> None
 
 
 @pytest.mark.parametrize("made", PICTURES, ids=lambda made: made.name)
+def test_no_viewer_drops_the_blanks_of_the_pictures(made: Picture) -> None:
+    """A browser that collapsed them stretched what was left over the run's width: "D E M O"."""
+    text = made.path.read_text(encoding="utf-8")
+    assert 'xml:space="preserve"' in text and "text { white-space: pre; }" in text
+
+
+@pytest.mark.parametrize("made", PICTURES, ids=lambda made: made.name)
 def test_the_pictures_fetch_nothing(made: Picture) -> None:
     text = made.path.read_text(encoding="utf-8")
     assert "url(" not in text.replace("url(#", "")

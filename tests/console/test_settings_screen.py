@@ -18,7 +18,7 @@ from console.settings import KEYS, NEXT_START, WATCHES, Form
 from engine.config import Sourced, read, typed
 from engine.errors import ConfigError
 from engine.events import Action
-from engine.queue.local import Session
+from engine.queue.session import Session
 from engine.replay.playback import Playback
 from engine.replay.player import Player
 from tests import pictures

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import zstandard
 
-from console import backtest, data, research, sweep
+from console import backtest, data, research, sweep, theme
 from console.cli import _flags, make_parser
 from console.orderline import LINES, LineError, complete, read
 from engine.backtest import files as bars
@@ -23,8 +23,12 @@ from engine.errors import CaptureError, ConfigError, DataError, SessionError
 from engine.events import Event, Mode, Started
 from engine.keychain import find_keys
 from engine.queue import Closing, Kind, Opening
-from engine.queue.local import CHUNK_LIMIT, LocalQueue, Row, Session, _chained, rebuild
+from engine.queue.layout import CHUNK_LIMIT, Row, chained
+from engine.queue.local import LocalQueue, rebuild
+from engine.queue.session import Session
+from engine.queue.tail import tail_of
 from engine.replay import Replay
+from engine.runtime import latch
 from engine.venue.capture import scan
 from tests.fuzz.bench import busy
 from tests.world import World
@@ -227,7 +231,7 @@ def session_record(raw: bytes) -> None:
         inputs, outputs, at = 1, 0, 1
     opening = _session()[3]
     row = Row(0, 0, inputs, outputs, at, 0, len(raw), zstandard.ZstdCompressor(level=1).compress(raw), b"")
-    row = row._replace(digest=_chained(opening[1], row))
+    row = row._replace(digest=chained(opening[1], row))
     path = place / "strange.barter"
     try:
         rebuild(path, opening, [row], None)
@@ -235,6 +239,66 @@ def session_record(raw: bytes) -> None:
             Replay(session).run()
     except SessionError:
         pass
+
+
+@functools.cache
+def _killed() -> tuple[bytes, bytes, int]:
+    """A session whose writer was killed, what lies beside it, and how many inputs both hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.barter"
+        queue = LocalQueue(path, OPENING)
+        half = len(_recorded()[0]) // 2
+        for number, (event, out) in enumerate(_recorded()[0]):
+            queue.append(event, out)
+            if number > half and number % 5 == 0:
+                queue.secure()
+            elif number == half:
+                queue.commit()
+                queue.checkpoint()
+        queue.secure()
+        session, tail = path.read_bytes(), tail_of(path).read_bytes()
+        whole = queue.inputs
+        queue.close(None)
+        return session, tail, whole
+
+
+def session_tails() -> tuple[bytes, ...]:
+    return (_killed()[1],)
+
+
+def session_tail(raw: bytes) -> None:
+    """Whatever lies beside a session, the session is read, and no record is made up."""
+    session, tail, whole = _killed()
+    path = put("killed.barter", session)
+    put(tail_of(path).name, raw)
+    try:
+        with Session(path) as read_again:
+            assert read_again.verify().inputs <= whole and (raw != tail or read_again.inputs == whole)
+            list(read_again.chunks())
+    finally:
+        tail_of(path).unlink(missing_ok=True)
+
+
+# --- small files -------------------------------------------------------------------------------------------------------
+
+
+def themes() -> tuple[bytes, ...]:
+    return tuple(path.read_bytes() for path in theme.files(theme.folder()))
+
+
+def theme_file(raw: bytes) -> None:
+    with contextlib.suppress(ConfigError):
+        theme.load(put("strange.toml", raw))
+
+
+def latches() -> tuple[bytes, ...]:
+    return (b'{"reason":"halted by the key","since":"2026-11-30T06:00:00+00:00"}',)
+
+
+def latch_file(raw: bytes) -> None:
+    """A damaged latch is a latch: whatever is in the file, trading is halted, in words that can be shown."""
+    put(latch.NAME, raw)
+    assert latch.read(place), "a latch was read as none"
 
 
 # --- market data -------------------------------------------------------------------------------------------------------

@@ -29,12 +29,16 @@ ALGO_STATUS = {
 
 
 class Config(base.Figures):
+    """A row of `/api/v5/account/config`: position mode, what the key may, account level."""
+
     posMode: str
     perm: str = "trade"
     acctLv: str = ""
 
 
 class Detail(base.Figures):
+    """One currency of a `Balance`."""
+
     ccy: str
     cashBal: str
     availEq: str = ""
@@ -42,10 +46,14 @@ class Detail(base.Figures):
 
 
 class Balance(msgspec.Struct):
+    """A row of `/api/v5/account/balance`."""
+
     details: list[Detail]
 
 
 class Position(base.Figures):
+    """A row of `/api/v5/account/positions`: `pos` in contracts, signed in net mode."""
+
     instId: str
     pos: str
     avgPx: str = ""
@@ -81,6 +89,8 @@ class Order(base.Figures):
 
 
 class Algo(base.Figures):
+    """A row of `orders-algo-pending`, or of the channels `orders-algo` and `algo-advance`: a conditional order, in contracts."""
+
     instId: str
     algoId: str
     side: str
@@ -106,6 +116,8 @@ class Algo(base.Figures):
 
 
 class Fill(base.Figures):
+    """A row of `/api/v5/trade/fills`: `fillSz` in contracts, `fee` below 0 where it was paid."""
+
     instId: str
     ordId: str
     tradeId: str
@@ -121,6 +133,8 @@ class Fill(base.Figures):
 
 
 class Rates(msgspec.Struct):
+    """A row of `/api/v5/account/trade-fee`: below 0 where a fee is paid; the `U` ones are of USDT-margined contracts."""
+
     maker: str = ""
     taker: str = ""
     makerU: str = ""
@@ -128,6 +142,8 @@ class Rates(msgspec.Struct):
 
 
 class Leverage(msgspec.Struct):
+    """A row of `/api/v5/account/leverage-info`."""
+
     lever: str
 
 
@@ -145,21 +161,29 @@ class Taken(base.Figures):
 
 
 class Cash(base.Figures):
+    """One currency of `balance_and_position`."""
+
     ccy: str
     cashBal: str
 
 
 class Held(base.Figures):
+    """A position of `balance_and_position`, of which only the name is read."""
+
     instId: str
 
 
 class BalanceAndPosition(base.Figures):
+    """A row of the channel `balance_and_position`; `eventType` says what changed them."""
+
     eventType: str
     balData: list[Cash] = msgspec.field(default_factory=list)
     posData: list[Held] = msgspec.field(default_factory=list)
 
 
 class Arg(msgspec.Struct):
+    """The channel that a pushed message belongs to."""
+
     channel: str = ""
 
 
@@ -252,6 +276,7 @@ def order_report(order: Order, instrument: Instrument, at: int) -> OrderReport:
 
 
 def order_fact(order: Order, instrument: Instrument) -> OrderFact:
+    """An open order as reconciliation compares it. Raises DecodeError for figures that are no steps of the contract."""
     return OrderFact(
         instrument.market,
         order.clOrdId or order.ordId,
@@ -273,6 +298,7 @@ def algo_report(algo: Algo, instrument: Instrument, at: int) -> ConditionalRepor
 
 
 def algo_fact(algo: Algo, instrument: Instrument) -> OrderFact:
+    """The same for a conditional one; the trigger in quote units, 0 where it trails without one yet."""
     trigger = algo.slTriggerPx or algo.tpTriggerPx or algo.triggerPx or algo.activePx
     return OrderFact(
         instrument.market,
@@ -289,6 +315,7 @@ def algo_fact(algo: Algo, instrument: Instrument) -> OrderFact:
 
 
 def position_fact(position: Position, instrument: Instrument) -> PositionFact:
+    """A position as reconciliation compares it: signed steps, prices in quote units."""
     return PositionFact(
         instrument.market,
         steps(position.pos, instrument, "pos"),
@@ -300,6 +327,7 @@ def position_fact(position: Position, instrument: Instrument) -> PositionFact:
 
 
 def fill_fact(fill: Fill, instrument: Instrument) -> FillFact:
+    """A fill as it is booked: OKX's fee is below 0 where it is paid, ours above."""
     return FillFact(
         instrument.market,
         fill.ordId,

@@ -11,6 +11,8 @@ from engine.signal.decoding import said
 
 
 class Fate(Enum):
+    """What an exception says of an order."""
+
     REFUSED = "refused"  # the venue said no: the order does not exist
     UNKNOWN = "unknown"  # it may have been executed
     GONE = "gone"  # the order that was asked for is not known

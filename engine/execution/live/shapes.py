@@ -14,16 +14,22 @@ def whole(value: Decimal, unit: Decimal) -> int:
 
 
 class Asset(Figures):
+    """One currency of an `Account`."""
+
     asset: str
     walletBalance: Decimal
     availableBalance: Decimal
 
 
 class Account(Figures):
+    """`GET /fapi/v3/account`."""
+
     assets: list[Asset]
 
 
 class PositionRisk(Figures):
+    """A row of `GET /fapi/v3/positionRisk`: `positionAmt` in base units, signed in one-way mode."""
+
     symbol: str
     positionAmt: Decimal
     entryPrice: Decimal
@@ -34,6 +40,8 @@ class PositionRisk(Figures):
 
 
 class OpenOrder(Figures):
+    """A row of `GET /fapi/v1/openOrders`."""
+
     symbol: str
     orderId: int
     clientOrderId: str
@@ -48,6 +56,8 @@ class OpenOrder(Figures):
 
 
 class AlgoOrder(Figures):
+    """A row of `GET /fapi/v1/openAlgoOrders`: a conditional order."""
+
     symbol: str
     algoId: int
     clientAlgoId: str
@@ -63,6 +73,8 @@ class AlgoOrder(Figures):
 
 
 class UserTrade(Figures):
+    """A row of `GET /fapi/v1/userTrades`."""
+
     symbol: str
     id: int
     orderId: int
@@ -76,11 +88,15 @@ class UserTrade(Figures):
 
 
 class Commission(Figures):
+    """`GET /fapi/v1/commissionRate`: fractions of notional."""
+
     makerCommissionRate: Decimal
     takerCommissionRate: Decimal
 
 
 class PositionMode(Figures):
+    """`GET /fapi/v1/positionSide/dual`: whether the account is in hedge mode."""
+
     dualSidePosition: bool
 
 
@@ -92,10 +108,14 @@ class Restrictions(Figures):
 
 
 class Leverage(Figures):
+    """The answer to `POST /fapi/v1/leverage`."""
+
     leverage: int
 
 
 class ListenKey(Figures):
+    """The answer to `POST /fapi/v1/listenKey`."""
+
     listenKey: str
 
 
@@ -134,12 +154,16 @@ class AlgoUpdate(Figures):
 
 
 class Balance(Figures):
+    """One currency of an `AccountUpdate`: wallet after it, and what changed but for fees and profit."""
+
     a: str
     wb: Decimal
     bc: Decimal = Decimal(0)
 
 
 class AccountPosition(Figures):
+    """A position of an `AccountUpdate`: base units, signed."""
+
     s: str
     pa: Decimal
 
@@ -153,16 +177,22 @@ class AccountUpdate(Figures):
 
 
 class OrderTradeUpdateFrame(msgspec.Struct, tag_field="e", tag="ORDER_TRADE_UPDATE"):
+    """An order changed or was filled."""
+
     E: Millis
     o: OrderUpdate
 
 
 class AlgoUpdateFrame(msgspec.Struct, tag_field="e", tag="ALGO_UPDATE"):
+    """A conditional order changed."""
+
     E: Millis
     o: AlgoUpdate
 
 
 class AccountUpdateFrame(msgspec.Struct, tag_field="e", tag="ACCOUNT_UPDATE"):
+    """Wallet or positions changed."""
+
     E: Millis
     a: AccountUpdate
 
@@ -172,19 +202,19 @@ class TradeLiteFrame(msgspec.Struct, tag_field="e", tag="TRADE_LITE"):
 
 
 class ConfigFrame(msgspec.Struct, tag_field="e", tag="ACCOUNT_CONFIG_UPDATE"):
-    pass
+    """Leverage or mode changed: known, so that it is no surprise, and not read."""
 
 
 class MarginCallFrame(msgspec.Struct, tag_field="e", tag="MARGIN_CALL"):
-    pass
+    """Liquidation is near: known and not read."""
 
 
 class TriggerRejectFrame(msgspec.Struct, tag_field="e", tag="CONDITIONAL_ORDER_TRIGGER_REJECT"):
-    pass
+    """A conditional order was triggered, and what it became was refused: known and not read."""
 
 
 class ListenKeyExpiredFrame(msgspec.Struct, tag_field="e", tag="listenKeyExpired"):
-    pass
+    """The stream ends; another key is needed."""
 
 
 PrivateFrame = (

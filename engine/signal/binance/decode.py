@@ -364,6 +364,7 @@ def book_snapshot(raw: bytes, grid: Grid, at: int) -> BookSnapshot:
 
 
 def trade_history(raw: bytes, grid: Grid, at: int) -> TradeHistory:
+    """`GET /fapi/v1/aggTrades`. Raises DecodeError."""
     flat: list[int] = []
     rows = _decode(_trades, raw, "aggTrades")
     with _reading("aggTrades", raw):
@@ -374,6 +375,7 @@ def trade_history(raw: bytes, grid: Grid, at: int) -> TradeHistory:
 
 
 def bar_history(raw: bytes, grid: Grid, timeframe_ms: int, at: int) -> BarHistory:
+    """`GET /fapi/v1/klines`. Raises DecodeError."""
     rows = _decode(_klines, raw, "klines")
     with _reading("klines", raw):
         bars = tuple(

@@ -20,6 +20,8 @@ VERIFY = "GET/users/self/verify"
 
 
 class Login(msgspec.Struct):
+    """The argument of `login` on the private socket."""
+
     apiKey: str = ""
     passphrase: str = ""
     timestamp: str = ""

@@ -52,12 +52,16 @@ encode = msgspec.json.encode
 
 
 class Arg(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A channel, of one contract or of a kind of them."""
+
     channel: str
     instId: str = ""
     instType: str = ""
 
 
 class Asked(msgspec.Struct):
+    """What a client sent."""
+
     op: str
     args: list[msgspec.Raw] = []
 

@@ -154,6 +154,7 @@ def algo_row(order: Conditional, contract: Contract, exchange: Exchange) -> Body
 
 
 def fill_row(trade: UserTrade, contract: Contract, exchange: Exchange) -> Body:
+    """A row of `/api/v5/trade/fills`."""
     fill = trade.fill
     order = exchange.orders.get(fill.order_id)
     ours = order is not None and not order.conditional_id and not order.client_id.startswith(("sim-", "autoclose-"))
@@ -179,6 +180,7 @@ def fill_row(trade: UserTrade, contract: Contract, exchange: Exchange) -> Body:
 
 
 def position_row(contract: Contract, exchange: Exchange) -> Body:
+    """A row of `/api/v5/account/positions`, in contracts."""
     account, mark = exchange.account, exchange.contracts[contract.name].mark()
     held, listing = account.position(contract.name), contract.listing
     size, leverage = held.quantity / contract.face, account.leverage_of(contract.name)
@@ -212,6 +214,7 @@ def position_row(contract: Contract, exchange: Exchange) -> Body:
 
 
 def balance_row(exchange: Exchange) -> Body:
+    """The row of `/api/v5/account/balance`: USDT alone."""
     margin = exchange.margin()
     at = str(exchange.now_ms)
     detail = {
