@@ -97,6 +97,7 @@ def test_a_port_in_use_is_named(start: Start) -> None:
     assert process.returncode == 1 and str(port) in json.loads(out)["error"]
 
 
+@pytest.mark.slow
 def test_a_recording_is_played_to_its_end_and_said_so(start: Start, shared_data: Path) -> None:
     recording = shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz"
     line = json.loads(spec(capture=str(recording)))
