@@ -50,10 +50,14 @@ class Pane(Widget, can_focus=True):
     def update_from(self, desk: Desk) -> None:
         raise NotImplementedError
 
+    def draw_lines(self, crop: Region) -> list[Strip]:
+        """The lines of a part of the pane, with its border and padding."""
+        return super().render_lines(crop)
+
     def render_lines(self, crop: Region) -> list[Strip]:
         """Textual asks for these; an error while drawing would end the program, so it is shown here instead."""
         try:
-            strips = super().render_lines(crop)
+            strips = self.draw_lines(crop)
             self._undrawn = ""
             return strips
         except Exception as error:

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -26,6 +27,30 @@ NAMES = (
 )
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 RISING = " ▁▂▃▄▅▆▇█"
+
+
+class Line(Strip):
+    """A line of a pane from edge to edge. Undivided it is itself, where a `Strip` would hold itself from then on: only the
+    garbage collector frees that, and its passes over all that was ever drawn held frames up for 50 ms.
+    """
+
+    __slots__ = ()
+
+    def divide(self, cuts: Iterable[int]) -> Sequence[Strip]:
+        inside = [cut for cut in cuts if cut <= self.cell_length]
+        return [self] if inside == [self.cell_length] else super().divide(inside)
+
+
+class Around(NamedTuple):
+    """What a pane's rows are drawn in: all that a whole refresh, another style and another size may change."""
+
+    plain: bool  # no border beside or below the rows
+    width: int  # from edge to edge
+    room: int  # of the rows
+    top: tuple[Line, ...]  # the border
+    left: tuple[Segment, ...]
+    right: tuple[Segment, ...]
+    looks: dict[str, Style]  # as they go to the terminal
 
 
 class LinePane(Pane):
@@ -68,9 +93,10 @@ class LinePane(Pane):
     def __init__(self, desk: Desk, *, id: str | None = None) -> None:
         super().__init__(desk, id=id)
         self._rows: list[Row] = []
-        self._strips: list[Strip | None] = []
+        self._strips: list[Line | None] = []
+        self._around: Around | None = None
+        self._blank = Line([], 0)  # below the rows
         self._looks: dict[str, Style] = {}
-        self._strip_width = 0
         self.strips_built = 0
         self.strips_reused = 0
 
@@ -114,41 +140,100 @@ class LinePane(Pane):
         super().notify_style_update()
         if self._looks:
             self._looks.clear()
-            self._strips = [None] * len(self._rows)
+            self._around = None
             self.refresh()
 
     # --- drawing -------------------------------------------------------------------------------------------------------
 
     def _show(self, rows: list[Row]) -> None:
-        width = self.size.width
-        before, strips = self._rows, self._strips
-        if width != self._strip_width:
-            before, strips = [], []
-            self._strip_width = width
-            self.refresh()  # what Textual drew at this width from the rows before
+        before, lines = self._rows, self._strips
         most = max(len(rows), len(before))
         changed = [y for y in range(most) if y >= len(rows) or y >= len(before) or rows[y] != before[y]]
-        kept: list[Strip | None] = strips[: len(rows)] + [None] * (len(rows) - len(strips))
+        kept: list[Line | None] = lines[: len(rows)] + [None] * (len(rows) - len(lines))
         for y in changed:
             if y < len(kept):
                 kept[y] = None
         self._rows, self._strips = rows, kept
-        if changed:
-            self.refresh(*bands(changed, width))
+        if changed:  # from edge to edge: Textual cuts lines up for less
+            self.refresh(*bands(changed, -self.content_offset.x, self.outer_size.width))
+
+    def _set_dirty(self, *regions: Region) -> None:
+        if not regions:
+            self._around = None
+        super()._set_dirty(*regions)
+
+    def draw_lines(self, crop: Region) -> list[Strip]:
+        """As Textual's, which makes four strips of each line that changed."""
+        around = self._around or self._look_around()
+        if not around.plain:
+            return super().draw_lines(crop)
+        rows = range(self.outer_size.height - len(around.top))
+        lines: list[Strip] = [*around.top]
+        lines += map(self.whole_line, rows)
+        strips = lines[crop.y : crop.bottom]
+        first, last = crop.column_span
+        return strips if (first, last) == (0, around.width) else [strip.crop(first, last) for strip in strips]
+
+    def whole_line(self, y: int) -> Line:
+        """A row with what is beside it."""
+        around = self._around or self._look_around()
+        if y >= len(self._rows):
+            return self._blank
+        line = self._strips[y]
+        if line is not None:
+            self.strips_reused += 1
+            return line
+        self.strips_built += 1
+        line = self._strips[y] = self._line_of(self._rows[y], around)
+        return line
 
     def render_line(self, y: int) -> Strip:
-        width = self.size.width
-        if y >= len(self._rows):
-            return Strip.blank(width, self.look("text"))
-        strip = self._strips[y]
-        if strip is not None and strip.cell_length == width:
-            self.strips_reused += 1
-            return strip
-        self.strips_built += 1
-        segments = [Segment(text, self.look(name)) for text, name in self._rows[y]]
-        strip = Strip(segments).adjust_cell_length(width, self.look("text"))
-        self._strips[y] = strip
-        return strip
+        """For Textual, where it draws a border beside the rows."""
+        line = self.whole_line(y)
+        left = self.content_offset.x
+        return line.crop(left, left + self.size.width)
+
+    def _line_of(self, row: Row, around: Around) -> Line:
+        looks, room = around.looks, around.room
+        segments = list(around.left)
+        for text, name in row:
+            look = looks.get(name)
+            if look is None:
+                look = looks[name] = self._as_sent(self.look(name))
+            segments.append(Segment(text, look))
+            room -= cell_len(text)
+        if room > 0:
+            segments.append(Segment(" " * room, looks[""]))
+        elif room < 0:
+            segments = list(Strip(segments).adjust_cell_length(self.content_offset.x + around.room))
+        return Line((*segments, *around.right), around.width)
+
+    def _look_around(self) -> Around:
+        (width, _), styles = self.outer_size, self.styles
+        top, right, bottom, left = self.gutter
+        plain = not bottom and not styles.padding.top and left + right == styles.padding.width
+        under, background = self.background_colors
+        beside = self._as_sent(Style.from_color(bgcolor=(under + background).rich_color))
+        border = super().draw_lines(Region(0, 0, width, top)) if plain and top else []
+        self._around = Around(
+            plain,
+            width,
+            max(width - left - right, 0),
+            tuple(Line(strip, width) for strip in border),
+            (Segment(" " * left, beside),) if left else (),
+            (Segment(" " * right, beside),) if right else (),
+            {"": self._as_sent(self.look(""))},
+        )
+        self._strips = [None] * len(self._rows)
+        self._blank = self._line_of((), self._around)
+        return self._around
+
+    def _as_sent(self, look: Style) -> Style:
+        """A style as it goes to the terminal: without colour where that is wished."""
+        segments = [Segment(" ", look)]
+        for each in self.get_line_filters():
+            segments = each.apply(segments, self.background_colors[1])
+        return segments[0].style or Style.null()
 
     def look(self, name: str) -> Style:
         """The theme's style of a run's name."""
@@ -173,15 +258,15 @@ class LinePane(Pane):
         return node
 
 
-def bands(lines: Sequence[int], width: int) -> Iterable[Region]:
+def bands(lines: Sequence[int], x: int, width: int) -> Iterable[Region]:
     """Rising line numbers as regions, neighbours joined."""
     start = previous = lines[0]
     for y in lines[1:]:
         if y != previous + 1:
-            yield Region(0, start, width, previous - start + 1)
+            yield Region(x, start, width, previous - start + 1)
             start = y
         previous = y
-    yield Region(0, start, width, previous - start + 1)
+    yield Region(x, start, width, previous - start + 1)
 
 
 def merged(cells: Iterable[Run]) -> Row:

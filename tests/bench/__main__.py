@@ -51,7 +51,7 @@ BENCHES = (
     bench("backtest", "--bars 100000 --runs 3", full_s=3_600),
     bench("tick_to_wire", "--seconds 10 --alone 100"),
     bench("model", "--windows 2 --seconds 5"),
-    bench("console", "--rounds 1 --seconds 8 --keys 8 --longest 3 --no-reader"),
+    bench("console", "--rounds 1 --seconds 8 --keys 8 --events 15000 --no-reader"),
     bench("kill", "--smoke"),
     bench("soak", "--seconds 10"),
     bench("faults", "--quick", 240.0, full_s=7_200),

@@ -1,9 +1,10 @@
 """What the console costs, itself and the engine, at 160x50, 12 frames and some 5,000 market events a second.
 
-    python -m tests.bench.console [--rounds 4] [--seconds 7] [--rate 5000] [--no-reader] [--smoke]
+    python -m tests.bench.console [--rounds 4] [--seconds 7] [--rate 5000] [--events 1000000] [--no-reader] [--smoke]
 
 Venue, engine and console are processes of their own; the console is on a pseudo-terminal and attached to the engine, which
-trades as often as its settings allow. First, what a console costs: the recording comes faster, the clock is as it always is.
+trades as often as its settings allow. First, what a console costs: the recording comes faster, the clock is as it always is;
+there is a window at 200x60 with all the panes, and one console is left alone for a million events, to see its memory.
 Then what the engine feels, under a clock as fast as the recording, so that orders are many. There windows alternate: no
 console, a link that only reads (the engine makes and sends the same frames, and nothing draws them), the console. Facts: no
 order of unknown fate, the console leaves in good order, the engine lives through all of it, and every key that was counted
@@ -41,6 +42,10 @@ from tests.bench.watched import Reader, watching
 
 FRAMES_PER_S = 12.0
 WARM_UP_S = 3.0  # of a console: imports, first frames
+WARM_MEMORY_S = 30.0  # caches and the kept news fill
+LARGEST = (200, 60)
+EVENTS = 1_000_000
+MB_A_MILLION = 4.0  # events: of a console that keeps nothing it comes to less
 KEYS = 40
 TO_WIRE = "kernel read to transport.write"
 KINDS = ("none", "reader", "console")
@@ -105,9 +110,9 @@ class Running:
             assert time.monotonic() < deadline, f"no {what} {facts} within {within_s:g} s"
             await asyncio.sleep(0.005)
 
-    def terminal(self, name: str) -> Terminal:
+    def terminal(self, name: str, columns: int = COLUMNS, rows: int = ROWS) -> Terminal:
         argv = ["attach", "--control", "--set", f"engine.state_dir={self.folder / 'state'}"]
-        return Terminal(self.folder / f"{name}.lines", argv)
+        return Terminal(self.folder / f"{name}.lines", argv, columns, rows)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -147,9 +152,11 @@ async def _path(running: Running) -> Path:
     return running.engine.socket
 
 
-async def screen(running: Running, seconds: float, number: int, keys: int) -> tuple[Window, list[int], dict[str, Any]]:
+async def screen(
+    running: Running, seconds: float, number: int, keys: int, size: tuple[int, int] = (COLUMNS, ROWS)
+) -> tuple[Window, list[int], dict[str, Any]]:
     """A console's life: warm-up, the window, keys, and goodbye; with the console's own figures."""
-    async with running.terminal(f"console{number}") as terminal:
+    async with running.terminal(f"console{number}-{size[0]}", *size) as terminal:
         began = time.monotonic_ns()
         await terminal.shows(b"USDT 1s", since=began, within_s=20.0)
         await asyncio.sleep(WARM_UP_S)
@@ -191,10 +198,12 @@ def link_facts(windows: list[Window], running: Running) -> None:
     table(("us a frame", "p50", "p99", "p99.9", "most"), rows)
 
 
-def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, Any]], rss: list[tuple[float, float]]) -> None:
+def console_facts(mine: list[Window], consoles: list[dict[str, Any]], size: tuple[int, int]) -> None:
+    """Frames are timed within the console, from the start of a frame's work to its last byte handed to the writer."""
+    columns, rows = size
     shares = [one.console_cpu / (one.end - one.begin) * 1e9 for one in mine]
     rate = sum(one.written for one in mine) / sum(one.end - one.begin for one in mine) * 1e9
-    print(f"\nthe console at {COLUMNS}x{ROWS}: {statistics.mean(shares):.1%} of a core", end=" ")
+    print(f"\nthe console at {columns}x{rows}: {statistics.mean(shares):.1%} of a core", end=" ")
     print(f"({', '.join(f'{share:.1%}' for share in shares)}; aim 20%), {rate / 1024:,.0f} KiB/s to the terminal")
     wall: dict[str, list[int]] = {"paint": [], "screen": [], "decode": [], "whole": []}
     cpu: dict[str, list[int]] = {"paint": [], "screen": [], "decode": [], "whole": []}
@@ -205,11 +214,11 @@ def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, 
         edges = np.array(inside)
         whole = np.zeros((2, max(len(edges) - 1, 0)), dtype=np.int64)
         for name in ("paint", "screen", "decode"):
-            rows = _within(np.array(figures[name], dtype=np.int64).reshape(-1, 3), [one])
-            wall[name] += rows[:, 1].tolist()
-            cpu[name] += rows[:, 2].tolist()
-            place = np.searchsorted(edges, rows[:, 0], side="right") - 1
-            for row, n in zip(rows, place, strict=True):
+            found = _within(np.array(figures[name], dtype=np.int64).reshape(-1, 3), [one])
+            wall[name] += found[:, 1].tolist()
+            cpu[name] += found[:, 2].tolist()
+            place = np.searchsorted(edges, found[:, 0], side="right") - 1
+            for row, n in zip(found, place, strict=True):
                 if 0 <= n < whole.shape[1]:
                     whole[:, n] += row[1:]
         wall["whole"] += whole[0].tolist()
@@ -221,25 +230,49 @@ def console_facts(mine: list[Window], keys: list[int], consoles: list[dict[str, 
         "screen": "screen: strips, diff, bytes",
         "decode": "a message of the link decoded",
     }
-    print(f"{ticks / seconds:.1f} frames/s; us:")
-    rows = []
+    print(f"{ticks / seconds:.1f} frames/s; us (aim of a frame's p99: 20,000):")
+    lines = []
     for name, text in words.items():
         mean = sum(cpu[name]) / max(len(cpu[name]), 1) / 1000
-        rows.append((text, len(wall[name]), *percentiles_us(wall[name])[:2], *percentiles_us(cpu[name])[:2], mean))
-    table(("", "count", "wall p50", "wall p99", "CPU p50", "CPU p99", "CPU mean"), rows)
+        lines.append((text, len(wall[name]), *percentiles_us(wall[name])[:2], *percentiles_us(cpu[name])[:2], mean))
+    table(("", "count", "wall p50", "wall p99", "CPU p50", "CPU p99", "CPU mean"), lines)
     print("  shares of the console's CPU: ", end="")
     total = sum(one.console_cpu for one in mine)
     print(", ".join(f"{name} {sum(cpu[name]) / 1e9 / max(total, 1e-9):.0%}" for name in ("paint", "screen", "decode")), end="")
     print("; the rest is Textual's messages, timers, the writer thread and the socket")
+    at = f"at {columns}x{rows}"
+    tell(Figure(f"the console's CPU {at}", statistics.mean(shares) * 100, "% of a core"))
+    tell(Figure(f"a frame {at}, p99 of {len(wall['whole'])}", percentiles_us(wall["whole"])[1] / 1000, "ms"))
+    tell(Figure(f"a frame's CPU {at}, p99", percentiles_us(cpu["whole"])[1] / 1000, "ms"))
+    tell(Figure(f"to the terminal {at}", rate / 1024, "KiB/s"))
+
+
+def key_facts(keys: list[int]) -> None:
     p50, p99, _, most = percentiles_us(keys)
     print(f"key to screen (`t` until the chart names the other timeframe), {len(keys)} keys: p50 {p50 / 1000:.1f}, ", end="")
-    tell(Figure(f"the console's CPU at {COLUMNS}x{ROWS}", statistics.mean(shares) * 100, "% of a core"))
+    print(f"p99 {p99 / 1000:.1f}, most {most / 1000:.1f} ms (aim of the p99: 50)")
     tell(Figure(f"key to screen, p50 of {len(keys)}", p50 / 1000, "ms"))
     tell(Figure(f"key to screen, p99 of {len(keys)}", p99 / 1000, "ms"))
+
+
+def memory_facts(rss: list[tuple[float, float]], running: Running) -> None:
+    """Of the console that was left alone, once it was warm; a slope over less than a fifth of the events is none."""
+    figures = next(line for line in running.lines if line["what"] == "figures")
+    lag = np.array(figures["lag"], dtype=np.int64).reshape(-1, 3)
+    events = np.interp([rss[0][0] * 1e9, rss[-1][0] * 1e9], lag[:, 0], lag[:, 2])
+    seen, passed = float(events[1] - events[0]), rss[-1][0] - rss[0][0]
+    print(f"memory: {rss[0][1]:.1f} -> {rss[-1][1]:.1f} MB over {seen:,.0f} events and {passed:.0f} s", end="")
     tell(Figure("the console's memory", rss[-1][1], "MB"))
-    print(f"p99 {p99 / 1000:.1f}, most {most / 1000:.1f} ms")
-    print(f"memory: console {rss[0][1]:.0f} -> {rss[-1][1]:.0f} MB over {rss[-1][0] - rss[0][0]:.0f} s", end="")
-    print(f", {slope_a_minute([at for at, _ in rss], [mb for _, mb in rss]):+.2f} MB/min (of the console that ran longest)")
+    warm = [(at, mb) for at, mb in rss if at - rss[0][0] >= WARM_MEMORY_S]
+    if seen < EVENTS / 5 or len(warm) < 3:
+        print("; too few for a slope")
+        return
+    slope = slope_a_minute([at for at, _ in warm], [mb for _, mb in warm])
+    a_million = slope / 60 * passed / seen * 1e6
+    print(f"; after {WARM_MEMORY_S:.0f} s {slope:+.2f} MB/min, {a_million:+.2f} MB a million events")
+    tell(Figure(f"the console's memory grows, over {seen / 1e6:.1f} million events", a_million, "MB a million"))
+    if seen >= EVENTS:
+        assert a_million < MB_A_MILLION, f"the console's memory grows by {a_million:.2f} MB with a million events"
 
 
 def engine_facts(windows: list[Window], running: Running) -> None:
@@ -295,7 +328,7 @@ def _within(rows: "np.ndarray[Any, Any]", windows: list[Window]) -> "np.ndarray[
     return rows[kept]
 
 
-async def run(rounds: int, seconds: float, rate: float, kinds: tuple[str, ...], keys: int, longest: float, folder: Path) -> None:
+async def run(rounds: int, seconds: float, rate: float, kinds: tuple[str, ...], keys: int, events: int, folder: Path) -> None:
     recording = find(folder)
     load = Load.of(rate, recording)
     fast = squeezed(recording, load.speed, folder)
@@ -305,8 +338,12 @@ async def run(rounds: int, seconds: float, rate: float, kinds: tuple[str, ...], 
     async with started(folder / "cost", 1.0, fast.path, **bench.BUSY) as running:
         await asyncio.sleep(3.0)
         windows, pressed, consoles = await rounds_of(("console",), rounds, seconds, keys, running)
-        rss = await memory(running, longest)
-    console_facts(windows, pressed, consoles, rss)
+        largest, _, of_largest = await screen(running, seconds, 0, 0, LARGEST)
+        rss = await memory(running, events / rate)
+    console_facts(windows, consoles, (COLUMNS, ROWS))
+    key_facts(pressed)
+    console_facts([largest], [of_largest], LARGEST)
+    memory_facts(rss, running)
     link_facts(windows, running)
     print(f"\n# what the engine feels: everything {load.speed:.1f} times as fast, the clock too, so that many orders are sent")
     (folder / "orders").mkdir()
@@ -346,13 +383,13 @@ async def rounds_of(
 
 
 async def memory(running: Running, seconds: float) -> list[tuple[float, float]]:
-    """A console left alone: (seconds, MB) each half second after its warm-up."""
+    """A console left alone: (monotonic seconds, MB) each half second after its warm-up, for so long at least."""
     async with running.terminal("memory") as terminal:
         await terminal.shows(b"USDT 1s", since=time.monotonic_ns(), within_s=20.0)
         await asyncio.sleep(WARM_UP_S)
-        rows, began = [], time.monotonic()
-        while not rows or rows[-1][0] < seconds:
-            rows.append((time.monotonic() - began, resident_mb(terminal.pid)))
+        rows: list[tuple[float, float]] = []
+        while not rows or rows[-1][0] - rows[0][0] < seconds:
+            rows.append((time.monotonic(), resident_mb(terminal.pid)))
             await asyncio.sleep(0.5)
         assert await terminal.leave() == 0
         return rows
@@ -365,15 +402,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5_000.0, metavar="N", help="messages a second (default 5000)")
     parser.add_argument("--no-reader", action="store_true", help="leave out the windows with a link that only reads")
     parser.add_argument("--keys", type=int, default=KEYS, metavar="N", help=f"keys that are timed (default {KEYS})")
-    parser.add_argument("--longest", type=float, default=60.0, metavar="N", help="seconds that memory is watched (default 60)")
+    parser.add_argument("--events", type=int, default=EVENTS * 5 // 4, metavar="N", help="that pass while memory is watched")
     parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
     arguments = parser.parse_args()
-    rounds, seconds, keys, longest = arguments.rounds, arguments.seconds, arguments.keys, arguments.longest
+    rounds, seconds, keys, events = arguments.rounds, arguments.seconds, arguments.keys, arguments.events
     if arguments.smoke:
-        rounds, seconds, keys, longest = 1, 3.0, 6, 3.0
+        rounds, seconds, keys, events = 1, 3.0, 6, 15_000
     kinds = tuple(kind for kind in KINDS if not (kind == "reader" and arguments.no_reader))
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(rounds, seconds, arguments.rate, kinds, keys, longest, Path(folder)))
+        asyncio.run(run(rounds, seconds, arguments.rate, kinds, keys, events, Path(folder)))
 
 
 if __name__ == "__main__":

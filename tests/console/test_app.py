@@ -261,7 +261,7 @@ async def test_a_pane_that_fails_while_it_is_drawn_does_not_end_the_program(monk
     app = program(link)
     async with app.run_test(size=LARGE) as pilot:
         await settled(pilot, link)
-        monkeypatch.setattr(app.trading.orders, "render_line", lambda y: 1 / 0)
+        monkeypatch.setattr(app.trading.orders, "whole_line", lambda y: 1 / 0)
         app.trading.orders.refresh()
         await until(pilot, lambda: "could not be drawn: ZeroDivisionError" in drawn(app) and app.is_running)
 
