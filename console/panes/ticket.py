@@ -20,6 +20,7 @@ CHOICES = ("side", "kind", "reduce")
 LABEL, NAME = 13, 10  # cells of a name: of a field, of a figure
 LIMIT, SAID = 15, 26  # of a limit's name, and of what is said of it
 HOUR_S = 3_600.0
+BOUNDLESS, NO_EQUITY = 1e9, "no equity"
 
 
 class FormPane(LinePane):
@@ -97,7 +98,7 @@ def figures(found: Estimate, ladder: LadderView, width: int) -> list[Row]:
         facts["price"] = [(f"{found.average:.{places + (2 if found.slippage_bps else 0)}f}", "text bold"), (how, "muted")]
         facts["cost"] = [(show.money(found.notional), "text bold"), (f"fee {show.money(found.fee, 4)}", "muted")]
     far = (f"liquidation {found.liquidation:.{places}f}", "liq") if found.liquidation else ("no liquidation", "muted")
-    facts["leverage"] = [(f"{found.leverage:.2f}x", "text"), far]
+    facts["leverage"] = [(f"{found.leverage:.2f}x" if found.leverage < BOUNDLESS else NO_EQUITY, "text"), far]
     facts["funding"] = [(text, "muted") for text in funding(found)]
     loss = Decimal(found.loss or 0)
     if found.loss:
@@ -121,12 +122,16 @@ def funding(found: Estimate) -> tuple[str, str]:
     return f"{what} in {show.duration(found.funding_in_s * 1000)}", "none this hour" if found.funding_in_s > HOUR_S else ""
 
 
+def amount(value: float, unit: str) -> str:
+    if value >= BOUNDLESS and unit in ("x", "%"):  # of an equity that is not known yet, or gone
+        return NO_EQUITY
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
+
+
 def limit(room: Room, width: int) -> Row:
     """How much of a limit would be used: `order  602 of 2,000 USDT  ███  30 %`."""
     look = "halt" if room.share >= 1 else "stop" if room.share >= 0.8 else "muted"
-    used, most = (
-        f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}" for value in (room.used, room.limit)
-    )
+    used, most = (amount(value, room.unit) for value in (room.used, room.limit))
     said = f"{'! ' if room.share >= 1 else ''}{used} of {'at least ' if room.least else ''}{most} {room.unit}".rstrip()
     share = f"{min(room.share * 100, 999):.0f} %"
     cells = width - LIMIT - SAID - 7

@@ -394,6 +394,7 @@ def test_limits_and_funding_in_words() -> None:
     assert "! 3,100 of 2,000 USDT" in text(Room("order", 3100.0, 2000.0, "USDT", 1.55))
     assert "9.50 of at least 10 %" in text(Room("to liquidation", 9.5, 10.0, "%", 1.05, least=True))
     assert text(Room("order", 0.0, 0.0, "", 1e18)).endswith("999 %") and len(text(ROOMS[0], 30)) <= 31
+    assert "! no equity of 3 x" in text(Room("leverage", 1e18, 3.0, "x", 1e18))
     replace = msgspec.structs.replace
     assert funding(ESTIMATE) == ("pays 0.0602 in 1h30", "none this hour")
     assert funding(replace(ESTIMATE, funding="-0.5", funding_in_s=60.0)) == ("receives 0.5000 in 1m00", "")
