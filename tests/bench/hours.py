@@ -236,6 +236,7 @@ class Watch:
         held, idle = self.engine.state.traded, idle_connections(self.engine)
         descriptors = len(list(Path("/proc/self/fd").iterdir())) - idle if Path("/proc/self/fd").exists() else 0
         lag_ms = held.mean_lag_us / 1000 / self.engine.clock.speed if held is not None else 0.0
+        gc.collect()  # what is left is alive: collections of it come every few hours by themselves
         counts = (len(gc.get_objects()), descriptors, len(asyncio.all_tasks()), threading.active_count(), idle)
         figures = (resident_mb(os.getpid()), *map(float, counts), resident_mb(self.venue.pid), lag_ms)
         lists = longest(self.engine) if len(self.samples) % LISTS_EVERY == 0 else {}

@@ -260,15 +260,20 @@ async def outage(scene: Scene) -> None:
 
 
 async def fills_unheard(scene: Scene) -> None:
-    """An entry fills while streams are refused and requests are not: it has its stop before anybody tells of it."""
+    """An entry fills while streams are refused and requests are not: it has its stop before anybody tells of it, or is closed
+    where the market has reached that already.
+    """
     await scene.fault("delay_execution", path=scene.words.place, ms=300)
     await scene.taken(scene.enter, "an entry that is taken")
     await scene.fault("refuse")
     await asyncio.sleep(0.4)
     scene.struck()
     try:
-        deadline = time.monotonic() + MOST_UNHEARD_S
+        deadline, filled = time.monotonic() + MOST_UNHEARD_S, False
         while not scene.killing and not (there := await scene.there())["open_conditionals"]:
+            if filled and not there["positions"]:
+                break
+            filled = bool(there["positions"])
             assert time.monotonic() < deadline, f"no stop after {MOST_UNHEARD_S:g} s, with {there['positions']} held"
             await asyncio.sleep(0.02)
         await scene.until(lambda: not scene.killing or not scene.position(), "a kill while streams are refused")
