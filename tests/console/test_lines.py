@@ -44,6 +44,10 @@ async def test_panes_draw_as_textual_would(size: str, worn: str) -> None:
             assert seen >= 3
 
 
+def lines_alive() -> int:
+    return sum(isinstance(one, Line) for one in gc.get_objects())
+
+
 async def test_what_is_drawn_no_more_is_gone_without_the_garbage_collector() -> None:
     """Its passes over all that had been drawn held frames up for 50 ms, every other second."""
     link = FakeLink(frames_of(pictures.busy()))
@@ -53,6 +57,7 @@ async def test_what_is_drawn_no_more_is_gone_without_the_garbage_collector() -> 
         gc.collect()
         gc.disable()
         try:
+            before = lines_alive()  # of this program and of others that the tests keep
             built = app.trading.ladder.strips_built
             for seed in range(12):
                 for frame in pictures.random_frames(seed, 2):
@@ -61,7 +66,7 @@ async def test_what_is_drawn_no_more_is_gone_without_the_garbage_collector() -> 
                 app._frame()
                 await pilot.pause()
             drawn = app.trading.ladder.strips_built - built
-            kept = sum(isinstance(one, Line) for one in gc.get_objects())
+            kept = lines_alive() - before
         finally:
             gc.enable()
         on_the_screen = sum(pane.outer_size.height + 1 for pane in app.trading.query(LinePane))
