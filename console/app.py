@@ -5,7 +5,6 @@ Frames are applied as they come and painted by one timer; keys, fills and alerts
 
 import asyncio
 import contextlib
-import gc
 import inspect
 import logging
 import signal
@@ -46,6 +45,7 @@ from console.screens.settings import SettingsScreen
 from console.screens.trading import TradingScreen
 from engine.config import TIMEFRAMES_MS, ConsoleSettings
 from engine.events import Action, Alert, Filled, Level, Mode, OrderChanged, Ticket, Trading, TradingChanged
+from engine.garbage import look_rarely
 from engine.views import NOT_HERE, Answer, Ask, Frame, Goodbye, Leave, OpeningView, StatusView, Watch
 
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ STEER = "One that steers: `barter-tui attach --control`."
 KILLS = (Action.HALT, Action.FLATTEN)
 URGENT = (Alert, Filled, OrderChanged, TradingChanged)
 Severity = Literal["information", "warning", "error"]
-
-
-def _leave_alone() -> None:
-    """Take what stays for ever out of the collector: walking it held frames and keys up for 40 ms, every other second."""
-    gc.collect()
-    gc.freeze()
 
 
 def _replay_screen(desk: Desk, playback: "Playback", now: Callable[[], float]) -> TradingScreen:
@@ -194,7 +188,7 @@ class Console(App[Parting], inherit_bindings=False):
         self._follow()
         if not self.is_headless:
             sys.setswitchinterval(SWITCH_S)
-            self.set_timer(SETTLED_AFTER_S, _leave_alone)
+            self.set_timer(SETTLED_AFTER_S, look_rarely)
             for name in SIGNALS:
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                     asyncio.get_running_loop().add_signal_handler(name, self.exit, Parting.SIGNAL)

@@ -1,7 +1,6 @@
 """The engine as a library: start-up, the event loop's tasks, and an orderly end."""
 
 import asyncio
-import gc
 import itertools
 import logging
 import math
@@ -52,6 +51,7 @@ from engine.events import (
     WarmModel,
 )
 from engine.execution.live import Credentials, VenueAccount, open_account, private_feed
+from engine.garbage import look_rarely
 from engine.places import Endpoints
 from engine.queue import Closing
 from engine.runtime import latch, outside
@@ -83,7 +83,6 @@ SENTINEL_BEAT_S = 0.25
 KILL_AGAIN_S = 10.0  # a second signal within so long flattens
 FIGURES_EVERY = 50  # beats
 WATCH_AGAIN_S = 30.0
-COLLECT_EVERY = (20_000, 20, 50)  # objects, and collections of the generation before
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Journal = Callable[[Event, list[Event]], None]
@@ -545,11 +544,7 @@ class Engine:
                 self.process(Alert(self.clock.now_ns(), Level.ERROR, f"{problem}."))
                 self.refused.set()
                 return
-            # ccxt leaves 200,000 objects that never die: each full collection would stop the loop for some 70 ms. The small ones
-            # cost an order a third of a millisecond whenever they met it (2026-11): nearly nothing here is garbage in cycles.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*COLLECT_EVERY)
+            look_rarely()
             for instrument in instruments:
                 self._emit(await persist(partial(account.fees, instrument.market)), time.monotonic_ns())
         await self._recollected.wait()
