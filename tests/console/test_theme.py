@@ -149,9 +149,9 @@ async def test_a_theme_of_ones_own_is_worn_again_as_soon_as_it_is_saved(tmp_path
     app = program(FakeLink(frames_of(pictures.busy())), own_themes=tmp_path, wear="mine")
     async with app.run_test(size=(120, 36)) as pilot:
         assert app.theme == "mine" and app.theme_names == (*OURS, "mine")
-        own(tmp_path, "mine", bid="#123456")
         own(tmp_path, "broken", bid="greenish")
         (tmp_path / "gone.toml").symlink_to(tmp_path / "nothing")
+        own(tmp_path, "mine", bid="#123456")  # the last: when it is seen, the others were
         await until(pilot, lambda: app.theme_variables["bid"] == "#123456", 30.0)
         told = [note.message for note in app._notifications]
         assert sum("broken.toml, market.bid" in text for text in told) == 1
