@@ -1,6 +1,7 @@
 """Who may be against us, and what stops them: code in data, other users on the host, hostile text. The README names these."""
 
 import ast
+import contextlib
 import os
 import re
 import stat
@@ -120,18 +121,26 @@ def test_a_session_leaves_nothing_that_others_may_read_and_listens_to_nobody_els
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    """A process and all below it; threads and helpers that end meanwhile are none."""
+    children: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                children += map(int, (task / "children").read_text().split())
     return [pid, *(one for child in children for one in family(child))]
 
 
 def listening(pid: int) -> set[str]:
     """Addresses where it accepts connections by TCP."""
-    held = set()
-    for handle in Path(f"/proc/{pid}/fd").iterdir():
-        if found := re.fullmatch(r"socket:\[(\d+)\]", str(handle.readlink())):
-            held.add(found[1])
-    addresses = set()
+    held, addresses = set(), set()
+    try:
+        handles = list(Path(f"/proc/{pid}/fd").iterdir())
+    except FileNotFoundError:
+        return addresses  # it ended meanwhile
+    for handle in handles:
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile: what listens stays open
+            if found := re.fullmatch(r"socket:\[(\d+)\]", str(handle.readlink())):
+                held.add(found[1])
     for table in ("tcp", "tcp6"):
         for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = row.split()
