@@ -31,7 +31,7 @@ from textual.widgets import Input
 
 from console import keys, layouts, theme
 from console.alertfile import AlertFile
-from console.alerts import Watcher
+from console.alerts import Rule, Watcher
 from console.commands import AGAIN_WITHIN_S, Presses, fresh_id
 from console.desk import Desk
 from console.dialogs import Question, ask_lost
@@ -179,9 +179,7 @@ class Console(App[Parting], inherit_bindings=False):
         for sentence in wrong:
             self.say(sentence, "warning")
         self._ours = asyncio.get_running_loop()
-        self.alerts = Watcher(self._alert_file.read())
-        if self._alert_file.problem:
-            self.say(self._alert_file.problem, "warning")
+        self._set_alerts(self._alert_file.read())
         self._timer = self.set_interval(1 / self.frames_per_s, self._frame)
         self.set_interval(1.0, self.reread_themes)
         self.set_interval(1.0, self.share_alerts)
@@ -386,13 +384,14 @@ class Console(App[Parting], inherit_bindings=False):
     def share_alerts(self) -> None:
         """What another console of this state folder set and deleted."""
         if self.playback is None and (rules := self._alert_file.changed(self.alerts.rules)) is not None:
-            self.alerts.replace(rules)
-            if self._alert_file.problem:
-                self.say(self._alert_file.problem, "warning")
+            self._set_alerts(rules)
 
     def keep_alerts(self) -> None:
         """After each change."""
-        self.alerts.replace(self._alert_file.write(self.alerts.rules))
+        self._set_alerts(self._alert_file.write(self.alerts.rules))
+
+    def _set_alerts(self, rules: list[Rule]) -> None:
+        self.alerts.replace(rules)
         if self._alert_file.problem:
             self.say(self._alert_file.problem, "warning")
 

@@ -43,7 +43,7 @@ from engine.events import (
     Side,
     TimeInForce,
 )
-from engine.execution.live import Credentials, OkxAccount, OkxFeed, base, okx_private
+from engine.execution.live import Credentials, OkxAccount, OkxFeed, base, okx_private, stream
 from engine.execution.live.base import status_of
 from engine.execution.live.okx import PUBLIC_HOST, redirect
 from engine.execution.live.outcome import Fate, code_of, fate_of, words_of
@@ -671,7 +671,7 @@ async def test_no_frame_of_the_private_stream_can_break_it(trader: Trader) -> No
 
 async def test_a_stream_that_is_ended_in_the_middle_of_frames_ends(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancellation that met a frame was swallowed, and the engine never came to its end."""
-    monkeypatch.setattr(okx_private, "CLOSE_S", 0.1)
+    monkeypatch.setattr(stream, "CLOSE_S", 0.1)
 
     async def pour(connection: ServerConnection) -> None:
         await connection.recv()

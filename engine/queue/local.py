@@ -22,7 +22,7 @@ from engine.queue import KINDS, Closing, Condensed, Opening
 from engine.queue.files import log_of, words_of
 from engine.queue.layout import APPLICATION, INSERT, KEPT, LEVEL, SCHEMA, TABLES, Row, chained, raw_of
 from engine.queue.session import Session, Verified
-from engine.queue.tail import Tail, tail_of
+from engine.queue.tail import Part, Tail, tail_of
 from engine.whole import flush
 
 CHUNK_BYTES = 16 << 10  # before compression; 8 KiB cost a fifth of the appended events a second (measured 2026-11)
@@ -114,8 +114,8 @@ class LocalQueue:
         try:
             if self._tail is None:
                 self._tail, self._unflushed = Tail(tail_of(self.path)), True
-            inputs = self.inputs - self._first
-            self._tail.write(self._number, self._first, self._at, self._kinds, inputs, self._in, self._out, self._counts)
+            counted = (self._number, self._first, self.inputs - self._first, self._chunk_outputs, self._kinds, self._at)
+            self._tail.write(Part(*counted, self._in, self._out, self._counts))
             if durable:
                 if self._unflushed:
                     self._flush()
@@ -230,7 +230,7 @@ def rebuild(path: Path, opening: tuple[bytes, bytes], rows: Sequence[Row], closi
 
 
 def write_condensed(
-    session: "Session", verified: "Verified", now_ns: int, kept: Sequence[tuple[int, Event | None, Sequence[Event]]]
+    session: Session, verified: Verified, now_ns: int, kept: Sequence[tuple[int, Event | None, Sequence[Event]]]
 ) -> Path:
     """A file beside the session's that holds `kept` alone (input number, input, outputs); it is on the disk when this returns."""
     made = session.path.with_suffix(".condensing")

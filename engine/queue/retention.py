@@ -15,7 +15,7 @@ import msgspec
 from engine import events as e
 from engine.errors import SessionError
 from engine.events import Event
-from engine.queue.files import recorded, session_name, size
+from engine.queue.files import log_of, recorded, session_name, size
 from engine.queue.local import write_condensed
 from engine.queue.session import Session
 
@@ -82,7 +82,7 @@ def _settle(path: Path) -> None:
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as store:
             store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if path.with_name(path.name + "-wal").exists():
+        if log_of(path).exists():
             raise SessionError(str(path), "somebody reads or writes it now")
     except sqlite3.Error as problem:
         raise SessionError(str(path), f"it is damaged ({problem})") from None

@@ -36,6 +36,7 @@ from engine.queue.tail import Taken, read, tail_of
 
 FOLLOW_EVERY_S = 0.1
 UNREADABLE = (ValueError, RecursionError)  # msgspec's errors are ValueErrors
+UNADOPTABLE = (OSError, sqlite3.Error, TypeError, ValueError, OverflowError)
 BLOBS = frozenset({"body", "state", "digest"})
 T = TypeVar("T")
 log = logging.getLogger("barter.queue")
@@ -64,13 +65,7 @@ def adopt(path: Path) -> None:
             store.execute("COMMIT")
             if part is None or closed or part.number <= number:
                 beside.unlink()
-    except (
-        OSError,
-        sqlite3.Error,
-        TypeError,
-        ValueError,
-        OverflowError,
-    ) as problem:  # a file that is damaged says so when it is read
+    except UNADOPTABLE as problem:  # a session that is damaged says so when it is read
         log.info("%s stays beside its session: %s", beside, problem)
 
 

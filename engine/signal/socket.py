@@ -146,4 +146,3 @@ async def open_socket(url: str, buffered: int, *, ping_interval: float | None = 
     opened = await connect(url, create_connection=Socket, ping_interval=ping_interval, max_queue=kept, compression=None, **more)
     assert isinstance(opened, Socket)
     return opened
-

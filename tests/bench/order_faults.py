@@ -155,6 +155,15 @@ async def _resting(scene: Scene) -> Order:
     return next(one for one in alive if one.client_id not in before)
 
 
+async def _hit(scene: Scene) -> None:
+    """An entry meets the fault that waits for it."""
+    await scene.taken(scene.enter, "an entry that is taken")
+    await asyncio.sleep(0.05)
+    scene.struck()
+    await asyncio.sleep(0.25)
+    await scene.until(scene.quiet, "quiet after the entry")
+
+
 def reply(name: str, what: str = "place", **fields: Any) -> Play:
     """A fault of the next reply to such a request."""
 
@@ -168,11 +177,7 @@ def reply(name: str, what: str = "place", **fields: Any) -> Play:
             await scene.until(lambda: order.state.final, "the end of the order")
             return
         await scene.fault(name, path=path, **fields)
-        await scene.taken(scene.enter, "an entry that is taken")
-        await asyncio.sleep(0.05)
-        scene.struck()
-        await asyncio.sleep(0.25)
-        await scene.until(scene.quiet, "quiet after the entry")
+        await _hit(scene)
 
     return play
 
@@ -182,11 +187,7 @@ def stream(name: str, **fields: Any) -> Play:
 
     async def play(scene: Scene) -> None:
         await scene.fault(name, kind=scene.words.report, **fields)
-        await scene.taken(scene.enter, "an entry that is taken")
-        await asyncio.sleep(0.05)
-        scene.struck()
-        await asyncio.sleep(0.25)
-        await scene.until(scene.quiet, "quiet after the entry")
+        await _hit(scene)
 
     return play
 

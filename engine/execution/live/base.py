@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import aiohttp
 import msgspec
-from websockets.exceptions import ConnectionClosed
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
@@ -229,14 +228,6 @@ class VenueAccount(ABC):
         """None where the question itself failed."""
         gone = fate_of(problem, status_of(problem)) is Fate.GONE
         return OrderNotFound(self.clock.now_ns(), order.market, order.client_id) if gone else None
-
-
-def why_ended(problem: ConnectionClosed | VenueError) -> str:
-    """Of a private stream, for a sentence that names the venue already."""
-    if isinstance(problem, ConnectionClosed):
-        silent = problem.sent is not None and not problem.rcvd_then_sent  # by us, since no pong came
-        return "the venue fell silent" if silent else "the venue closed the connection"
-    return problem.problem + (f" (code {problem.code})" if problem.code else "")
 
 
 def unified(market: str) -> str:

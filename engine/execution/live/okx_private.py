@@ -19,15 +19,14 @@ import websockets
 
 from engine.clock import Clock
 from engine.errors import DecodeError, VenueError
-from engine.events import BalanceChange, Connected, DecodeFailed, Disconnected, Emit, Event, Instrument
+from engine.events import BalanceChange, Connected, Disconnected, Emit, Event, Instrument
 from engine.execution.live import okx_shapes as shapes
-from engine.execution.live.base import QUIET, Credentials, why_ended
+from engine.execution.live.base import Credentials
 from engine.execution.live.okx import TITLE, VENUE, OkxAccount
+from engine.execution.live.stream import PrivateStream, why_ended
 from engine.signal.decoding import SHORT, UNREADABLE, said
-from engine.signal.socket import Socket, never, open_socket
+from engine.signal.socket import Socket, never
 
-FRAMES_BUFFERED = 1024
-CLOSE_S = 1.0
 READY_WITHIN_S = 10.0
 PING_AFTER_S, PONG_WITHIN_S = 20.0, 10.0  # the venue drops a connection on which nothing comes for 30 s
 PONG = b"pong"
@@ -74,8 +73,10 @@ class Line:
         self.last_frame = time.monotonic()
 
 
-class OkxFeed:
+class OkxFeed(PrivateStream[shapes.Frame]):
     """One account's stream. `run` ends only by cancellation or with a VenueError."""
+
+    venue, title = VENUE, TITLE
 
     def __init__(
         self,
@@ -86,10 +87,8 @@ class OkxFeed:
         emit: Emit,
         order_waits: Callable[[], bool] = never,
     ) -> None:
-        self.base, self.account, self.clock, self.emit, self.order_waits = ws, account, clock, emit, order_waits
-        self._by_symbol = {instrument.venue_symbol: instrument for instrument in instruments}
-        self.frames = 0
-        self.foreign = 0  # reports on markets that are not collected
+        super().__init__(ws, instruments, clock, emit, order_waits)
+        self.account = account
         self._cash: dict[str, Decimal] = {}  # the newest balances told
         self._channels: dict[str, Callable[[shapes.Frame, int], list[Event]]] = {
             "orders": self._orders,
@@ -103,7 +102,7 @@ class OkxFeed:
         sockets: dict[str, Socket] = {}
         try:
             for route in CHANNELS:
-                sockets[route] = await self._open(route)
+                sockets[route] = await self._open(f"{self.base}/ws/v5/{route}")
             reason = await self._follow(sockets)
         finally:
             await asyncio.gather(*(socket.close() for socket in sockets.values()))
@@ -135,14 +134,7 @@ class OkxFeed:
                 self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
         return reason
 
-    async def _open(self, route: str) -> Socket:
-        try:
-            return await open_socket(f"{self.base}/ws/v5/{route}", FRAMES_BUFFERED, close_timeout=CLOSE_S, logger=QUIET)
-        except (OSError, websockets.InvalidHandshake) as problem:
-            # Weather, not a crash: the account's task is on the money path.
-            raise VenueError(TITLE, f"the private stream could not be opened ({type(problem).__name__})") from None
-
-    async def _opened(self, lines: "list[Line]") -> None:
+    async def _opened(self, lines: list[Line]) -> None:
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 for line in lines:
@@ -179,17 +171,10 @@ class OkxFeed:
                 raise VenueError(TITLE, "the venue fell silent")
 
     def _hear(self, line: Line, raw: bytes) -> bool:
-        """One message; True when an order follows from it: a stop waits to be sent."""
-        read_ns = time.monotonic_ns()
-        line.last_frame = read_ns / 1e9
-        if raw == PONG:
-            return False
-        self.frames += 1
-        at = self.clock.at_mono(read_ns)
-        try:
-            frame, events = self.decode(raw, at)
-        except DecodeError as problem:
-            return self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
+        line.last_frame = time.monotonic()
+        return raw != PONG and self._told(raw, partial(self._look, line))
+
+    def _look(self, line: Line, frame: shapes.Frame) -> None:
         match frame.event:
             case "login":
                 line.logged_in.set()
@@ -201,11 +186,8 @@ class OkxFeed:
                 raise VenueError(TITLE, f"the private stream was refused: {said(frame.msg)}", _code(frame))
             case "notice" if frame.code == LEAVING:
                 raise VenueError(TITLE, "the venue closes the connection for an upgrade")
-        urgent = [self.emit(event, read_ns) for event in events]
-        return any(urgent)
 
     def decode(self, raw: bytes, at: int) -> tuple[shapes.Frame, list[Event]]:
-        """A frame, and what it tells of markets that are collected. Raises DecodeError for whatever cannot be read."""
         try:
             frame = _frames.decode(raw)
             read = self._channels.get(frame.arg.channel) if not frame.event else None

@@ -18,7 +18,6 @@ from engine.events import (
     BalanceChange,
     ConditionalReport,
     Connected,
-    DecodeFailed,
     Disconnected,
     Emit,
     Event,
@@ -27,14 +26,12 @@ from engine.events import (
     Side,
 )
 from engine.execution.live import shapes
-from engine.execution.live.account import VENUE, BinanceAccount
-from engine.execution.live.base import QUIET, why_ended
+from engine.execution.live.account import TITLE, VENUE, BinanceAccount
+from engine.execution.live.stream import PrivateStream, why_ended
 from engine.signal.decoding import SHORT, UNREADABLE, said
-from engine.signal.socket import never, open_socket
+from engine.signal.socket import never
 
 KEEP_ALIVE_S = 25 * 60
-FRAMES_BUFFERED = 1024
-CLOSE_S = 1.0
 # Nothing may come for hours where nobody trades, and a connection that a router has forgotten looks the same. Binance answers
 # pings (ccxt sends them too).
 PING_EVERY_S, PONG_WITHIN_S = 30.0, 30.0
@@ -42,8 +39,10 @@ PING_EVERY_S, PONG_WITHIN_S = 30.0, 30.0
 _frames = msgspec.json.Decoder(shapes.PrivateFrame, strict=False)
 
 
-class PrivateFeed:
+class PrivateFeed(PrivateStream[shapes.PrivateFrame]):
     """One account's stream. `run` ends only by cancellation or when no key can be had (a VenueError)."""
+
+    venue, title = VENUE, TITLE
 
     def __init__(
         self,
@@ -54,28 +53,14 @@ class PrivateFeed:
         emit: Emit,
         order_waits: Callable[[], bool] = never,
     ) -> None:
-        self.base, self.account, self.clock, self.emit, self.order_waits = base, account, clock, emit, order_waits
-        self._by_symbol = {instrument.venue_symbol: instrument for instrument in instruments}
-        self.frames = 0
-        self.foreign = 0  # reports on markets that are not collected
+        super().__init__(base, instruments, clock, emit, order_waits)
+        self.account = account
 
     async def run(self) -> None:
         key = await self.account.listen_key()
         # The test network has no routes.
         url = f"{self.base}/{key}" if self.base.endswith("/ws") else f"{self.base}/private/ws?listenKey={key}"
-        try:
-            opened = await open_socket(
-                url,
-                FRAMES_BUFFERED,
-                ping_interval=PING_EVERY_S,
-                ping_timeout=PONG_WITHIN_S,
-                close_timeout=CLOSE_S,
-                logger=QUIET,
-            )
-        except (OSError, websockets.InvalidHandshake) as problem:
-            # Weather, not a crash: the account's task is on the money path.
-            raise VenueError("Binance", f"the private stream could not be opened ({type(problem).__name__})") from None
-        async with opened as socket:
+        async with await self._open(url, ping_interval=PING_EVERY_S, ping_timeout=PONG_WITHIN_S) as socket:
             self.emit(Connected(self.clock.now_ns(), VENUE, "private"), time.monotonic_ns())
             reason = "the connection ended"
             keeping = asyncio.create_task(self._keep_alive())
@@ -91,7 +76,7 @@ class PrivateFeed:
                     task.cancel()
                 await asyncio.gather(keeping, reading, return_exceptions=True)
                 self.emit(Disconnected(self.clock.now_ns(), VENUE, "private", reason), time.monotonic_ns())
-        raise VenueError("Binance", f"the private stream ended: {reason}")
+        raise VenueError(TITLE, f"the private stream ended: {reason}")
 
     async def _keep_alive(self) -> None:
         while True:
@@ -99,21 +84,13 @@ class PrivateFeed:
             await self.account.keep_listen_key()
 
     def _hear(self, raw: bytes) -> bool:
-        """One message; True when an order follows from it: a stop waits to be sent."""
-        read_ns = time.monotonic_ns()
-        self.frames += 1
-        at = self.clock.at_mono(read_ns)
-        try:
-            frame, events = self.decode(raw, at)
-        except DecodeError as problem:
-            return self.emit(DecodeFailed(at, VENUE, "private", str(problem)[:200]), read_ns)
+        return self._told(raw, self._look)
+
+    def _look(self, frame: shapes.PrivateFrame) -> None:
         if isinstance(frame, shapes.ListenKeyExpiredFrame):
-            raise VenueError("Binance", "the venue let the stream's key expire")
-        urgent = [self.emit(event, read_ns) for event in events]
-        return any(urgent)
+            raise VenueError(TITLE, "the venue let the stream's key expire")
 
     def decode(self, raw: bytes, at: int) -> tuple[shapes.PrivateFrame, list[Event]]:
-        """A frame, and what it tells of markets that are collected. Raises DecodeError for whatever cannot be read."""
         try:
             frame = _frames.decode(raw)
             return frame, self._events(frame, at)
