@@ -144,23 +144,25 @@ async def test_a_saved_theme_is_worn_at_once(tmp_path: Path) -> None:
         assert "#123456" in app.export_screenshot()
 
 
-async def test_a_theme_of_ones_own_is_worn_again_as_soon_as_it_is_saved(tmp_path: Path) -> None:
+async def test_a_theme_of_ones_own_is_worn_again_as_soon_as_it_is_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own(tmp_path, "mine")
     app = program(FakeLink(frames_of(pictures.busy())), own_themes=tmp_path, wear="mine")
+    said: list[str] = []  # toasts come a little later, and go
+    monkeypatch.setattr(app, "say", lambda sentence, *_: said.append(sentence))
     async with app.run_test(size=(120, 36)) as pilot:
         assert app.theme == "mine" and app.theme_names == (*OURS, "mine")
         own(tmp_path, "broken", bid="greenish")
         (tmp_path / "gone.toml").symlink_to(tmp_path / "nothing")
         own(tmp_path, "mine", bid="#123456")  # the last: when it is seen, the others were
         await until(pilot, lambda: app.theme_variables["bid"] == "#123456", 30.0)
-        told = [note.message for note in app._notifications]
+        told = list(said)
         assert sum("broken.toml, market.bid" in text for text in told) == 1
         seen = dict(app._saved)
         app.reread_themes()
         await pilot.pause()
-        assert app._saved == seen and len(app._notifications) == len(told), "said once, not every second"
+        assert app._saved == seen and len(said) == len(told), "said once, not every second"
         own(tmp_path, "mine", bid="reddish")
-        await until(pilot, lambda: any("mine.toml, market.bid" in note.message for note in app._notifications), 30.0)
+        await until(pilot, lambda: any("mine.toml, market.bid" in text for text in said), 30.0)
         assert app.theme == "mine" and app.theme_variables["bid"] == "#123456"
 
 
