@@ -98,6 +98,17 @@ class Context(msgspec.Struct, frozen=True):
     max_risk_score: float = 1.0
 
 
+_EXIT_ONLY = "what only reduces was asked for"
+_NO_ENTRY = Context(
+    Trading.OFF, Trust.OFF, "", _EXIT_ONLY, 0.0, 0.0, 0.0, math.inf, math.nan, 0.0, 0.0, 0, 0, 0.0, 0, 0, 0, 0, 0.0
+)
+
+
+def to_reduce(price: float, spread_bps: float, position: int) -> Context:
+    """All that is looked at for what only reduces, which must not wait for the rest; every entry is refused by it."""
+    return msgspec.structs.replace(_NO_ENTRY, price=price, spread_bps=spread_bps, position=position)
+
+
 # --- the limits as kernels: the backtest compiles the same source -----------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from engine.core import across as core_across
 from engine.core.pictures import ladder
 from engine.core.trading import context, not_ready
 from engine.events import BookDelta, BookSnapshot, Instrument, Side, pack_levels
-from engine.processor.consolidated import Across, Level, Quoted, across, depth, mid
+from engine.processor.consolidated import Across, Quoted, across, depth, mid
 from engine.signal.book import Book
 from tests.factory import MARKET, START, Desk, aster
 
@@ -28,16 +28,11 @@ def quoted(instrument: Instrument, bids: list[int], asks: list[int], rate: str |
     return Quoted(instrument, book, Decimal(rate) if rate else None)
 
 
-def test_levels_of_two_venues_interleave_by_price_in_their_own_units_and_name_their_venue() -> None:
+def test_levels_of_two_venues_interleave_by_price_in_one_unit() -> None:
     ours = quoted(aster(), [6000, 5, 5990, 7], [6005, 3, 6020, 4])
     theirs = quoted(OKX, [600, 2, 599, 1], [601, 9])
-    assert depth((ours, theirs), Side.BUY, 3) == [
-        Level(0.6, 5.0, "binance"),
-        Level(0.6, 20.0, "okx"),
-        Level(pytest.approx(0.599), 7.0, "binance"),
-    ]
-    asks = depth((ours, theirs), Side.SELL, 9)
-    assert [(level.venue, level.size) for level in asks] == [("binance", 3.0), ("okx", 90.0), ("binance", 4.0)]
+    assert depth((ours, theirs), Side.BUY, 3) == [(0.6, 5.0), (0.6, 20.0), (pytest.approx(0.599), 7.0)]
+    assert [size for _, size in depth((ours, theirs), Side.SELL, 9)] == [3.0, 90.0, 4.0]
 
 
 def test_basis_divergence_funding_spread_and_imbalance_across_two_venues() -> None:
@@ -55,7 +50,7 @@ def test_basis_divergence_funding_spread_and_imbalance_across_two_venues() -> No
 def test_a_book_that_is_not_trusted_takes_no_part() -> None:
     ours, theirs = quoted(aster(), [6000, 5], [6010, 3]), quoted(OKX, [602, 2], [603, 1])
     theirs.book.disconnected(START, "test")
-    assert [level.venue for level in depth((ours, theirs), Side.BUY, 5)] == ["binance"]
+    assert depth((ours, theirs), Side.BUY, 5) == [(pytest.approx(0.6), 5.0)]
     alone = across(ours, [theirs], 10)
     assert all(math.isnan(getattr(alone, name)) for name in Across.__struct_fields__)
 

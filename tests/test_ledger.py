@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core import trading
 from engine.core.recovery import recollection
+from engine.core.state import FINAL_ORDERS_KEPT
+from engine.core.trading import Out
 from engine.events import (
     Action,
     BalanceChange,
@@ -15,6 +18,7 @@ from engine.events import (
     Decided,
     Mode,
     OrderKind,
+    OrderState,
     Purpose,
     Recovered,
     SendOrder,
@@ -22,6 +26,7 @@ from engine.events import (
     Started,
     Ticket,
 )
+from engine.execution import orders
 from engine.portfolio import JUDGMENTS_KEPT, Earned, Owner, Portfolio, commission
 from tests.factory import MAKER, MARKET, SECOND, START, TAKER, Desk, aster, of, sent, settings
 from tests.test_core import entered, fill, protect
@@ -205,6 +210,25 @@ def test_an_order_that_rests_long_is_still_known_by_its_cause() -> None:
     desk.pass_ms(2_000)
     by_hand(desk)
     assert order.client_id in state.causes and len(state.causes) <= 200
+
+
+def test_of_finished_orders_the_newest_are_known_and_the_others_leave_nothing_behind() -> None:
+    desk, entry, out = entered()
+    protect(desk, out)
+    state = desk.core.state
+    mould = next(order for order in state.orders.values() if order.open)
+    for n in range(1_000):
+        name, there = f"gone{n}", f"venue{n}"
+        state.add(msgspec.structs.replace(mould, client_id=name, venue_id=there, filled=n % 2, booked=0))
+        state.by_venue_id |= {there: name, f"its market order {n}": name}
+        change = orders.move(state.orders[name], OrderState.CANCELLED, desk.at, "the test")
+        trading.tell(state, state.orders[name], change, Out())
+        assert len(state.final_orders) <= FINAL_ORDERS_KEPT
+    finished = {f"gone{n}" for n in range(1_000 - FINAL_ORDERS_KEPT // 2, 1_000)}
+    assert finished <= state.orders.keys() and mould.client_id in state.orders and entry.client_id not in state.orders
+    assert len(state.orders) <= FINAL_ORDERS_KEPT + len(state.alive)
+    assert set(state.by_venue_id.values()) <= state.orders.keys() and state.unbooked.keys() <= state.orders.keys()
+    assert {there for there, name in state.by_venue_id.items() if name == "gone999"} == {"venue999", "its market order 999"}
 
 
 # --- days -------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,18 @@ import pytest
 
 from engine.config import RiskSettings
 from engine.events import Purpose, Side, Trading, Trust
-from engine.risk import Approved, Context, Intent, Refused, approve, entry_room, leverage, liquidation_distance, loss_at_stop
+from engine.risk import (
+    Approved,
+    Context,
+    Intent,
+    Refused,
+    approve,
+    entry_room,
+    leverage,
+    liquidation_distance,
+    loss_at_stop,
+    to_reduce,
+)
 
 CALM = Context(
     *(Trading.ARMED, Trust.TRUSTED, "", "", 0.62, 1.0, 0.0001, 1.6, math.nan, 10_000.0, 10_000.0),
@@ -132,3 +143,19 @@ def test_room_is_what_the_limits_leave_and_an_entry_of_it_passes() -> None:
 
 def test_no_equity_means_endless_leverage_and_loss() -> None:
     assert leverage(1.0, 0.0) > 1e12 and loss_at_stop(1.0, 1.0, 0.5, -1.0) > 1e12
+
+
+@pytest.mark.parametrize("position", [-5, -1, 0, 1, 5])
+@pytest.mark.parametrize("purpose", list(Purpose))
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("quantity", [0, 1, 5, 6])
+def test_what_only_reduces_is_judged_by_little_as_by_everything(
+    position: int, purpose: Purpose, side: Side, quantity: int
+) -> None:
+    intent = msgspec.structs.replace(ENTRY, purpose=purpose, side=side, quantity=quantity, reason="")
+    few = approve(intent, to_reduce(0.62, 1.6, position), LIMITS)
+    if purpose is Purpose.ENTRY:
+        assert isinstance(few, Refused)
+        return
+    verdict = approve(intent, but(position=position), LIMITS)
+    assert type(few) is type(verdict) and getattr(few, "reason", "") == getattr(verdict, "reason", "")

@@ -8,13 +8,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from factory import settings
+from factory import MARKET, settings
 from simulated import until
 
 from engine.clock import Clock
 from engine.errors import DecodeError, StateError, VenueError
-from engine.events import Action, Alert, Event, Mode, Started, Trading
+from engine.events import (
+    Action,
+    Alert,
+    CancelOrder,
+    Event,
+    Mode,
+    OrderFateUnknown,
+    OrderKind,
+    Purpose,
+    SendOrder,
+    Side,
+    Started,
+    Tick,
+    TimeInForce,
+    Trading,
+)
 from engine.runtime import Endpoints, Engine, latch, stats, supervise
+from engine.runtime.requests import Requests
 from engine.runtime.stages import Stages
 from engine.runtime.stats import Durations, Latencies
 from engine.runtime.supervise import Supervisor, persist
@@ -362,6 +378,113 @@ async def test_closing_before_a_task_took_its_first_step_leaves_nothing_behind(r
     gc.collect()
     assert runs == []
     assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
+
+
+async def test_what_is_begun_at_once_has_taken_its_first_step_as_a_task_of_its_own() -> None:
+    told, seen, opened = Told(), [], asyncio.Event()
+
+    async def work() -> None:
+        seen.append(asyncio.current_task())
+        async with asyncio.timeout(60):  # asks whose it is
+            await opened.wait()
+        seen.append(asyncio.current_task())
+
+    def begin() -> None:
+        told.tasks.at_once("an order", work(), money_path=True)
+        seen.append(asyncio.current_task())
+
+    us = asyncio.current_task()
+    begin()
+    asyncio.get_running_loop().call_soon(begin)  # as a socket's callback does: in no task
+    await asyncio.sleep(0)
+    first, back, second, nobody = seen
+    assert back is us and nobody is None
+    assert {first.get_name(), second.get_name()} == {"an order"} and len({us, first, second}) == 3
+    opened.set()
+    await asyncio.sleep(0.01)
+    assert seen[4:] == [first, second] and first.done() and second.done()
+    await told.tasks.close()
+
+
+async def test_a_crash_is_told_alike_in_the_first_step_and_in_a_later_one() -> None:
+    told = Told()
+
+    async def work(pause: bool) -> None:
+        if pause:
+            await asyncio.sleep(0)
+        raise RuntimeError("bug")
+
+    told.tasks.at_once("now", work(False), money_path=True)
+    assert told.crashes == [("now", "RuntimeError: bug", True)]
+    told.tasks.at_once("later", work(True), money_path=True)
+    await asyncio.sleep(0.01)
+    assert told.crashes[1:] == [("later", "RuntimeError: bug", True)]
+    await told.tasks.close()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+async def test_whoever_was_begun_hears_that_it_is_interrupted(turns: int) -> None:
+    """Its bytes may be on their way: also before the loop came to its task."""
+    told, ended = Told(), []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except BaseException as problem:
+            ended.append(type(problem))
+            raise
+
+    told.tasks.at_once("an order", work(), money_path=True)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await told.tasks.close()
+    assert ended == [asyncio.CancelledError if turns else GeneratorExit] and told.crashes == []
+
+
+async def test_what_an_event_asks_for_is_carried_out_before_any_of_it_is_begun(tmp_path: Path) -> None:
+    """An order that fails at once tells the core, and what follows from that comes last."""
+    engine = Engine(
+        settings(engine={"state_dir": str(tmp_path)}, queue={"record": False}),
+        Clock.start(),
+        Endpoints("http://127.0.0.1:9", "ws://127.0.0.1:9", simulated=True),
+    )
+    done: list[str] = []
+
+    class Account:
+        async def send(self, order: SendOrder, wire: object) -> object:
+            done.append(f"send {order.client_id}")
+            if order.client_id == "a":
+                raise RuntimeError("bug")
+            return await asyncio.Event().wait()
+
+        async def cancel(self, order: CancelOrder, wire: object) -> None:
+            done.append(f"cancel {order.client_id}")
+
+    engine._requests = requests = Requests(
+        engine.clock,
+        {},
+        Account(),
+        engine._tasks,
+        engine.latencies,
+        engine.stages,
+        engine._emit,  # type: ignore[arg-type]
+    )
+    outputs = {
+        Tick: [*(wanted(name) for name in "ab"), CancelOrder(1, MARKET, "old", "", False)],
+        OrderFateUnknown: [CancelOrder(1, MARKET, "b", "", False)],
+    }
+    engine.core.process = lambda event: outputs.pop(type(event), [])  # type: ignore[assignment,method-assign,return-value]
+    engine.listen(lambda output: done.append(type(output).__name__))
+    engine.process(Tick(1))
+    assert done == ["SendOrder", "SendOrder", "CancelOrder", "send a", "CancelOrder", "send b", "cancel old", "cancel b"]
+    assert requests.unwritten
+    await engine._tasks.close()
+    assert not requests.unwritten
+
+
+def wanted(name: str) -> SendOrder:
+    whole = TimeInForce.GTC
+    return SendOrder(1, MARKET, name, OrderKind.MARKET, Purpose.ENTRY, Side.BUY, 1, 0, 0, whole, False)
 
 
 async def test_closing_twice_or_with_nothing_to_close_does_no_harm() -> None:

@@ -381,7 +381,7 @@ class Core:
             trading.go_on_closing(state, self.settings, held, out)
         if (traded := state.traded) is not None:
             judging.tick(state, self.settings, traded, out)
-            counterfactual.tick(state, traded)
+            counterfactual.tick(state, self.settings, traded)
         limits.watch(state, self.settings, equity, out)
         account.look_ups(state, out)
         if state.trading is not Trading.ARMED:

@@ -2,7 +2,8 @@
 
 `model raw` holds the side of the model's chance for as long as its stance is valid, at the full size, without a gate, a stop or a
 thought of costs. `rules alone` is the strategy with the rules' stances, `no risk gate` the strategy as it is without the limits.
-Each pays the taker's commission and crosses the spread; none moves the market. What is flat stays at zero.
+Each pays the taker's commission and crosses the spread; none moves the market. What is flat stays at zero. They decide at the
+tick after a bar's close: a real order of that close does not wait for them.
 """
 
 from engine import action
@@ -16,8 +17,15 @@ from engine.strategy import chosen
 NAMES = ("model raw", "rules alone", "no risk gate")
 
 
-def bar_closed(state: State, settings: Settings, held: MarketState, features: Features, bar: Bar) -> None:
-    """The moment at which strategies decide."""
+def tick(state: State, settings: Settings, held: MarketState) -> None:
+    """Decide on the bars that closed since the last tick, then look at stops and targets."""
+    for features, bar in held.papers_due:
+        _bar_closed(state, settings, held, features, bar)
+    held.papers_due = []
+    _ends(state, held)
+
+
+def _bar_closed(state: State, settings: Settings, held: MarketState, features: Features, bar: Bar) -> None:
     if not held.book.trusted or not state.portfolio.known:
         return
     for name in NAMES:
@@ -30,7 +38,7 @@ def bar_closed(state: State, settings: Settings, held: MarketState, features: Fe
         paper.profit = round(profit(held, paper), 2)
 
 
-def tick(state: State, held: MarketState) -> None:
+def _ends(state: State, held: MarketState) -> None:
     """Stops and targets, at the side of the book that would fill them."""
     if not held.book.trusted:
         return

@@ -7,7 +7,7 @@ import msgspec
 
 from engine import action
 from engine.config import TIMEFRAMES_MS, Settings, timeframe_ms
-from engine.core import across, counterfactual, judging, trading
+from engine.core import across, judging, trading
 from engine.core.state import OVERLAYS_KEPT, MarketState, State
 from engine.core.trading import Out
 from engine.events import (
@@ -206,7 +206,7 @@ def _closed(state: State, settings: Settings, held: MarketState, bar: Bar, judge
         if state.counters.approvals + state.counters.refusals == told:
             out.lap("decision")  # one that goes to the gate ends there
         judging.note(held, state.now)
-        counterfactual.bar_closed(state, settings, held, known, bar)
+        held.papers_due.append((known, bar))
 
 
 def _forget(settings: Settings, held: MarketState, timeframe: int) -> None:
@@ -241,9 +241,11 @@ def listed_on_price(held: MarketState, event: IndicatorValues) -> None:
 
 
 def _features(settings: Settings, held: MarketState, bar: Bar) -> Features:
+    bars = held.bars[bar.timeframe_ms]
+    later = max(bars.closed[-1].open_ms - bar.open_ms, 0) // bar.timeframe_ms if bars.closed else 0
     return features.at_close(
         held.indicators[bar.timeframe_ms],
-        held.bars[bar.timeframe_ms].run(),
+        bars.run(features.closes_wanted(settings.features) + later),
         held.book,
         held.intensity,
         bar,

@@ -147,7 +147,7 @@ def _send(
     purpose = Purpose.TARGET if kind is OrderKind.TARGET else Purpose.STOP
     reason = f"a stop that trails by {trail_bps} bps" if trail_bps else f"{purpose.value} at {trigger} ticks"
     intent = risk.Intent(held.instrument.market, purpose, side, quantity, trigger, reason=reason)
-    approved = trading.gate(state, settings, held, intent, trading.context(state, settings, held), out)
+    approved = trading.gate(state, settings, held, intent, trading.to_reduce(state, held), out)
     if approved is not None:
         trading.send(state, approved, kind, trigger, out, trail_bps=trail_bps)
 

@@ -7,6 +7,7 @@ import msgspec
 
 from engine.action import Plan
 from engine.events import (
+    Bar,
     Bias,
     Features,
     Funding,
@@ -98,6 +99,7 @@ class MarketState(msgspec.Struct):
     questions: dict[str, Question] = {}  # the newest
     scoring: list[Scoring] = []
     papers: dict[str, Paper] = {}  # see `core.counterfactual`
+    papers_due: list[tuple[Features, Bar]] = []  # closed bars that they have not seen
     flow: float = 0.0  # sizes of the newest trades by their aggressor's side, exponentially weighted
     flow_total: float = 0.0
     vetoed: bool = False

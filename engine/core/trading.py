@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import islice
 
 from engine import action, risk
 from engine.config import Settings, timeframe_ms
@@ -39,6 +40,7 @@ MINUTE_NS = 60_000_000_000
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 CANCEL_AGAIN_NS = 1_000_000_000
 LEVELS_AT_HAND = 200
+FORGOTTEN_TOGETHER = 50  # finished orders
 EXIT_AGAIN_NS = 500_000_000  # a refused exit is not repeated at the speed of the network
 
 Lap = Callable[[str], None]
@@ -60,13 +62,7 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
     """
     instrument, book = held.instrument, held.book
     tick, step = float(instrument.tick), float(instrument.step)
-    mark = held.mark_price()
-    price = float(mark) if mark is not None else 0.0
-    spread = math.inf
-    if book.best_bid and book.best_ask:
-        mid = (book.best_bid + book.best_ask) / 2
-        spread = (book.best_ask - book.best_bid) / mid * 10_000
-        price = mid * tick
+    price, spread = _priced(held)
     pending = sum(
         order.side * order.outstanding
         for order in (*state.live_orders(), *(state.orders[name] for name in state.unbooked))
@@ -111,6 +107,21 @@ def context(state: State, settings: Settings, held: MarketState, side: Side | No
         ),
         *_judged(state, settings, held, price),
     )
+
+
+def to_reduce(state: State, held: MarketState) -> risk.Context:
+    """`context` for what only reduces a position."""
+    return risk.to_reduce(*_priced(held), state.portfolio.quantity(held.instrument.market))
+
+
+def _priced(held: MarketState) -> tuple[float, float]:
+    """The price in quote units (the mark's without both sides, 0 without one) and the spread in basis points."""
+    book = held.book
+    if book.best_bid and book.best_ask:
+        mid = (book.best_bid + book.best_ask) / 2
+        return mid * float(held.instrument.tick), (book.best_ask - book.best_bid) / mid * 10_000
+    mark = held.mark_price()
+    return float(mark) if mark is not None else 0.0, math.inf
 
 
 def _judged(state: State, settings: Settings, held: MarketState, price: float) -> tuple[float, float, float, float, float, float]:
@@ -263,7 +274,7 @@ def leave(state: State, settings: Settings, held: MarketState, reason: str, out:
     price = held.book.best_bid if side is Side.SELL else held.book.best_ask
     part = action.exit_steps(abs(quantity), share, most, held.instrument.min_quantity, held.instrument.max_market_quantity)
     intent = risk.Intent(market, Purpose.EXIT, side, part, price, reason=reason)
-    approved = gate(state, settings, held, intent, context(state, settings, held), out)
+    approved = gate(state, settings, held, intent, to_reduce(state, held), out)
     if approved is not None:
         send(state, approved, OrderKind.MARKET, 0, out)
 
@@ -347,7 +358,7 @@ def _explain(state: State, client_id: str, intent: risk.Intent) -> None:
         held.entry_order = client_id
     if len(state.causes) > CAUSES_KEPT:  # those of orders that are alive stay: their fills are booked by them
         over = len(state.causes) - CAUSES_KEPT
-        for name in [name for name in state.causes if name not in state.alive][:over]:
+        for name in list(islice((name for name in state.causes if name not in state.alive), over)):
             del state.causes[name]
 
 
@@ -451,12 +462,18 @@ def tell(state: State, order: Order, change: orders.Change, out: Out) -> None:
         if order.filled > order.booked:
             state.unbooked[order.client_id] = None
         state.final_orders.append(order.client_id)
-        while len(state.final_orders) > FINAL_ORDERS_KEPT:
-            old = state.final_orders.pop(0)
-            if old in state.orders and old not in state.alive:
-                del state.orders[old]
-                state.unbooked.pop(old, None)
-                state.by_venue_id = {there: ours for there, ours in state.by_venue_id.items() if ours != old}
+        if len(state.final_orders) > FINAL_ORDERS_KEPT:
+            _forget_oldest(state)
+
+
+def _forget_oldest(state: State) -> None:
+    """Many finished orders at once: all ids are looked through for it, and an order may be waiting."""
+    gone = {name for name in state.final_orders[:FORGOTTEN_TOGETHER] if name in state.orders and name not in state.alive}
+    del state.final_orders[:FORGOTTEN_TOGETHER]
+    for name in gone:
+        del state.orders[name]
+        state.unbooked.pop(name, None)
+    state.by_venue_id = {there: ours for there, ours in state.by_venue_id.items() if ours not in gone}
 
 
 def base36(number: int) -> str:

@@ -11,6 +11,7 @@ from engine.events import Bias, Features, Stance
 from engine.kernel import kernel
 
 NS_PER_MS = 1_000_000
+WARMING = "Hold: the indicators are still warming up."
 HOLD_BELOW = 0.15  # scores nearer to 0 than this are no opinion
 
 
@@ -56,7 +57,7 @@ class RuleJudge:
             bias,
             confidence,
             rounded(risk),
-            _sentence(bias, confidence, _words(features, voices), risk, risk_words, ready),
+            _sentence(bias, confidence, features, voices, risk_words) if ready else WARMING,
             "rules",
             features.close,
         )
@@ -140,24 +141,35 @@ def danger(volatility_bps: float, spread_bps: float) -> float:
 
 # --- words -------------------------------------------------------------------------------------------------------------------
 
-Voice = tuple[float, float, str]  # weight, -1..1, what it says
+def _loudest(voices: Voices) -> list[int]:
+    """The places of the three that weigh most."""
+    loud = [(-abs(WEIGHTS[n] * value), n) for n, value in enumerate(voices) if not math.isnan(value)]
+    loud.sort()
+    return [n for _, n in loud[:3]]
 
 
-def _words(f: Features, voices: Voices) -> list[Voice]:
-    atr = f.atr_14
-    fast, slow = (f.ema_12 - f.ema_26) / atr if atr > 0 else 0.0, (f.sma_20 - f.sma_50) / atr if atr > 0 else 0.0
-    push = f.macd_histogram / atr if atr > 0 else 0.0
-    stretched = f.rsi_14 > 75 or f.rsi_14 < 25
-    words = (
-        f"EMA 12 is {abs(fast):.2f} ATR {_above(fast)} EMA 26",
-        f"SMA 20 is {abs(slow):.2f} ATR {_above(slow)} SMA 50",
-        f"the MACD histogram is {push:+.2f} ATR",
-        f"momentum is {f.momentum_bps:+.1f} bps",
-        f"RSI {f.rsi_14:.0f} {'is stretched' if stretched else 'leaves room'}",
-        f"price is outside its {_band(f.close - f.bollinger_middle)} Bollinger band",
-        f"{'bids' if f.imbalance > 0 else 'asks'} outweigh by {abs(f.imbalance):.0%}",
-    )
-    return [(weight, value, said) for weight, value, said in zip(WEIGHTS, voices, words, strict=True) if not math.isnan(value)]
+def _said(n: int, f: Features) -> str:
+    """What the voice at that place says."""
+    match n:
+        case 0:
+            fast = _atrs(f.ema_12 - f.ema_26, f)
+            return f"EMA 12 is {abs(fast):.2f} ATR {_above(fast)} EMA 26"
+        case 1:
+            slow = _atrs(f.sma_20 - f.sma_50, f)
+            return f"SMA 20 is {abs(slow):.2f} ATR {_above(slow)} SMA 50"
+        case 2:
+            return f"the MACD histogram is {_atrs(f.macd_histogram, f):+.2f} ATR"
+        case 3:
+            return f"momentum is {f.momentum_bps:+.1f} bps"
+        case 4:
+            return f"RSI {f.rsi_14:.0f} {'is stretched' if f.rsi_14 > 75 or f.rsi_14 < 25 else 'leaves room'}"
+        case 5:
+            return f"price is outside its {_band(f.close - f.bollinger_middle)} Bollinger band"
+    return f"{'bids' if f.imbalance > 0 else 'asks'} outweigh by {abs(f.imbalance):.0%}"
+
+
+def _atrs(distance: float, f: Features) -> float:
+    return distance / f.atr_14 if f.atr_14 > 0 else 0.0
 
 
 def risk_score(f: Features) -> float:
@@ -177,11 +189,8 @@ def _risk(f: Features) -> tuple[float, str]:
     return risk, f"volatility {swing:.1f} bps a bar and a spread of {width:.1f} bps put risk at {risk:.2f}"
 
 
-def _sentence(bias: Bias, confidence: float, voices: list[Voice], risk: float, risk_words: str, ready: bool) -> str:
-    if not ready:
-        return "Hold: the indicators are still warming up."
-    loudest = sorted(voices, key=lambda voice: -abs(voice[0] * voice[1]))[:3]
-    why = ", ".join(words for _, _, words in loudest) or "nothing speaks"
+def _sentence(bias: Bias, confidence: float, f: Features, voices: Voices, risk_words: str) -> str:
+    why = ", ".join([_said(n, f) for n in _loudest(voices)]) or "nothing speaks"
     head = {Bias.HOLD: "Hold", Bias.LONG: "Long", Bias.SHORT: "Short"}[bias]
     middle = "the voices do not agree" if bias is Bias.HOLD else f"confidence {confidence:.2f}"
     return f"{head}, {middle}: {why}; {risk_words}."

@@ -1,4 +1,4 @@
-"""The books of one contract at several venues come in; the market that they make together goes out, each level with its venue.
+"""The books of one contract at several venues come in; the market that they make together goes out.
 
 Only trusted books take part, and only prices in one unit are compared: quote units a base unit, sizes in base units.
 """
@@ -6,6 +6,7 @@ Only trusted books take part, and only prices in one unit are compared: quote un
 import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -24,18 +25,6 @@ class Quoted(NamedTuple):
     instrument: Instrument
     book: Book
     funding_rate: Decimal | None  # of its next settlement
-
-    @property
-    def venue(self) -> str:
-        return self.instrument.market.partition(":")[0]
-
-
-class Level(NamedTuple):
-    """A price and the base units there, of one venue."""
-
-    price: float
-    size: float
-    venue: str
 
 
 class Across(msgspec.Struct, frozen=True):
@@ -64,16 +53,18 @@ def mid(quoted: Quoted) -> float:
     return (book.best_bid + book.best_ask) / 2 * float(quoted.instrument.tick)
 
 
-def depth(markets: Iterable[Quoted], side: Side, n: int) -> list[Level]:
-    """The best `n` levels of all trusted books, best first. A price that two venues share stands there for each of them."""
-    found = [level for quoted in markets if quoted.book.trusted for level in _levels(quoted, side, n)]
-    found.sort(key=lambda level: -level.price * side)  # stable: of one price the venues keep their order
+def depth(markets: Iterable[Quoted], side: Side, n: int) -> list[tuple[float, float]]:
+    """The best `n` levels (price, size) of all trusted books, best first. A price of two venues stands there for each of them."""
+    found: list[tuple[float, float]] = []
+    for instrument, book, _ in markets:
+        if book.trusted:
+            tick, step = float(instrument.tick), float(instrument.step)
+            found += [(price * tick, size * step) for price, size in book.top(side, n)]
+    found.sort(key=_price, reverse=side is Side.BUY)
     return found[:n]
 
 
-def _levels(quoted: Quoted, side: Side, n: int) -> list[Level]:
-    tick, step, venue = float(quoted.instrument.tick), float(quoted.instrument.step), quoted.venue
-    return [Level(price * tick, size * step, venue) for price, size in quoted.book.top(side, n)]
+_price = itemgetter(0)
 
 
 def divergence_bps(ours: Quoted, others: Sequence[Quoted]) -> float:
@@ -87,19 +78,20 @@ def divergence_bps(ours: Quoted, others: Sequence[Quoted]) -> float:
 
 def across(ours: Quoted, others: Sequence[Quoted], levels: int) -> Across:
     """`levels` a side count in the imbalance. The first trusted one of `others` is what basis and funding compare with."""
-    mids = [(quoted, price) for quoted in (ours, *others) if (price := mid(quoted))]
-    theirs = next(((quoted, price) for quoted, price in mids if quoted is not ours), None)
-    if theirs is None:
+    here, prices = mid(ours), [mid(quoted) for quoted in others]
+    place = next((n for n, price in enumerate(prices) if price), None)
+    if place is None:
         return Across()
-    quoted, price = theirs
+    quoted, price = others[place], prices[place]
     bids, asks = depth((ours, *others), Side.BUY, levels), depth((ours, *others), Side.SELL, levels)
     funding = NAN
     if ours.funding_rate is not None and quoted.funding_rate is not None:
         funding = float(ours.funding_rate - quoted.funding_rate) * 10_000
+    known = [one for one in (here, *prices) if one]
     return Across(
-        distance_bps(mid(ours), price),
-        divergence_bps(ours, others),
+        distance_bps(here, price),
+        distance_bps(max(known), min(known)),
         funding,
-        spread_bps(bids[0].price, asks[0].price),
-        imbalance(math.fsum(level.size for level in bids), math.fsum(level.size for level in asks)),  # as in every Python version
+        spread_bps(bids[0][0], asks[0][0]),
+        imbalance(math.fsum([size for _, size in bids]), math.fsum([size for _, size in asks])),  # as in every Python version
     )

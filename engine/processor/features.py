@@ -135,6 +135,11 @@ class Intensity(msgspec.Struct):
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
+def closes_wanted(settings: FeatureSettings) -> int:
+    """How many closes `at_close` looks at."""
+    return max(settings.volatility_bars, settings.momentum_bars) + 1
+
+
 def at_close(
     indicators: Indicators,
     closed: Sequence[Bar],
@@ -149,7 +154,7 @@ def at_close(
     `indicators` have seen it and, in quote units, give quote units; `closed` ends with it (or with later bars, which are left
     out). `tick` turns ticks into quote units. Without a trusted book its features are NaN; so is whatever still warms up.
     """
-    wanted = max(settings.volatility_bars, settings.momentum_bars) + 1
+    wanted = closes_wanted(settings)
     end = len(closed)
     while end and closed[end - 1].open_ms > bar.open_ms:
         end -= 1

@@ -430,6 +430,8 @@ class Engine:
                     self.judges.scored(output)
                 case _ if requests is not None:
                     urgent |= requests.carry_out(output, read_ns, before, after)
+        if requests is not None:
+            requests.begin()
         for order in refused:
             words = "it could not be recorded, so it was not sent"
             self.process(OrderRefused(self.clock.now_ns(), order.market, order.client_id, 0, words))

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -57,6 +58,7 @@ class Requests:
         self.clock, self.sources, self.account, self.tasks, self.emit = clock, sources, account, tasks, emit
         self.latencies, self.stages = latencies, stages
         self._wires: dict[int, Wire] = {}  # of orders and cancels whose reply has not come
+        self._urgent: deque[tuple[str, Coroutine[Any, Any, None]]] = deque()  # until `begin`
         self._asked = 0
         self._histories = Histories(clock, emit)
 
@@ -66,15 +68,15 @@ class Requests:
         return any(not wire.written_ns for wire in self._wires.values())
 
     def carry_out(self, output: Event, read_ns: int, core_ns: int, done_ns: int) -> bool:
-        """Start what `output` asks for; True if it is a request at all."""
+        """Start what `output` asks for (orders and cancels: at `begin`); True if it is a request at all."""
         account = self.account
         match output:
             case SendOrder() if account is not None:
                 work = self._timed(partial(self._send, account, output, read_ns, core_ns, done_ns))
-                self.tasks.once(f"order {output.client_id}", work, money_path=True)
+                self._urgent.append((f"order {output.client_id}", work))
             case CancelOrder() if account is not None:
                 work = self._timed(partial(self._cancel, account, output, core_ns))
-                self.tasks.once(f"cancel of {output.client_id}", work, money_path=True)
+                self._urgent.append((f"cancel of {output.client_id}", work))
             case AmendOrder() if account is not None:
                 self.tasks.once(f"amendment of {output.client_id}", self._tell_answer(account.amend(output)), money_path=True)
             case LookUpOrder() if account is not None:
@@ -99,6 +101,12 @@ class Requests:
             case _:
                 return False
         return True
+
+    def begin(self) -> None:
+        """Send what was carried out last: its first step may tell something, which waits until all of an event is carried out."""
+        while self._urgent:
+            name, work = self._urgent.popleft()
+            self.tasks.at_once(name, work, money_path=True)
 
     def compare(self, reason: str) -> None:
         """Ask for the account now, whatever the core's own schedule says."""

@@ -1,9 +1,11 @@
 """Named tasks in; their crashes reported, restarted with back-off and, on a money path, told to the core as faults."""
 
 import asyncio
+import contextvars
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, TypeVar
 
 import tenacity
@@ -37,14 +39,24 @@ class Supervisor:
         # A task that is cancelled before its first step never awaits `work`.
         self._start(self._guarded(name, work, money_path), name).add_done_callback(lambda _: work.close())
 
+    def at_once(self, name: str, work: Coroutine[Any, Any, None], *, money_path: bool = False) -> None:
+        """`once`, and the first step of it now: to where `work` waits for something."""
+        context = contextvars.copy_context()
+        begun = _Begun(self._guarded(name, work, money_path))
+        task = self._start(begun.rest(), name, context)
+        task.add_done_callback(lambda _: begun.close())
+        begun.begin(task, context)
+
     async def close(self) -> None:
         while self._tasks:  # a task's end may start others: an interrupted order tells the core
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(work, name=name)
+    def _start(
+        self, work: Coroutine[Any, Any, None], name: str, context: contextvars.Context | None = None
+    ) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -75,6 +87,52 @@ class Supervisor:
             self.restarts += 1
             state.attempt_number = 1 if time.monotonic() - started > HEALTHY_S else state.attempt_number + 1
             await asyncio.sleep(wait(state))
+
+
+class _Begun:
+    """A coroutine whose first step is taken before its task's: the loop would come to that one turn later, which cost an order
+    0.1 ms and more (measured 2026-11). Python's own `eager_start` is of 3.12.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+        self._waits_for: Any = None
+        self._over = False
+
+    def begin(self, task: asyncio.Task[None], context: contextvars.Context) -> None:
+        """In the name of `task`, which awaits `rest`: time-outs ask whose they are."""
+        loop, outer = task.get_loop(), asyncio.current_task()
+        if outer is not None:
+            asyncio._leave_task(loop, outer)
+        asyncio._enter_task(loop, task)
+        try:
+            context.run(self._step, partial(self._work.send, None))
+        finally:
+            asyncio._leave_task(loop, task)
+            if outer is not None:
+                asyncio._enter_task(loop, outer)
+
+    async def rest(self) -> None:
+        await self
+
+    def __await__(self) -> Generator[Any, None, None]:
+        while not self._over:
+            try:
+                yield self._waits_for
+            except BaseException as problem:  # a cancellation
+                self._step(partial(self._work.throw, problem))
+            else:
+                self._step(partial(self._work.send, None))
+
+    def _step(self, step: Callable[[], Any]) -> None:
+        try:
+            self._waits_for = step()
+        except StopIteration:
+            self._over = True
+
+    def close(self) -> None:
+        """Of a task that was cancelled before it went on."""
+        self._work.close()
 
 
 async def persist(call: Callable[[], Awaitable[T]], attempts: int = 6) -> T:

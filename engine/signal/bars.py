@@ -95,11 +95,11 @@ class Bars(msgspec.Struct):
         """The last `n` closes in ticks, oldest first."""
         return [bar.close for bar in self.closed[-n:]]
 
-    def run(self) -> list[Bar]:
-        """The closed bars since the newest hole, oldest first: neighbours without exception."""
+    def run(self, most: int = HISTORY) -> list[Bar]:
+        """The newest `most` closed bars since the newest hole, oldest first: neighbours without exception."""
         if not self.closed:
             return []
-        length = (self.closed[-1].open_ms - self.run_ms) // self.timeframe_ms + 1
+        length = min((self.closed[-1].open_ms - self.run_ms) // self.timeframe_ms + 1, most)
         return self.closed[-length:] if length > 0 else []
 
     def breaks(self, event: Trade) -> bool:
