@@ -31,7 +31,7 @@ from engine.events import (
 )
 from engine.runtime import Endpoints, Engine, latch, stats, supervise
 from engine.runtime.requests import Requests
-from engine.runtime.stages import Stages
+from engine.runtime.stages import UNCOUNTED, Stages
 from engine.runtime.stats import Durations, Latencies
 from engine.runtime.supervise import Supervisor, persist
 
@@ -583,6 +583,10 @@ def test_a_stages_percentiles_are_near_the_exact_ones_and_its_memory_is_bounded(
             exact = np.percentile(found, (50, 99)) / 1000
             assert (row.p50, row.p99) == pytest.approx(tuple(exact), rel=0.04)
             assert (row.count, row.recent_p50, row.recent_p99) == (5_000, row.p50, row.p99)
+    for _ in range(3 * UNCOUNTED):  # nobody looks
+        stages.add("risk", 7)
+        assert len(stages.by_name["risk"]._told) < UNCOUNTED
+    assert next(row for row in stages.view().stages if row.name == "risk").count == 3 * UNCOUNTED
     assert len(stages.by_name["book"].session) < 640
     assert next(row for row in stages.view().stages if row.name == "ack").p50 == 0.0
 

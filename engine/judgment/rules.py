@@ -141,6 +141,7 @@ def danger(volatility_bps: float, spread_bps: float) -> float:
 
 # --- words -------------------------------------------------------------------------------------------------------------------
 
+
 def _loudest(voices: Voices) -> list[int]:
     """The places of the three that weigh most."""
     loud = [(-abs(WEIGHTS[n] * value), n) for n, value in enumerate(voices) if not math.isnan(value)]

@@ -71,11 +71,12 @@ class LocalQueue:
             self.lost += 1
             return
         inputs, outputs = self._in, self._out
-        before, before_out = len(inputs), len(outputs)
+        before, before_out, kinds = len(inputs), len(outputs), 0
         try:
             encode_into(event, inputs, -1)
             for output in out:
                 encode_into(output, outputs, -1)
+                kinds |= KINDS.get(type(output), 0)
         except (OverflowError, TypeError, ValueError) as problem:  # a number beyond 64 bits, for one
             del inputs[before:], outputs[before_out:]
             with contextlib.suppress(SessionError):
@@ -86,8 +87,7 @@ class LocalQueue:
         if not before:
             self._at = event.at
         if out:
-            for output in out:
-                self._kinds |= KINDS.get(type(output), 0)
+            self._kinds |= kinds
             self._counts.append((self.inputs - self._first, len(out)))
             self.outputs += len(out)
             self._chunk_outputs += len(out)

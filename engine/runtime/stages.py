@@ -10,23 +10,35 @@ from collections.abc import Callable, Iterable
 from engine.views import LatencyView, StageRow
 
 SLICES, SLICE_S = 6, 10.0  # of the last minute
+UNCOUNTED = 10_000  # durations of a stage that nobody looked at
 NAMES = ("feed", "book", "features", "decision", "risk", "send", "ack")
 
 
 class Stage:
-    """Counts by duration, in buckets of a sixteenth of their octave: off by 3 % at most, and at most some hundred of them."""
+    """Counts by duration, in buckets of a sixteenth of their octave: off by 3 % at most, and at most some hundred of them. They
+    are counted when somebody looks: an order may be waiting when they are told.
+    """
 
     def __init__(self) -> None:
         self.session: dict[int, int] = {}
         self.slices: deque[dict[int, int]] = deque([{}], maxlen=SLICES)
+        self._told: list[int] = []
 
     def add(self, ns: int) -> None:
-        key = bucket(ns) if ns > 0 else 0
-        newest = self.slices[-1]
-        newest[key] = newest.get(key, 0) + 1
-        self.session[key] = self.session.get(key, 0) + 1
+        self._told.append(ns)
+        if len(self._told) >= UNCOUNTED:
+            self.count()
+
+    def count(self) -> None:
+        newest, session = self.slices[-1], self.session
+        for ns in self._told:
+            key = bucket(ns) if ns > 0 else 0
+            newest[key] = newest.get(key, 0) + 1
+            session[key] = session.get(key, 0) + 1
+        self._told = []
 
     def row(self, name: str) -> StageRow:
+        self.count()
         return StageRow(name, *percentiles(self.slices), *percentiles([self.session]))
 
 
@@ -58,6 +70,7 @@ class Stages:
         while now - self._turned >= SLICE_S:
             self._turned += SLICE_S
             for stage in self.by_name.values():
+                stage.count()
                 stage.slices.append({})
         return LatencyView("", tuple(stage.row(name) for name, stage in self.by_name.items()))
 

@@ -301,25 +301,25 @@ def convert(body: object, shape: type[T], title: str, what: str) -> T:
         raise DecodeError(f"{title} {what}", str(problem)[:SHORT]) from None
 
 
-def _texts(value: object) -> list[str]:
-    if isinstance(value, list):
-        return [one for one in value if isinstance(one, str)]
-    return [value] if isinstance(value, str) else []
-
-
 class Figures(msgspec.Struct):
     """A NaN, an infinity or a number beyond all bounds is a wrong type: it would poison every sum that it enters. So is a name
     that cannot be printed: it would reach the terminal. `MESSAGES` are words, and are looked at where they are shown.
     """
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in self.__struct_fields__:  # a stop waits for this: one test for most fields
             value = getattr(self, name)
-            if isinstance(value, Decimal) and not usable(value):
-                raise ValueError(f"{name} is {value}"[:SHORT])
-            if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-                raise ValueError(f"{name} is of more than 64 bits")
-            if name not in MESSAGES and not all(text.isprintable() for text in _texts(value)):
+            kind = type(value)
+            if kind is Decimal:
+                if not usable(value):
+                    raise ValueError(f"{name} is {value}"[:SHORT])
+            elif kind is int:
+                if not -LARGEST <= value <= LARGEST:
+                    raise ValueError(f"{name} is of more than 64 bits")
+            elif kind is str:
+                if not value.isprintable() and name not in MESSAGES:
+                    raise ValueError(f"{name} cannot be printed")
+            elif kind is list and not all(one.isprintable() for one in value if isinstance(one, str)):
                 raise ValueError(f"{name} cannot be printed")
 
 
