@@ -4,6 +4,7 @@ Each try takes a small protected position and an entry that rests, flattens, and
 """
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from console.exits import Exit
+from console.sessions import progress
 from engine.config import Settings, state_dir
 from engine.core.state import MarketState
 from engine.errors import ConfigError
@@ -22,6 +24,7 @@ from engine.runtime.stats import Durations
 from engine.views import Ask
 
 WITHIN_S = 30.0
+BUDGET_S = 120.0  # the venue counts requests by the minute: many tries in a row use that up
 FAR = 0.97  # of the best bid: where the entry rests
 WORTH = 3.0  # times the venue's least notional
 ALLOWED = (Mode.DEMO, Mode.PAPER, Mode.TESTNET)
@@ -43,20 +46,39 @@ def check(settings: Settings) -> None:
         )
 
 
-async def tried(engine: Engine, tries: int) -> Times:
-    """With an engine that runs and is not traded by its strategy."""
+async def tried(
+    engine: Engine, tries: int, done: Callable[[int], None] = lambda number: None, stop: Callable[[], bool] = lambda: False
+) -> Times:
+    """With an engine that runs and is not traded by its strategy. `done` is told after each try; a try that began is ended before
+    `stop` is heeded.
+    """
     times, reports = Times(), list[KillReport]()
     end = engine.listen(lambda output: _keep(reports, output))
     try:
-        await _until(lambda: _ready(engine), "the engine's readiness")
+        await _until(lambda: _ready(engine) or stop(), "the engine's readiness")
         for number in range(tries):
             try:
+                await _until(lambda: stop() or not engine.venue_rests_s, "room in the venue's budget", BUDGET_S)
+                if stop():
+                    break
                 await _once(engine, number, times, reports)
             except TimeoutError as problem:
                 times.problems.append(f"try {number + 1}: {problem}")
+                await _flat(engine, times)
+            done(number + 1)
     finally:
         end()
     return times
+
+
+async def _flat(engine: Engine, times: Times) -> None:
+    """After a try that failed."""
+    state = engine.state
+    engine.command(Action.FLATTEN, "the drill")
+    try:
+        await _until(lambda: not state.portfolio.held() and not state.live_orders(), "being flat after it")
+    except TimeoutError as problem:
+        times.problems.append(str(problem))
 
 
 def _keep(reports: list[KillReport], output: Event) -> None:
@@ -116,11 +138,12 @@ def _alive(engine: Engine, purpose: Purpose) -> bool:
     return any(order.purpose is purpose and order.state is OrderState.WORKING for order in engine.state.live_orders())
 
 
-async def _until(reached: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WITHIN_S
+async def _until(reached: Callable[[], object], what: str, within_s: float = 0.0) -> None:
+    within_s = within_s or WITHIN_S
+    deadline = time.monotonic() + within_s
     while not reached():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come within {WITHIN_S:.0f} s")
+            raise TimeoutError(f"{what} did not come within {within_s:.0f} s")
         await asyncio.sleep(0.01)
 
 
@@ -168,6 +191,16 @@ async def run(settings: Settings, order: object, tries: int) -> int:
 
 
 async def _with(engine: Engine, tries: int) -> int:
+    stopped: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.append, number)
     async with engine:
         print(f"{tries} drills on {engine.settings.engine.venues[0]} in {engine.settings.engine.mode.value}", flush=True)
-        return show(await tried(engine, tries), engine)
+        with progress(tries, "drilling") as done:
+            times = await tried(engine, tries, done, lambda: bool(stopped))
+        code = show(times, engine)
+    if stopped and times.confirmed.count < tries:
+        left = "a position is open" if engine.state.portfolio.held() else "the account is flat"
+        print(f"Stopped after {times.confirmed.count} of {tries} drills; {left}.", file=sys.stderr)
+        return Exit.INTERRUPTED if stopped[0] == signal.SIGINT else Exit.TERMINATED
+    return code

@@ -754,11 +754,14 @@ class Drop(Event, frozen=True, array_like=True, gc=False):
 
 
 class FetchAccount(Event, frozen=True, array_like=True, gc=False):
-    """Ask REST for orders, positions and balances, and for our fills since `fills_since_ms` (0: none)."""
+    """Ask REST for orders, positions and balances, and for our fills since `fills_since_ms` (0: none). `may_wait`: nothing hangs
+    on it, so that it leaves the rest of the venue's budget to others.
+    """
 
     venue: str
     reason: str
     fills_since_ms: int = 0
+    may_wait: bool = False
 
 
 class FetchHistory(Event, frozen=True, array_like=True, gc=False):

@@ -1,11 +1,15 @@
 """How much a venue may be asked: what its replies say, and what is held back then."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from engine.clock import Clock
 from engine.errors import VenueError
 from engine.events import CancelOrder, FetchAccount, OrderAccepted, OrderKind, OrderRefused
-from engine.execution.live.budget import Budget
+from engine.execution.live import account
+from engine.execution.live.account import SYMBOLS_APART
+from engine.execution.live.budget import READS_SHARE, WEIGHT, Budget
 from tests.factory import MARKET
 from tests.test_account import PLACE, Trader, order, protective, trader, venue
 
@@ -91,3 +95,35 @@ async def test_after_a_429_entries_and_reads_wait_and_exits_and_cancels_go(trade
     assert await trader.account.cancel(CancelOrder(0, MARKET, "stop", "", True)) is None
     there = await trader.venue.state()
     assert there["counters"]["orders"] == 1 and not there["open_conditionals"]
+
+
+async def test_with_little_weight_left_the_regular_comparison_waits_and_others_do_not(trader: Trader) -> None:
+    """Whether a kill is done is asked for all the same, until the venue turns us away."""
+    used = {WEIGHT[0]: str(int(WEIGHT[1] * READS_SHARE))}
+    trader.account.budget.seen(200, used)
+    with pytest.raises(VenueError, match="asked too often"):
+        await trader.account.snapshot(FetchAccount(0, "binance", "test", may_wait=True))
+    await trader.account.snapshot(FetchAccount(0, "binance", "test"))
+    assert trader.account.budget.rests_s() > 0
+    trader.account.budget.seen(429, {"Retry-After": "30"})
+    with pytest.raises(VenueError, match="asked too often"):
+        await trader.account.snapshot(FetchAccount(0, "binance", "test"))
+
+
+async def test_a_comparison_weighs_little_where_few_symbols_are_traded(trader: Trader, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget, used = trader.account.budget, [0]
+
+    def seen(status: int, headers: Mapping[str, str]) -> None:
+        used.append(max(used[-1], int(headers[WEIGHT[0]])))
+
+    await trader.send(order("in"))
+    await trader.send(protective("stop", OrderKind.STOP, 5500))
+    monkeypatch.setattr(budget, "seen", seen)
+    weights, found = [], []
+    for apart in (SYMBOLS_APART, 0):
+        monkeypatch.setattr(account, "SYMBOLS_APART", apart)
+        await trader.account.snapshot(FetchAccount(0, "binance", "test"))
+        before = used[-1]
+        found.append(await trader.account.snapshot(FetchAccount(0, "binance", "test")))
+        weights.append(used[-1] - before)
+    assert weights == [12, 90] and found[0].orders == found[1].orders != ()

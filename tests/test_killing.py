@@ -11,6 +11,7 @@ from engine.events import (
     Action,
     Alert,
     ArmDeadMan,
+    FetchAccount,
     KillReport,
     OrderKind,
     OrderState,
@@ -93,6 +94,19 @@ def test_a_kill_waits_for_a_venue_that_is_away(world: World) -> None:
     world.connect()
     world.wait(2000)
     assert reports(world)[-1].confirmed_at
+
+
+def test_a_kill_does_not_wait_for_an_older_question_about_the_account(world: World) -> None:
+    order(world, Ticket(B, OrderKind.MARKET, 200))
+    world.wait(2000)
+    world.network.append("lost")
+    world.state.account_asked_at = 0
+    world.wait(100)  # the regular comparison, whose answer does not come
+    asked = of(world.outputs, FetchAccount)
+    assert asked[-1].may_wait and world.state.reconciling
+    world.command(Action.FLATTEN)
+    world.wait(500)
+    assert reports(world)[-1].confirmed_at and not of(world.outputs, FetchAccount)[-1].may_wait
 
 
 def test_a_flatten_takes_slices_that_the_book_can_give() -> None:
@@ -226,6 +240,21 @@ async def test_drills_end_flat_and_confirmed_on_both_venues(tmp_path: Path, firs
         times = await drill.tried(engine, 3)
         assert not times.problems and times.confirmed.count == 3 and engine.latencies.cancel_to_wire.count >= 3
         assert not engine.state.portfolio.held() and engine.state.counters.differences == 0
+
+
+@pytest.mark.slow
+async def test_a_try_that_fails_ends_flat_and_whoever_stops_the_drill_waits_for_the_try_that_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with venue() as process, engine_on(process, drill.quiet(desk(tmp_path), tmp_path)) as engine:
+        done: list[int] = []
+        times = await drill.tried(engine, 50, done.append, lambda: bool(done))
+        assert done == [1] and times.confirmed.count == 1 and not times.problems
+        monkeypatch.setattr(drill, "WITHIN_S", 5.0)
+        monkeypatch.setattr(drill, "_resting", drill._market)  # it fills, so that nothing rests
+        times = await drill.tried(engine, 1)
+        assert [one for one in times.problems if "its place in the book" in one] == times.problems != []
+        assert not engine.state.portfolio.held() and not engine.state.live_orders()
 
 
 def test_a_drill_is_refused_in_live() -> None:

@@ -113,11 +113,13 @@ def ask_regularly(state: State, out: Out) -> None:
     """The comparison that is due; more often while nobody tells what happens."""
     if not state.account:
         return
-    every_ns = ASK_ACCOUNT_EVERY_NS if state.private_up else ASK_ACCOUNT_AWAY_NS
-    if state.private_up and any(order.rests and order.adds_exposure for order in state.live_orders()):
+    every_ns, reason = ASK_ACCOUNT_EVERY_NS, "the regular comparison is due"
+    if not state.private_up:
+        every_ns, reason = ASK_ACCOUNT_AWAY_NS, "the private stream is away"
+    elif any(order.rests and order.adds_exposure for order in state.live_orders()):
         every_ns = ASK_ACCOUNT_RESTING_NS
     if state.now - state.account_asked_at > every_ns:
-        ask(state, state.account, "the regular comparison is due" if state.private_up else "the private stream is away", out)
+        ask(state, state.account, reason, out, may_wait=every_ns == ASK_ACCOUNT_EVERY_NS)
 
 
 def look_ups(state: State, out: Out) -> None:
@@ -201,13 +203,15 @@ def balance_changed(state: State, event: BalanceChange, out: Out) -> None:
     state.account_changed_at = event.at
 
 
-def ask(state: State, venue: str, reason: str, out: Out) -> None:
-    """Ask for the account unless that is under way; an answer that never comes is asked for again."""
-    if state.reconciling and state.now - state.account_asked_at < ASK_ACCOUNT_AGAIN_NS:
+def ask(state: State, venue: str, reason: str, out: Out, *, may_wait: bool = False, anew: bool = False) -> None:
+    """Ask for the account unless that is under way; an answer that never comes is asked for again. `anew`: what was asked before
+    does not tell.
+    """
+    if state.reconciling and not anew and state.now - state.account_asked_at < ASK_ACCOUNT_AGAIN_NS:
         return
     state.reconciling, state.account_asked_at = True, state.now
     since = max(state.private_lost_ms - FILLS_OVERLAP_MS, 1) if state.portfolio.known else 0
-    out.append(FetchAccount(state.now, venue, reason, since))
+    out.append(FetchAccount(state.now, venue, reason, since, may_wait))
 
 
 def snapshot(state: State, event: AccountSnapshot, out: Out) -> None:

@@ -42,7 +42,7 @@ def follow(state: State, out: Out) -> None:
         kill.safe_at = kill.safe_at or state.now
         if state.account and state.now - kill.compared_at >= VERIFY_AGAIN_NS:
             kill.compared_at = state.now
-            account.ask(state, state.account, "a kill is verified", out)
+            account.ask(state, state.account, "a kill is verified", out, anew=state.account_asked_at <= kill.safe_at)
     if state.now - max(kill.asked_at, kill.told_at) > LATE_NS:
         kill.told_at = state.now
         why = open_still or "the venue has not confirmed it"

@@ -381,6 +381,11 @@ class Engine:
     def summary(self) -> Summary:
         return summarise(self)
 
+    @property
+    def venue_rests_s(self) -> float:
+        """Real seconds until the traded venue may be asked for everything again, 0 when it may now."""
+        return self.clock.real_seconds(self._account.budget.rests_s()) if self._account is not None else 0.0
+
     # --- the core ------------------------------------------------------------------------------------------------------
 
     def process(self, event: Event, read_ns: int = 0) -> bool:

@@ -6,6 +6,7 @@ number (`outcome`). Its own throttler is off: it would add 200 ms to an order.
 
 import asyncio
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 from engine.errors import DecodeError, KeyRefused, VenueError
@@ -39,6 +40,7 @@ from engine.signal.decoding import counted
 VENUE, TITLE = "binance", "Binance"
 PUBLIC_HOST = "https://fapi.binance.com"
 KEYS_HOST = "https://api.binance.com"  # what a key may do is asked of the spot host
+SYMBOLS_APART = 10
 NO_CHANGE = -4046  # of the margin mode: it is what was asked for
 LONGEST_ID = 40
 PERCENT = Decimal("0.01")  # a basis point of one
@@ -208,17 +210,19 @@ class BinanceAccount(base.VenueAccount):
         """Wallet, positions, open orders of both kinds and, where asked for, our fills since a time."""
         ex = self._exchange
         asked = self.clock.now_ns()
-        account, risks, orders, algos = await asyncio.gather(
-            self._call("the account", ex.fapiPrivateV3GetAccount()),
-            self._call("the positions", ex.fapiPrivateV3GetPositionRisk()),
-            self._call("the open orders", ex.fapiPrivateGetOpenOrders()),
-            self._call("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders()),
+        ask = partial(self._call, may_wait=wish.may_wait)
+        account, risks, *orders = await asyncio.gather(
+            ask("the account", ex.fapiPrivateV3GetAccount()),
+            ask("the positions", ex.fapiPrivateV3GetPositionRisk()),
+            *(ask("the open orders", ex.fapiPrivateGetOpenOrders(where)) for where in self._wheres()),
+            *(ask("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders(where)) for where in self._wheres()),
         )
+        plain, algos = orders[: len(orders) // 2], orders[len(orders) // 2 :]
         fills: list[FillFact] = []
         if wish.fills_since_ms:
             for instrument in self._instruments.values():
                 request = {"symbol": instrument.venue_symbol, "startTime": wish.fills_since_ms, "limit": 1000}
-                rows = await self._call("our trades", ex.fapiPrivateGetUserTrades(request))
+                rows = await ask("our trades", ex.fapiPrivateGetUserTrades(request))
                 fills += [self._fill(instrument, row) for row in _convert(rows, list[shapes.UserTrade], "userTrades")]
         wallet, known = _usdt(_convert(account, shapes.Account, "account")), self._by_symbol
         return AccountSnapshot(
@@ -228,12 +232,17 @@ class BinanceAccount(base.VenueAccount):
             wallet.availableBalance,
             tuple(self._positions(_convert(risks, list[shapes.PositionRisk], "positionRisk"))),
             tuple(
-                [self._open(row) for row in _convert(orders, list[shapes.OpenOrder], "openOrders") if row.symbol in known]
-                + [self._algo(row) for row in _convert(algos, list[shapes.AlgoOrder], "openAlgoOrders") if row.symbol in known]
+                [self._open(row) for row in _rows(plain, shapes.OpenOrder, "openOrders") if row.symbol in known]
+                + [self._algo(row) for row in _rows(algos, shapes.AlgoOrder, "openAlgoOrders") if row.symbol in known]
             ),
             asked,
             tuple(sorted(fills, key=lambda fill: (fill.venue_ms, fill.trade_id))),
         )
+
+    def _wheres(self) -> list[dict[str, str]]:
+        """What open orders are asked of: a symbol weighs 1, all of them 40 (2026-11)."""
+        symbols = [instrument.venue_symbol for instrument in self._instruments.values()]
+        return [{"symbol": symbol} for symbol in symbols] if len(symbols) <= SYMBOLS_APART else [{}]
 
     def _positions(self, risks: list[shapes.PositionRisk]) -> list[PositionFact]:
         facts = []
@@ -309,6 +318,10 @@ def _trail_bps(callback: str) -> int:
         return counted(Decimal(callback or 0), PERCENT)
     except (ArithmeticError, ValueError):
         raise DecodeError("Binance algoOrder", f"callbackRate is {callback[:20]!r}") from None
+
+
+def _rows(bodies: list[object], shape: type[T], what: str) -> list[T]:
+    return [row for body in bodies for row in _convert(body, list[shape], what)]  # type: ignore[valid-type]
 
 
 def _convert(body: object, shape: type[T], what: str) -> T:

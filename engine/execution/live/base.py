@@ -194,9 +194,9 @@ class VenueAccount(ABC):
     async def hold(self, markets: list[str], seconds: int) -> None:
         """Arm the venue's dead man's switch for so many seconds; 0 turns it off. Conditional orders survive it."""
 
-    async def _call(self, what: str, call: Any) -> Any:
-        """The answer to a question. Raises VenueError."""
-        if wait := self.budget.reading():
+    async def _call(self, what: str, call: Any, *, may_wait: bool = False) -> Any:
+        """The answer to a question; `may_wait` as in `Budget.reading`. Raises VenueError."""
+        if wait := self.budget.reading(may_wait=may_wait):
             call.close()
             raise VenueError(self.title, f"{what} could not be read: {wait}")
         try:

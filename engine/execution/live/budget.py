@@ -1,7 +1,8 @@
 """What a venue says of how much it was asked, with every reply, in; whether to ask now, out.
 
 One that goes on asking after a 429 is banned (418, from two minutes to three days). Cancels and orders that only reduce always
-go: they are few, and money hangs on them.
+go: they are few, and money hangs on them. Of reads the regular ones wait first: whether a kill is done, and whether a position
+has its stop, is asked for until the venue turns us away.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ class Budget:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._reads_until = self._entries_until = 0
+        self._away_until = self._reads_until = self._entries_until = 0
         self.closings = 0  # times that the venue turned us away
         self.held = 0  # requests that were not made
 
@@ -34,6 +35,7 @@ class Budget:
         if status in TURNED_AWAY:
             self.closings += 1
             until = now + int(self._wait_s(headers.get("Retry-After", "")) * NS_PER_S)
+            self._away_until = max(self._away_until, until)
             self._reads_until = max(self._reads_until, until)
             self._entries_until = max(self._entries_until, until)
         if _used(headers, WEIGHT[0]) >= WEIGHT[1] * READS_SHARE:
@@ -42,13 +44,17 @@ class Budget:
             if _used(headers, name) >= most * ENTRIES_SHARE:
                 self._entries_until = max(self._entries_until, _next(now, seconds))
 
-    def reading(self) -> str:
-        """Why nothing should be read now, "" when it may."""
-        return self._held(self._reads_until)
+    def reading(self, *, may_wait: bool = True) -> str:
+        """Why nothing should be read now, "" when it may. `may_wait`: nothing hangs on it."""
+        return self._held(self._reads_until if may_wait else self._away_until)
 
     def reads_in_s(self) -> float:
         """How long until something may be read, 0 when it may now: for whom can wait."""
         return max(0.0, (self._reads_until - self._clock.now_ns()) / NS_PER_S)
+
+    def rests_s(self) -> float:
+        """How long until reads and entries are both free, 0 when they are now."""
+        return max(0.0, (max(self._reads_until, self._entries_until) - self._clock.now_ns()) / NS_PER_S)
 
     def entering(self) -> str:
         """Why no entry should be sent now, "" when it may."""
