@@ -40,6 +40,7 @@ from engine.events import (
     decode_input,
     encode,
 )
+from engine.execution.live import BinanceAccount, OkxAccount
 from engine.runtime import Endpoints, Engine, latch
 from engine.views import Ask
 from tests.factory import settings
@@ -116,6 +117,36 @@ async def test_generated_flow_leads_to_trades_whose_ledger_equals_the_venues_acc
     assert counts["send"] == counts["ack"] == summary.orders and counts["book"] == summary.counts["deltas"]
     assert counts["risk"] == summary.counts["approvals"] + summary.counts["refusals"]
     assert counts["features"] == summary.counts["bars"] and all(0 <= stage.p50 <= stage.p99 for stage in view.stages)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["binance", "okx"])
+async def test_isolated_margin_is_set_at_the_venue_and_the_ledger_equals_the_account(tmp_path: Path, first: str) -> None:
+    chosen = desk(tmp_path, engine=first_is(first), risk={"margin_mode": "isolated"}, **EAGER)
+    seen: list[str] = []
+    async with venue(speed=8.0) as process, engine_on(process, chosen) as engine:
+        await until(lambda: engine.state.counters.fills >= 6)
+        while not seen:
+            await until(lambda: engine.state.portfolio.held())
+            seen += await _margin_modes(process, first)
+        summary = await engine.settle(Action.SHUTDOWN, "the test")
+    assert set(seen) == {"isolated"}
+    assert summary.agreement.compared and summary.agreement.equal, summary.agreement
+
+
+async def _margin_modes(process: VenueProcess, first: str) -> list[str]:
+    """Of the positions, by the venue's own word."""
+    account = (OkxAccount if first == "okx" else BinanceAccount)(
+        process.credentials, process.said.rest, process.order.clock, 5000
+    )
+    await account.start([])
+    try:
+        if first == "okx":
+            return [row["mgnMode"] for row in (await account._exchange.privateGetAccountPositions())["data"]]
+        rows = await account._exchange.fapiPrivateV2GetPositionRisk()
+        return [row["marginType"] for row in rows if float(row["positionAmt"])]
+    finally:
+        await account.close()
 
 
 @BOTH
@@ -222,8 +253,6 @@ async def _orders_there(process: VenueProcess, first: str) -> list[dict[str, obj
     import ccxt.async_support as ccxt
 
     if first == "okx":
-        from engine.execution.live import OkxAccount
-
         okx = OkxAccount(process.credentials, process.said.rest, process.order.clock, 5000)
         await okx.start([])
         try:

@@ -253,6 +253,8 @@ async def test_a_margin_mode_that_cannot_be_had_keeps_the_account_from_being_tra
     async with simulated() as venue:
         async with engine_of(tmp_path, venue) as engine:
             await until(lambda: engine.state.traded is not None and engine.state.traded.leverage, 30)
+        words = '{"code":-4047,"msg":"Margin type cannot be changed if there exists open orders."}'
+        await venue.fault("http", path="/fapi/v1/marginType", status=400, body=words, times=100)
         engine = engine_of(tmp_path, venue, risk={"margin_mode": "isolated"})
         engine.listen(told.append)
         async with engine:

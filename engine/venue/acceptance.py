@@ -105,5 +105,5 @@ class Acceptance:
         opening_loss = max(ZERO, (reference * contract.listing.tick - contract.mark()) * order.side)
         before, after = self.exchange.margin(), self.exchange.margin(order, price)
         loss = opening_loss * order.quantity * contract.listing.step
-        if after.initial > before.initial and after.balance - after.initial - loss < 0:
+        if after.initial > before.initial and after.cross - after.initial - loss < 0:
             raise Refusal(-2019, "Margin is insufficient.")

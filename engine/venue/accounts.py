@@ -1,7 +1,7 @@
 """Fills, prices and funding of one account go in; its wallet, positions and margin come out, exact to the last digit.
 
-Cross margin, one-way mode, one settlement asset. Nothing here is shared with the engine's ledger: both implement the same
-published rules, and a difference between them is a bug of one of the two.
+Cross or isolated margin, one-way mode, one settlement asset. Nothing here is shared with the engine's ledger: both implement the
+same published rules, and a difference between them is a bug of one of the two.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,13 @@ def rounded(amount: Decimal) -> Decimal:
 
 
 class Position(msgspec.Struct):
-    """`quantity` is signed base units, `cost` the sum of price x quantity of what is open, never negative."""
+    """`quantity` is signed base units, `cost` the sum of price x quantity of what is open, never negative. `margin` is what is
+    set aside for an isolated one, and all that it can lose.
+    """
 
     quantity: Decimal = ZERO
     cost: Decimal = ZERO
+    margin: Decimal = ZERO
     realised: Decimal = ZERO  # since the venue started, before fees
     updated_ms: int = 0
 
@@ -69,25 +72,34 @@ class Resting(msgspec.Struct):
 
 
 class Margin(msgspec.Struct, frozen=True):
-    """The account at one set of marks. `available` is what new orders may use."""
+    """The account at one set of marks. `initial` and `maintenance` are of what is not isolated, `available` is what new orders
+    may use, `isolated` what is set aside for isolated positions and `isolated_gain` what those have gained.
+    """
 
     wallet: Decimal
     unrealised: Decimal
     initial: Decimal
     positions_initial: Decimal
     maintenance: Decimal
+    isolated: Decimal = ZERO
+    isolated_gain: Decimal = ZERO
 
     @property
     def balance(self) -> Decimal:
         return self.wallet + self.unrealised
 
     @property
+    def cross(self) -> Decimal:
+        """Of the balance, what stands for all that is not isolated."""
+        return self.balance - self.isolated - self.isolated_gain
+
+    @property
     def available(self) -> Decimal:
-        return max(ZERO, self.balance - self.initial)
+        return max(ZERO, self.cross - self.initial)
 
     @property
     def liquidates(self) -> bool:
-        return self.maintenance > 0 and self.balance <= self.maintenance
+        return self.maintenance > 0 and self.cross <= self.maintenance
 
 
 class Account:
@@ -97,6 +109,7 @@ class Account:
         self.wallet = wallet
         self.positions: dict[str, Position] = {}
         self.leverage: dict[str, int] = {}
+        self.isolated: set[str] = set()  # symbols whose positions have a margin of their own
         self.fees_paid = ZERO
         self.funding_received = ZERO
 
@@ -105,6 +118,10 @@ class Account:
 
     def leverage_of(self, symbol: str) -> int:
         return self.leverage.get(symbol, DEFAULT_LEVERAGE)
+
+    def isolate(self, symbol: str, isolated: bool) -> None:
+        """Whether the positions of a symbol have a margin of their own: to be asked of a flat one only."""
+        (self.isolated.add if isolated else self.isolated.discard)(symbol)
 
     def fill(self, symbol: str, side: Side, price: Decimal, quantity: Decimal, rate: Decimal, at_ms: int = 0) -> Booking:
         """Book one fill of positive `quantity` at `price`, charged `rate` of its notional once."""
@@ -116,6 +133,8 @@ class Account:
             opening = quantity - closing
             held.quantity += side * quantity
             held.cost += opening * price
+            if symbol in self.isolated:
+                held.margin += rounded(opening * price / self.leverage_of(symbol))
             held.realised += realised
             held.updated_ms = at_ms
             self.wallet += realised - commission
@@ -128,6 +147,7 @@ class Account:
         size = abs(held.quantity)
         released = held.cost if quantity == size else rounded(held.cost * quantity / size)
         held.cost -= released
+        held.margin -= held.margin if quantity == size else rounded(held.margin * quantity / size)
         return (quantity * price - released) * held.sign
 
     def fund(self, symbol: str, mark: Decimal, rate: Decimal) -> Decimal:
@@ -136,6 +156,8 @@ class Account:
         with localcontext(EXACT):
             payment = rounded(-held.quantity * mark * rate)
             self.wallet += payment
+            if symbol in self.isolated:
+                held.margin += payment
             self.funding_received += payment
         return payment
 
@@ -146,31 +168,57 @@ class Account:
         owed, self.wallet = -self.wallet, ZERO
         return owed
 
+    def clear_own_debt(self, wallet: Decimal, margin: Decimal) -> Decimal:
+        """The same of an isolated position that was liquidated, as far as it cost more than its margin: `wallet` before that, and
+        what of the margin it released.
+        """
+        owed = max(ZERO, wallet - self.wallet - margin)
+        self.wallet += owed
+        return owed
+
+    def set_aside(self) -> Decimal:
+        """For isolated positions."""
+        return sum((held.margin for held in self.positions.values()), ZERO)
+
+    def isolated_liquidates(self, symbol: str, mark: Decimal, rate: Decimal) -> bool:
+        held = self.positions.get(symbol)
+        if held is None or not held.quantity or symbol not in self.isolated:
+            return False
+        with localcontext(EXACT):
+            return held.margin + held.unrealised(mark) <= abs(held.notional(mark)) * rate
+
     def margin(self, marks: Mapping[str, Decimal], rates: Mapping[str, Decimal], resting: Mapping[str, Resting]) -> Margin:
         """Initial margin is the larger of the two exposures that fills of either side would make, over leverage."""
-        unrealised = initial = positions_initial = maintenance = ZERO
+        unrealised = initial = positions_initial = maintenance = isolated = isolated_gain = ZERO
         with localcontext(EXACT):
             for symbol, mark in marks.items():
                 held = self.positions.get(symbol)
                 value = held.notional(mark) if held else ZERO
                 orders = resting.get(symbol)
-                leverage = self.leverage_of(symbol)
+                leverage, apart = self.leverage_of(symbol), symbol in self.isolated
                 if held and held.quantity:
-                    unrealised += held.unrealised(mark)
-                    maintenance += abs(value) * rates[symbol]
-                    positions_initial += abs(value) / leverage
+                    gain = held.unrealised(mark)
+                    unrealised += gain
+                    if apart:
+                        isolated, isolated_gain = isolated + held.margin, isolated_gain + gain
+                    else:
+                        maintenance += abs(value) * rates[symbol]
+                        positions_initial += abs(value) / leverage
                 exposure = max(abs(value + orders.bids), abs(value - orders.asks), abs(value)) if orders else abs(value)
-                initial += exposure / leverage
-            return Margin(self.wallet, unrealised, rounded(initial), rounded(positions_initial), maintenance)
+                initial += (exposure - abs(value) if apart else exposure) / leverage
+            first = (self.wallet, unrealised, rounded(initial), rounded(positions_initial), maintenance)
+            return Margin(*first, isolated, isolated_gain)
 
     def liquidation_price(self, symbol: str, marks: Mapping[str, Decimal], rates: Mapping[str, Decimal]) -> Decimal:
-        """The mark at which the margin balance meets maintenance with all other marks as they are; 0 if there is none."""
+        """The mark at which the margin balance meets maintenance with all other marks as they are (an isolated position's own
+        margin its own maintenance); 0 if there is none.
+        """
         held = self.position(symbol)
         if not held.quantity:
             return ZERO
         others = {name: mark for name, mark in marks.items() if name != symbol}
         rest = self.margin(others, rates, {})
         with localcontext(EXACT):
-            cushion = rest.balance - rest.maintenance
+            cushion = held.margin if symbol in self.isolated else rest.cross - rest.maintenance
             price = (held.sign * held.cost - cushion) / (abs(held.quantity) * (held.sign - rates[symbol]))
         return max(ZERO, price)

@@ -5,7 +5,7 @@ are advanced first and their fills booked as they come; what a price triggers is
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -97,8 +97,15 @@ class Exchange:
             if self.now_ms >= deadline:
                 del self.countdowns[symbol]
                 self.cancel_all(symbol, Ending.COUNTDOWN)
-        if any(held.quantity for held in self.account.positions.values()) and self.margin().liquidates:
-            self._liquidate()
+        held = [symbol for symbol in self.contracts if self.position_steps(symbol)]
+        if not held:
+            return
+        apart = [symbol for symbol in held if symbol in self.account.isolated]
+        for symbol in apart:
+            if self.account.isolated_liquidates(symbol, self.marks()[symbol], self.rates()[symbol]):
+                self._liquidate([symbol])
+        if len(apart) < len(held) and self.margin().liquidates:
+            self._liquidate([symbol for symbol in self.contracts if symbol not in apart])
 
     @property
     def ended(self) -> bool:
@@ -212,6 +219,11 @@ class Exchange:
     def rates(self) -> dict[str, Decimal]:
         return {symbol: contract.listing.maintenance_rate for symbol, contract in self.contracts.items()}
 
+    def has_orders(self, symbol: str) -> bool:
+        """Of either kind."""
+        plain = any(order.symbol == symbol for order in self.open.values())
+        return plain or any(order.symbol == symbol for order in self.conditionals.open())
+
     def resting(self, extra: Order | None = None, price: Decimal = ZERO) -> dict[str, Resting]:
         """Value of what open orders, and perhaps one more at `price`, could add."""
         totals = {symbol: Resting() for symbol in self.contracts}
@@ -238,7 +250,8 @@ class Exchange:
             return
         payment = self.account.fund(symbol, mark, rate)
         self._earn(symbol, "FUNDING_FEE", payment)
-        self.tell(AccountNews(self.account, "FUNDING_FEE", self.now_ms, payment, self.marks()))
+        named = (symbol,) if symbol in self.account.isolated else ()
+        self.tell(AccountNews(self.account, "FUNDING_FEE", self.now_ms, payment, self.marks(), named))
 
     def report(self, order: Order, execution: str) -> None:
         totals = self.resting()[order.symbol]
@@ -352,12 +365,12 @@ class Exchange:
         if due and before and state and state.next_funding_ms > before.next_funding_ms:
             self.fund(symbol, state.mark, before.rate)
 
-    def _liquidate(self) -> None:
+    def _liquidate(self, symbols: Sequence[str]) -> None:
         """All orders are cancelled, then every position is closed by a market order of the venue's own."""
-        for symbol in self.contracts:
+        for symbol in symbols:
             self.cancel_all(symbol, Ending.LIQUIDATION)
-        for symbol, contract in self.contracts.items():
-            steps = self.position_steps(symbol)
+        for symbol in symbols:
+            steps, contract = self.position_steps(symbol), self.contracts[symbol]
             if not steps or contract.market.best() is None:
                 continue
             self.liquidations += 1
@@ -365,10 +378,17 @@ class Exchange:
             request = Request(symbol, side.name, "MARKET", reduce_only=True)
             order = self.new_order(request, side, abs(steps), 0, f"autoclose-{self.now_ms * 1000 + self.liquidations}")
             order.liquidation = True
+            held = self.account.position(symbol)
+            wallet, margin = self.account.wallet, held.margin
             self.execute(order)
-        if cleared := self.account.clear_debt():
-            self._earn("", "INSURANCE_CLEAR", cleared)
-            self.tell(AccountNews(self.account, "INSURANCE_CLEAR", self.now_ms, cleared, self.marks()))
+            if symbol in self.account.isolated:
+                self._cleared(symbol, self.account.clear_own_debt(wallet, margin - held.margin))
+        self._cleared("", self.account.clear_debt())
+
+    def _cleared(self, symbol: str, amount: Decimal) -> None:
+        if amount:
+            self._earn(symbol, "INSURANCE_CLEAR", amount)
+            self.tell(AccountNews(self.account, "INSURANCE_CLEAR", self.now_ms, amount, self.marks()))
 
     # --- small things ----------------------------------------------------------------------------------------------
 

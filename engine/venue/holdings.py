@@ -33,18 +33,18 @@ class Holdings:
     def account(self, params: Params) -> Body:
         exchange, margin = self.exchange, self.exchange.margin()
         totals = {
-            "InitialMargin": margin.initial,
+            "InitialMargin": margin.initial + margin.isolated,
             "MaintMargin": margin.maintenance,
             "WalletBalance": margin.wallet,
             "UnrealizedProfit": margin.unrealised,
             "MarginBalance": margin.balance,
-            "PositionInitialMargin": margin.positions_initial,
+            "PositionInitialMargin": margin.positions_initial + margin.isolated,
             "OpenOrderInitialMargin": margin.initial - margin.positions_initial,
-            "CrossWalletBalance": margin.wallet,
-            "CrossUnPnl": margin.unrealised,
+            "CrossWalletBalance": margin.wallet - margin.isolated,
+            "CrossUnPnl": margin.unrealised - margin.isolated_gain,
         }
         asset = {name[0].lower() + name[1:]: money(value) for name, value in totals.items()}
-        asset["crossUnPnl"] = money(margin.unrealised)
+        asset["crossUnPnl"] = money(margin.unrealised - margin.isolated_gain)
         resting = exchange.resting()
         return {
             "feeTier": 0,
@@ -77,8 +77,8 @@ class Holdings:
                 "accountAlias": "simulated",
                 "asset": "USDT",
                 "balance": money(margin.wallet),
-                "crossWalletBalance": money(margin.wallet),
-                "crossUnPnl": money(margin.unrealised),
+                "crossWalletBalance": money(margin.wallet - margin.isolated),
+                "crossUnPnl": money(margin.unrealised - margin.isolated_gain),
                 "availableBalance": money(margin.available),
                 "maxWithdrawAmount": money(margin.available),
                 "marginAvailable": True,
@@ -96,7 +96,7 @@ class Holdings:
             row = self._position(symbol, contract, orders)
             if everything:
                 row["leverage"] = str(self.exchange.account.leverage_of(symbol))
-                row |= {"marginType": "cross", "isAutoAddMargin": "false", "maxNotionalValue": NOTIONAL_CAP}
+                row |= {"marginType": self._mode(symbol), "isAutoAddMargin": "false", "maxNotionalValue": NOTIONAL_CAP}
             rows.append(row)
         return rows
 
@@ -117,8 +117,8 @@ class Holdings:
             "unRealizedProfit": money(held.unrealised(mark)),
             "unrealizedProfit": money(held.unrealised(mark)),
             "liquidationPrice": format(liquidation, ".8f") if liquidation else "0",
-            "isolatedMargin": "0",
-            "isolatedWallet": "0",
+            "isolatedMargin": money(held.margin + held.unrealised(mark)) if held.margin else "0",
+            "isolatedWallet": money(held.margin) if held.margin else "0",
             "notional": money(value),
             "marginAsset": "USDT",
             "initialMargin": money(initial.quantize(Decimal("1e-8"))),
@@ -155,7 +155,7 @@ class Holdings:
         return [
             {
                 "symbol": symbol,
-                "marginType": "CROSSED",
+                "marginType": "ISOLATED" if symbol in self.exchange.account.isolated else "CROSSED",
                 "isAutoAddMargin": False,
                 "leverage": self.exchange.account.leverage_of(symbol),
                 "maxNotionalValue": NOTIONAL_CAP,
@@ -227,9 +227,11 @@ class Holdings:
         if not 1 <= leverage <= exchange.contracts[symbol].listing.max_leverage:
             raise Refusal(-4028, f"Leverage {leverage} is not valid.")
         before = exchange.account.leverage_of(symbol)
+        if leverage < before and exchange.account.position(symbol).margin:
+            raise Refusal(-4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions.")
         exchange.account.leverage[symbol] = leverage
         margin = exchange.margin()
-        if leverage < before and margin.balance < margin.initial:
+        if leverage < before and margin.cross < margin.initial:
             exchange.account.leverage[symbol] = before
             raise Refusal(-2019, "Margin is insufficient.")
         if leverage != before:
@@ -237,12 +239,18 @@ class Holdings:
         return {"leverage": leverage, "maxNotionalValue": NOTIONAL_CAP, "symbol": symbol}
 
     def set_margin_type(self, params: Params) -> Body:
-        self._symbol(params)
-        if params.get("marginType") == "CROSSED":
+        symbol, exchange = self._symbol(params), self.exchange
+        if params.get("marginType") not in ("CROSSED", "ISOLATED"):
+            raise missing("marginType")
+        isolated = params["marginType"] == "ISOLATED"
+        if isolated == (symbol in exchange.account.isolated):
             raise Refusal(-4046, "No need to change margin type.")
-        if params.get("marginType") == "ISOLATED":
-            raise Refusal(-4047, "Margin type cannot be changed: the simulated venue has cross margin only.")
-        raise missing("marginType")
+        if exchange.has_orders(symbol):
+            raise Refusal(-4047, "Margin type cannot be changed if there exists open orders.")
+        if exchange.position_steps(symbol):
+            raise Refusal(-4048, "Margin type cannot be changed if there exists position.")
+        exchange.account.isolate(symbol, isolated)
+        return {"code": 200, "msg": "success"}
 
     def position_mode(self, params: Params) -> Body:
         return {"dualSidePosition": False}
@@ -267,6 +275,9 @@ class Holdings:
     def close_listen_key(self, params: Params) -> Body:
         self.keys.close_key()
         return {}
+
+    def _mode(self, symbol: str) -> str:
+        return "isolated" if symbol in self.exchange.account.isolated else "cross"
 
     def _symbol(self, params: Params) -> str:
         return self.exchange.contract(params.get("symbol", "")).listing.symbol

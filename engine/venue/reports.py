@@ -224,14 +224,20 @@ def account_update(
     account: Account, reason: str, at_ms: int, change: Decimal, marks: dict[str, Decimal], symbols: tuple[str, ...]
 ) -> Body:
     """ACCOUNT_UPDATE. `change` excludes profit and commission; a cross position's funding names no position."""
-    wallet = money(account.wallet)
     return {
         "e": "ACCOUNT_UPDATE",
         "T": at_ms,
         "E": at_ms,
         "a": {
             "m": reason,
-            "B": [{"a": "USDT", "wb": wallet, "cw": wallet, "bc": money(change)}],
+            "B": [
+                {
+                    "a": "USDT",
+                    "wb": money(account.wallet),
+                    "cw": money(account.wallet - account.set_aside()),
+                    "bc": money(change),
+                }
+            ],
             "P": [
                 {
                     "s": symbol,
@@ -240,8 +246,8 @@ def account_update(
                     "bep": plain(held.entry),
                     "cr": money(held.realised),
                     "up": money(held.unrealised(marks[symbol])),
-                    "mt": "cross",
-                    "iw": "0",
+                    "mt": "isolated" if symbol in account.isolated else "cross",
+                    "iw": money(held.margin) if held.margin else "0",
                     "ps": "BOTH",
                 }
                 for symbol in symbols

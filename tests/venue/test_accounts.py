@@ -3,6 +3,7 @@
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +90,58 @@ def test_the_liquidation_price_is_where_the_balance_meets_maintenance() -> None:
     assert not account.margin({SYMBOL: price + D("0.0001")}, rates, {}).liquidates
 
 
+# --- isolated margin ---------------------------------------------------------------------------------------------------
+
+OTHER = "BTCUSDT"
+
+
+def isolated(wallet: str = "1000", leverage: int = 10) -> Account:
+    account = Account(D(wallet))
+    account.leverage[SYMBOL] = leverage
+    account.isolate(SYMBOL, True)
+    return account
+
+
+def test_an_isolated_position_sets_its_margin_aside_and_gives_it_back_in_proportion() -> None:
+    account = isolated()
+    account.fill(SYMBOL, Side.BUY, D("1.0"), D(100), FREE)
+    account.fill(SYMBOL, Side.BUY, D("1.2"), D(100), FREE)
+    assert account.set_aside() == 22
+    account.fill(SYMBOL, Side.SELL, D("1.3"), D(50), FREE)
+    assert account.set_aside() == D("16.5") and account.wallet == 1000 + D(10)
+    account.fill(SYMBOL, Side.SELL, D("1.3"), D(200), FREE)  # closes all and turns it round
+    assert account.set_aside() == D("6.5")
+    account.fill(SYMBOL, Side.BUY, D("1.3"), D(50), FREE)
+    assert account.set_aside() == 0
+
+
+def test_what_is_isolated_neither_backs_other_positions_nor_is_backed_by_them() -> None:
+    account = isolated()
+    account.fill(SYMBOL, Side.BUY, D(1), D(1000), FREE)
+    account.fill(OTHER, Side.BUY, D(1), D(2000), FREE)
+    rates = {SYMBOL: D("0.01"), OTHER: D("0.01")}
+    margin = account.margin({SYMBOL: D("1.5"), OTHER: D("0.8")}, rates, {})
+    assert (margin.balance, margin.isolated, margin.isolated_gain, margin.cross) == (1100, 100, 500, 500)
+    assert (margin.initial, margin.maintenance, margin.available) == (80, 16, 420)
+    assert not margin.liquidates and account.margin({SYMBOL: D("1.5"), OTHER: D("0.5")}, rates, {}).liquidates
+    for price, falls in (("0.9091", False), ("0.9090", True)):  # (1000 - 100) / (1000 x 0.99) = 0.90909...
+        assert account.isolated_liquidates(SYMBOL, D(price), rates[SYMBOL]) is falls
+    assert account.liquidation_price(SYMBOL, {SYMBOL: D(1), OTHER: D("0.5")}, rates) == pytest.approx(D("0.9090909"))
+    assert not account.isolated_liquidates(OTHER, D("0.01"), rates[OTHER])
+
+
+def test_an_isolated_position_costs_no_more_than_its_margin() -> None:
+    account = isolated("500")
+    account.fill(SYMBOL, Side.BUY, D(1), D(1000), FREE)
+    before, margin = account.wallet, account.position(SYMBOL).margin
+    account.fill(SYMBOL, Side.SELL, D("0.85"), D(1000), FREE)
+    assert account.clear_own_debt(before, margin) == 50 and account.wallet == 400
+    assert account.clear_own_debt(account.wallet, D(0)) == 0
+
+
+# --- debt --------------------------------------------------------------------------------------------------------------
+
+
 def test_debt_is_cleared_only_when_nothing_is_open() -> None:
     account = Account(D(1))
     account.fill(SYMBOL, Side.BUY, D(1), D(10), FREE)
@@ -139,3 +192,24 @@ def round_half_even(value: Fraction, places: int) -> Decimal:
     double = 2 * rest
     whole += double > scaled.denominator or (double == scaled.denominator and whole % 2 == 1)
     return Decimal(whole).scaleb(-places).quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN)
+
+
+@given(fills, st.integers(1, 2_000_000), st.integers(1, 50))
+def test_an_isolated_margin_is_that_part_of_the_cost_and_the_money_is_the_same_as_without_it(
+    rows: list[tuple[Side, int, int, str]], last: int, leverage: int
+) -> None:
+    apart, plain = isolated("1000000", leverage), Account(D(1_000_000))
+    for n, (side, price, quantity, rate) in enumerate(rows, 1):
+        for account in (apart, plain):
+            account.fill(SYMBOL, side, price * D("0.0001"), D(quantity), D(rate))
+        held = apart.position(SYMBOL)
+        assert abs(held.margin - held.cost / leverage) <= n * D("2e-8") and (held.quantity or not held.margin)
+        assert (held.quantity, held.cost, apart.wallet) == (
+            plain.position(SYMBOL).quantity,
+            plain.position(SYMBOL).cost,
+            plain.wallet,
+        )
+    marks, rates = {SYMBOL: last * D("0.0001")}, {SYMBOL: D("0.01")}
+    one, other = apart.margin(marks, rates, {}), plain.margin(marks, rates, {})
+    assert one.balance == other.balance == other.cross == one.cross + one.isolated + one.isolated_gain
+    assert one.cross == one.wallet - one.isolated and not one.liquidates

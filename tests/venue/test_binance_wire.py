@@ -98,6 +98,31 @@ async def test_settings_answer_as_the_venue_does(wire: Wire) -> None:
     assert switch == {"symbol": S, "countdownTime": "60000"}
 
 
+async def test_the_margin_mode_is_set_while_nothing_is_open(wire: Wire) -> None:
+    await wire.ccxt.set_leverage(10, U)
+    await wire.ccxt.set_margin_mode("isolated", U)
+    with pytest.raises(ccxt.MarginModeAlreadySet):
+        await wire.ccxt.set_margin_mode("isolated", U)
+    order = await wire.ccxt.create_order(U, "limit", "buy", 100, 0.95)
+    with pytest.raises(ccxt.OperationRejected, match="-4047"):
+        await wire.ccxt.set_margin_mode("cross", U)
+    await wire.ccxt.cancel_order(order["id"], U)
+    await wire.ccxt.create_order(U, "market", "buy", 100)
+    with pytest.raises(ccxt.OperationRejected, match="-4048"):
+        await wire.ccxt.set_margin_mode("cross", U)
+    with pytest.raises(ccxt.BaseError, match="-4161"):
+        await wire.ccxt.set_leverage(5, U)
+    (position,) = await wire.ccxt.fetch_positions([U])
+    assert position["marginMode"] == "isolated"
+    assert float(position["info"]["isolatedWallet"]) == pytest.approx(10.001)
+    assert position["liquidationPrice"] == pytest.approx((100.01 - 10.001) / 99.0)
+    balance = (await wire.ccxt.fapiPrivateV3GetAccount())["assets"][0]
+    assert float(balance["crossWalletBalance"]) == pytest.approx(float(balance["walletBalance"]) - 10.001)
+    assert (await wire.ccxt.fetch_margin_mode(U))["marginMode"] == "isolated"
+    await wire.ccxt.create_order(U, "market", "sell", 100, None, {"reduceOnly": True})
+    await wire.ccxt.set_margin_mode("cross", U)
+
+
 async def test_public_data_is_readable_by_ccxt(wire: Wire) -> None:
     await wire.ccxt.create_order(U, "market", "buy", 10)
     assert (await wire.ccxt.fetch_order_book(U, 5))["bids"][0] == [0.9999, 1000.0]

@@ -372,6 +372,41 @@ def test_a_bankrupt_account_is_cleared_by_the_insurance_fund() -> None:
     assert desk.told[-1]["a"]["m"] == "INSURANCE_CLEAR"
 
 
+def test_an_isolated_position_pays_its_funding_from_its_margin_and_is_named(desk: Desk) -> None:
+    account = desk.exchange.account
+    account.isolate(S, True)
+    desk.order(quantity="1000")
+    before, margin = account.wallet, account.position(S).margin
+    desk.exchange.fund(S, D("1.02"), D("0.0001"))
+    assert account.wallet - before == account.position(S).margin - margin == D("-0.102")
+    told = desk.told[-1]["a"]
+    assert (told["m"], told["B"][0]["bc"], [row["s"] for row in told["P"]]) == ("FUNDING_FEE", "-0.10200000", [S])
+
+
+@pytest.mark.parametrize(("price", "cleared"), [(9_850, False), (9_000, True)])
+def test_an_isolated_position_is_liquidated_alone_and_costs_its_margin_at_most(price: int, cleared: bool) -> None:
+    desk = Desk()
+    account = desk.exchange.account
+    account.leverage[S] = 50
+    account.isolate(S, True)
+    desk.order(quantity="1000")
+    before, margin = account.wallet, account.position(S).margin
+    assert margin == D("20.002") and account.liquidation_price(S, desk.exchange.marks(), desk.exchange.rates()) > D("0.98")
+    told = next(event for event in desk.told if event["e"] == "ACCOUNT_UPDATE")["a"]
+    assert (told["P"][0]["mt"], told["P"][0]["iw"]) == ("isolated", "20.00200000")
+    assert D(told["B"][0]["wb"]) - D(told["B"][0]["cw"]) == margin
+    desk.told.clear()
+    desk.market.move(price, price + 2)
+    desk.step()
+    assert desk.position == 0 and desk.exchange.liquidations == 1 and account.set_aside() == 0
+    reasons = [event["a"]["m"] for event in desk.told if "a" in event]
+    assert ("INSURANCE_CLEAR" in reasons) is cleared
+    if cleared:
+        assert account.wallet == before - margin
+    else:
+        assert before - margin < account.wallet < before
+
+
 def test_a_wrong_fee_rate_charges_what_the_venue_does_not_report(desk: Desk) -> None:
     desk.faults.switch(FaultOrder("fee_rate", rate="0.001"))
     desk.order(quantity="100")

@@ -174,7 +174,8 @@ async def test_a_refused_order_has_its_number_in_the_row(okx: Any, venue: Simula
     assert some["data"][1]["clOrdId"] == "b" and some["data"][0]["ordId"]
     for wrong, code in (
         ({"instId": "DOGE-USDT-SWAP"}, "51001"),
-        ({"tdMode": "isolated"}, "51000"),
+        ({"tdMode": "isolated"}, "51000"),  # the position is a cross one
+        ({"tdMode": "cash"}, "51000"),
         ({"side": "both"}, "51000"),
         ({"ordType": "iceberg"}, "51000"),
         ({"sz": "one"}, "51000"),
@@ -185,6 +186,24 @@ async def test_a_refused_order_has_its_number_in_the_row(okx: Any, venue: Simula
     ):
         _, reply = await ask(venue, "POST", "/api/v5/trade/order", {**row, **wrong})
         assert (reply["code"], reply["data"][0]["sCode"]) == ("1", code), wrong
+
+
+async def test_an_isolated_position_has_a_margin_of_its_own(okx: Any, venue: Simulated) -> None:
+    await okx.load_markets()
+    await okx.set_leverage(10, U, {"mgnMode": "isolated"})
+    order = {"instId": BTC, "tdMode": "isolated", "side": "buy", "ordType": "market", "sz": "1"}
+    _, placed = await ask(venue, "POST", "/api/v5/trade/order", order)
+    assert placed["data"][0]["sCode"] == "0"
+    (position,) = await okx.fetch_positions([U])
+    assert position["marginMode"] == "isolated" and position["leverage"] == 10
+    cost = position["contracts"] * position["contractSize"] * position["entryPrice"]
+    assert float(position["info"]["margin"]) == pytest.approx(cost / 10)
+    assert cost * 0.9 < position["liquidationPrice"] * position["contracts"] * position["contractSize"] < cost * 0.92
+    _, balance = await ask(venue, "GET", "/api/v5/account/balance")
+    detail = balance["data"][0]["details"][0]
+    assert float(balance["data"][0]["isoEq"]) == pytest.approx(cost / 10 + float(detail["upl"]))
+    assert float(detail["availEq"]) == pytest.approx(float(detail["cashBal"]) - cost / 10)
+    assert (await okx.fetch_leverage(U, {"mgnMode": "isolated"}))["longLeverage"] == 10
 
 
 # --- algo orders -----------------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ def price(contract: Contract, ticks: int) -> str:
     return format(ticks * contract.listing.tick, "f") if ticks else ""
 
 
+def mode_of(contract: Contract, exchange: Exchange) -> str:
+    """`tdMode` and `mgnMode`."""
+    return "isolated" if contract.name in exchange.account.isolated else "cross"
+
+
 def order_row(order: Order, contract: Contract, exchange: Exchange) -> Body:
     """An order by REST, and the beginning of what the stream says of it."""
     placed_by = exchange.conditionals.orders.get(order.conditional_id)
@@ -60,7 +65,7 @@ def order_row(order: Order, contract: Contract, exchange: Exchange) -> Body:
         "ccy": "",
         "side": order.side.name.lower(),
         "posSide": "net",
-        "tdMode": "cross",
+        "tdMode": mode_of(contract, exchange),
         "ordType": "market" if order.kind == "MARKET" else ORDER_TYPES[order.time_in_force],
         "px": price(contract, order.price),
         "sz": contracts(contract, order.quantity),
@@ -124,7 +129,7 @@ def algo_row(order: Conditional, contract: Contract, exchange: Exchange) -> Body
         "ordType": kind,
         "side": order.side.name.lower(),
         "posSide": "net",
-        "tdMode": "cross",
+        "tdMode": mode_of(contract, exchange),
         "sz": contracts(contract, order.quantity),
         "state": ALGO_STATES.get(order.status, "live"),
         "reduceOnly": str(order.reduce_only).lower(),
@@ -191,7 +196,7 @@ def position_row(contract: Contract, exchange: Exchange) -> Body:
         "instType": "SWAP",
         "instId": contract.name,
         "posId": contract.name,
-        "mgnMode": "cross",
+        "mgnMode": mode_of(contract, exchange),
         "posSide": "net",
         "pos": plain(size),
         "posCcy": "",
@@ -205,7 +210,7 @@ def position_row(contract: Contract, exchange: Exchange) -> Body:
         "lever": str(leverage),
         "imr": money(abs(value) / leverage),
         "mmr": money(abs(value) * listing.maintenance_rate),
-        "margin": "",
+        "margin": money(held.margin) if held.margin else "",
         "notionalUsd": money(abs(value)),
         "realizedPnl": money(held.realised),
         "cTime": str(held.updated_ms),
@@ -223,7 +228,7 @@ def balance_row(exchange: Exchange) -> Body:
         "eq": money(margin.balance),
         "availEq": money(margin.available),
         "availBal": money(margin.available),
-        "frozenBal": money(margin.initial),
+        "frozenBal": money(margin.initial + margin.isolated),
         "ordFrozen": money(margin.initial - margin.positions_initial),
         "upl": money(margin.unrealised),
         "imr": money(margin.initial),
@@ -234,7 +239,7 @@ def balance_row(exchange: Exchange) -> Body:
     return {
         "uTime": at,
         "totalEq": money(margin.balance),
-        "isoEq": "0",
+        "isoEq": money(margin.isolated + margin.isolated_gain),
         "adjEq": "",
         "imr": money(margin.initial),
         "mmr": money(margin.maintenance),

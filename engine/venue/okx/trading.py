@@ -16,6 +16,7 @@ from engine.venue.orders import Conditional, Order, Refusal, Request
 from engine.venue.reports import Body, plain
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9]{1,32}")
+MODES = ("cross", "isolated")
 TIMES_IN_FORCE = {"limit": "GTC", "post_only": "GTX", "ioc": "IOC", "fok": "FOK"}
 ALGO_KINDS = ("conditional", "trigger", "move_order_stop", "oco", "iceberg", "twap")
 BATCH, ALGO_BATCH = 20, 10
@@ -244,25 +245,25 @@ class Trading:
 
     def _set_leverage(self, params: Params) -> list[Body]:
         contract, exchange = self._contract(params), self.exchange
-        if _text(params, "mgnMode") != "cross":
-            raise Wrong("51000", "Parameter mgnMode error (the simulated venue has cross only)")
+        if (mode := _text(params, "mgnMode")) not in MODES:
+            raise Wrong("51000", "Parameter mgnMode error")
         wanted = _number(params, "lever")
         if wanted is None or not 1 <= wanted <= contract.listing.max_leverage:
             raise Wrong("59102", WORDS["59102"])
         before = exchange.account.leverage_of(contract.name)
         exchange.account.leverage[contract.name] = wanted
         margin = exchange.margin()
-        if wanted < before and margin.balance < margin.initial:
+        if wanted < before and margin.cross < margin.initial:
             exchange.account.leverage[contract.name] = before
             raise Wrong("51008", WORDS["51008"])
         if wanted != before:
             exchange.tell(LeverageNews(contract.name, wanted, exchange.now_ms))
-        return [{"instId": contract.name, "lever": str(wanted), "mgnMode": "cross", "posSide": "net"}]
+        return [{"instId": contract.name, "lever": str(wanted), "mgnMode": mode, "posSide": "net"}]
 
     def _leverage(self, params: Params) -> list[Body]:
         names = [self._contract({"instId": name}).name for name in _text(params, "instId").split(",")]
-        account = self.exchange.account
-        return [{"instId": name, "lever": str(account.leverage_of(name)), "mgnMode": "cross", "posSide": "net"} for name in names]
+        account, mode = self.exchange.account, _text(params, "mgnMode")
+        return [{"instId": name, "lever": str(account.leverage_of(name)), "mgnMode": mode, "posSide": "net"} for name in names]
 
     def _fees(self, params: Params) -> list[Body]:
         """Negative: paid."""
@@ -278,10 +279,23 @@ class Trading:
 
     # --- small things ------------------------------------------------------------------------------------------------
 
+    def _choose_mode(self, name: str, mode: str) -> None:
+        """Each order says how it is margined; the position and all orders of a contract are margined alike here, while the venue
+        itself would keep two positions.
+        """
+        account = self.exchange.account
+        if mode not in MODES:
+            raise Wrong("51000", "Parameter tdMode error")
+        isolated = mode == "isolated"
+        if isolated == (name in account.isolated):
+            return
+        if self.exchange.position_steps(name) or self.exchange.has_orders(name):
+            raise Wrong("51000", "Parameter tdMode error (the simulated venue margins all of a contract alike)")
+        account.isolate(name, isolated)
+
     def _request(self, params: Params, contract: Contract, id_name: str) -> Request:
         """What all kinds of orders have."""
-        if _text(params, "tdMode") != "cross":
-            raise Wrong("51000", "Parameter tdMode error (the simulated venue has cross only)")
+        self._choose_mode(contract.name, _text(params, "tdMode"))
         if _text(params, "posSide") not in ("", "net"):
             raise Wrong("51000", "Parameter posSide error")
         client_id, side = _text(params, id_name), _text(params, "side")
