@@ -35,7 +35,7 @@ PARTS = (
     ("buffer: kernel read to frame taken", lambda s: s.read - s.chunk),
     ("decode", lambda s: s.core - s.read),
     ("core", lambda s: s.done - s.core),
-    ("hand-off to the task that calls ccxt", lambda s: s.asked - s.done),
+    ("hand-off: the record, and the call of ccxt", lambda s: s.asked - s.done),
     ("ccxt and aiohttp until transport.write", lambda s: s.handed - s.asked),
     ("after it: send(2)", lambda s: s.written - s.handed),
 )
@@ -110,18 +110,13 @@ def report(words: str, readings: list[Sent], alone: list[Sent]) -> None:
     table(("us", "p50", "p99", "p99.9", "most"), rows)
     burst = [sent for sent in by_socket if sent.frame_queue > 0]
     print(f"  {len(burst)} of them with frames waiting behind the cause (p50 {_median(s.frame_queue for s in burst):.0f})")
-    own, base = (percentiles_us(map(part, some)) for part, some in ((TOTALS[2][1], by_socket), (TOTALS[1][1], alone)))
-    for n, percentile in enumerate(PERCENTILES):
-        ratio = own[n] / base[n] if alone else None
-        tell(
-            Figure(
-                f"tick to wire, {words}, {percentile} of {len(by_socket)}",
-                own[n],
-                "us",
-                beside=ratio,
-                peer="ccxt alone" if alone else "",
-            )
-        )
+    base = percentiles_us(map(TOTALS[1][1], alone))
+    for what, part in (("tick to wire", TOTALS[2][1]), ("the engine's share of it", TOTALS[0][1])):
+        own = percentiles_us(map(part, by_socket))
+        for n, percentile in enumerate(PERCENTILES):
+            name = f"{what}, {words}, {percentile} of {len(by_socket)}"
+            ratio, peer = (own[n] / base[n], "ccxt alone") if alone else (None, "")
+            tell(Figure(name, own[n], "us", beside=ratio, peer=peer))
     if not alone:
         return
     print(f"ccxt alone, no engine, same venue: {len(alone)} orders")
