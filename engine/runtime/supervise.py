@@ -52,6 +52,7 @@ class Supervisor:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # from Python 3.12 on, gathering what is done gives no turn, and nobody would take it off
 
     def _start(
         self, work: Coroutine[Any, Any, None], name: str, context: contextvars.Context | None = None
