@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from console.exits import Exit
+from console.exits import SIGNALS, Exit
 from console.sessions import progress
 from engine.config import Settings, state_dir
 from engine.core.state import MarketState
@@ -191,8 +191,8 @@ async def run(settings: Settings, order: object, tries: int) -> int:
 
 
 async def _with(engine: Engine, tries: int) -> int:
-    stopped: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    stopped: list[signal.Signals] = []
+    for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stopped.append, number)
     async with engine:
         print(f"{tries} drills on {engine.settings.engine.venues[0]} in {engine.settings.engine.mode.value}", flush=True)
@@ -202,5 +202,5 @@ async def _with(engine: Engine, tries: int) -> int:
     if stopped and times.confirmed.count < tries:
         left = "a position is open" if engine.state.portfolio.held() else "the account is flat"
         print(f"Stopped after {times.confirmed.count} of {tries} drills; {left}.", file=sys.stderr)
-        return Exit.INTERRUPTED if stopped[0] == signal.SIGINT else Exit.TERMINATED
+        return SIGNALS[stopped[0]]
     return code

@@ -1,5 +1,6 @@
 """The exit codes: an interface for scripts, declared here and documented from here."""
 
+import signal
 from enum import IntEnum
 
 
@@ -24,6 +25,9 @@ class Exit(IntEnum):
     DAMAGED = 7, "A recorded session does not exist, is damaged, altered or cannot be read. Nothing was concluded from it."
     INTERRUPTED = 130, "Halted by SIGINT (Ctrl-C): latched until `barter-tui release`. A replay, export or download just stops."
     TERMINATED = 143, "Halted by SIGTERM: latched until `barter-tui release`."
+
+
+SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}  # that end a command without a screen
 
 
 def render_table() -> str:

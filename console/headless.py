@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from console.exits import Exit
+from console.exits import SIGNALS, Exit
 from console.plain import Plain, ending
 from console.venue_process import Said, VenueProcess
 from engine.errors import VenueStartError
@@ -26,7 +26,6 @@ from engine.serve import Ending, Service
 
 LINE_EVERY_S = 1.0
 DRAIN_S, DRAIN_AT_MOST_S = 0.5, 15.0  # after a capture's last frame: what is still under way comes in
-SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class Headless:

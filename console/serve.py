@@ -24,7 +24,7 @@ from aiohttp import web
 from textual_serve.app_service import AppService
 from textual_serve.server import Server
 
-from console.exits import Exit
+from console.exits import SIGNALS, Exit
 from console.guard import watch_parent
 from engine import keychain
 from engine.config import Settings, load, state_dir
@@ -39,7 +39,6 @@ VISITORS, MOST_VISITORS = 4, 32
 WIDEST = 1_000  # columns and rows that a visitor may ask for
 LARGEST_MESSAGE = 1 << 16  # bytes: keys, pasted text
 ENDS_WITHIN_S = 5.0
-SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

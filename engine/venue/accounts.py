@@ -123,6 +123,10 @@ class Account:
         """Whether the positions of a symbol have a margin of their own: to be asked of a flat one only."""
         (self.isolated.add if isolated else self.isolated.discard)(symbol)
 
+    def mode_of(self, symbol: str) -> str:
+        """As both venues write it."""
+        return "isolated" if symbol in self.isolated else "cross"
+
     def fill(self, symbol: str, side: Side, price: Decimal, quantity: Decimal, rate: Decimal, at_ms: int = 0) -> Booking:
         """Book one fill of positive `quantity` at `price`, charged `rate` of its notional once."""
         held = self.position(symbol)

@@ -221,8 +221,7 @@ class Exchange:
 
     def has_orders(self, symbol: str) -> bool:
         """Of either kind."""
-        plain = any(order.symbol == symbol for order in self.open.values())
-        return plain or any(order.symbol == symbol for order in self.conditionals.open())
+        return any(order.symbol == symbol for order in self.open.values()) or bool(self.conditionals.open(symbol))
 
     def resting(self, extra: Order | None = None, price: Decimal = ZERO) -> dict[str, Resting]:
         """Value of what open orders, and perhaps one more at `price`, could add."""

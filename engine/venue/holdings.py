@@ -96,7 +96,11 @@ class Holdings:
             row = self._position(symbol, contract, orders)
             if everything:
                 row["leverage"] = str(self.exchange.account.leverage_of(symbol))
-                row |= {"marginType": self._mode(symbol), "isAutoAddMargin": "false", "maxNotionalValue": NOTIONAL_CAP}
+                row |= {
+                    "marginType": self.exchange.account.mode_of(symbol),
+                    "isAutoAddMargin": "false",
+                    "maxNotionalValue": NOTIONAL_CAP,
+                }
             rows.append(row)
         return rows
 
@@ -275,9 +279,6 @@ class Holdings:
     def close_listen_key(self, params: Params) -> Body:
         self.keys.close_key()
         return {}
-
-    def _mode(self, symbol: str) -> str:
-        return "isolated" if symbol in self.exchange.account.isolated else "cross"
 
     def _symbol(self, params: Params) -> str:
         return self.exchange.contract(params.get("symbol", "")).listing.symbol

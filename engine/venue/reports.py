@@ -246,7 +246,7 @@ def account_update(
                     "bep": plain(held.entry),
                     "cr": money(held.realised),
                     "up": money(held.unrealised(marks[symbol])),
-                    "mt": "isolated" if symbol in account.isolated else "cross",
+                    "mt": account.mode_of(symbol),
                     "iw": money(held.margin) if held.margin else "0",
                     "ps": "BOTH",
                 }

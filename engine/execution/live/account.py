@@ -211,13 +211,13 @@ class BinanceAccount(base.VenueAccount):
         ex = self._exchange
         asked = self.clock.now_ns()
         ask = partial(self._call, may_wait=wish.may_wait)
-        account, risks, *orders = await asyncio.gather(
+        wheres = self._wheres()
+        account, risks, orders, algos = await asyncio.gather(
             ask("the account", ex.fapiPrivateV3GetAccount()),
             ask("the positions", ex.fapiPrivateV3GetPositionRisk()),
-            *(ask("the open orders", ex.fapiPrivateGetOpenOrders(where)) for where in self._wheres()),
-            *(ask("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders(where)) for where in self._wheres()),
+            asyncio.gather(*(ask("the open orders", ex.fapiPrivateGetOpenOrders(where)) for where in wheres)),
+            asyncio.gather(*(ask("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders(where)) for where in wheres)),
         )
-        plain, algos = orders[: len(orders) // 2], orders[len(orders) // 2 :]
         fills: list[FillFact] = []
         if wish.fills_since_ms:
             for instrument in self._instruments.values():
@@ -232,7 +232,7 @@ class BinanceAccount(base.VenueAccount):
             wallet.availableBalance,
             tuple(self._positions(_convert(risks, list[shapes.PositionRisk], "positionRisk"))),
             tuple(
-                [self._open(row) for row in _rows(plain, shapes.OpenOrder, "openOrders") if row.symbol in known]
+                [self._open(row) for row in _rows(orders, shapes.OpenOrder, "openOrders") if row.symbol in known]
                 + [self._algo(row) for row in _rows(algos, shapes.AlgoOrder, "openAlgoOrders") if row.symbol in known]
             ),
             asked,

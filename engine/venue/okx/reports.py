@@ -45,11 +45,6 @@ def price(contract: Contract, ticks: int) -> str:
     return format(ticks * contract.listing.tick, "f") if ticks else ""
 
 
-def mode_of(contract: Contract, exchange: Exchange) -> str:
-    """`tdMode` and `mgnMode`."""
-    return "isolated" if contract.name in exchange.account.isolated else "cross"
-
-
 def order_row(order: Order, contract: Contract, exchange: Exchange) -> Body:
     """An order by REST, and the beginning of what the stream says of it."""
     placed_by = exchange.conditionals.orders.get(order.conditional_id)
@@ -65,7 +60,7 @@ def order_row(order: Order, contract: Contract, exchange: Exchange) -> Body:
         "ccy": "",
         "side": order.side.name.lower(),
         "posSide": "net",
-        "tdMode": mode_of(contract, exchange),
+        "tdMode": exchange.account.mode_of(contract.name),
         "ordType": "market" if order.kind == "MARKET" else ORDER_TYPES[order.time_in_force],
         "px": price(contract, order.price),
         "sz": contracts(contract, order.quantity),
@@ -129,7 +124,7 @@ def algo_row(order: Conditional, contract: Contract, exchange: Exchange) -> Body
         "ordType": kind,
         "side": order.side.name.lower(),
         "posSide": "net",
-        "tdMode": mode_of(contract, exchange),
+        "tdMode": exchange.account.mode_of(contract.name),
         "sz": contracts(contract, order.quantity),
         "state": ALGO_STATES.get(order.status, "live"),
         "reduceOnly": str(order.reduce_only).lower(),
@@ -196,7 +191,7 @@ def position_row(contract: Contract, exchange: Exchange) -> Body:
         "instType": "SWAP",
         "instId": contract.name,
         "posId": contract.name,
-        "mgnMode": mode_of(contract, exchange),
+        "mgnMode": exchange.account.mode_of(contract.name),
         "posSide": "net",
         "pos": plain(size),
         "posCcy": "",

@@ -286,12 +286,11 @@ class Trading:
         account = self.exchange.account
         if mode not in MODES:
             raise Wrong("51000", "Parameter tdMode error")
-        isolated = mode == "isolated"
-        if isolated == (name in account.isolated):
+        if mode == account.mode_of(name):
             return
         if self.exchange.position_steps(name) or self.exchange.has_orders(name):
             raise Wrong("51000", "Parameter tdMode error (the simulated venue margins all of a contract alike)")
-        account.isolate(name, isolated)
+        account.isolate(name, mode == "isolated")
 
     def _request(self, params: Params, contract: Contract, id_name: str) -> Request:
         """What all kinds of orders have."""
