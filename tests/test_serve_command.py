@@ -15,8 +15,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from textual_serve.download_manager import DownloadManager
 
-from console import keys
+from console import keys, serve
 from console.exits import Exit
 from console.launch import Attached
 from console.link import WireLink
@@ -297,6 +298,24 @@ def test_a_port_that_is_taken_is_a_sentence(engine: Path) -> None:
         other.listen()
         code, err = refused(engine, "--port", str(other.getsockname()[1]))
     assert code == Exit.USAGE and "cannot be opened" in err and "another --port" in err
+
+
+async def test_a_visitors_process_that_says_no_more_and_stays_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "GONE_WITHIN_S", 0.1)
+    told: list[int] = []
+
+    async def close() -> None:
+        told.append(1)
+
+    async def write(_: object) -> None: ...
+
+    command = f"echo $$ > {tmp_path}/pid; exec sleep 60 >&- 2>&-"
+    visitor = serve.Visitor(command, write_bytes=write, write_str=write, close=close, download_manager=DownloadManager())
+    await visitor.start(80, 24)
+    await visitor.stop()
+    assert told == [1]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 # --- its console -------------------------------------------------------------------------------------------------------

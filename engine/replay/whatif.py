@@ -51,6 +51,7 @@ OF_THE_VENUE = (
 )  # fmt: skip
 USUAL_DELAY_NS = 50_000_000  # where the session has no order to learn it from
 ORDERS_TIMED = 200
+ANSWERED_WITHIN_NS = 10_000_000_000  # later ones are not looked for
 POINTS = 400  # of a curve
 DOING = (Decided, SendOrder, CancelOrder)
 _NUMBER = re.compile(r"(?<!\w)-?\d+(?:[.,]\d+)*%?")
@@ -185,14 +186,22 @@ def delay_of(session: Session) -> int:
     """From a decision to the venue's answer, the median over the session's first orders, ns."""
     delays: list[int] = []
     for chunk in session.holding(int(Kind.ORDER), 0):
-        sent = {order.client_id: order.at for order in _sends(chunk)}
-        after = next(session.chunks(chunk.first + len(chunk.inputs)), None)  # an order ends its chunk: answers are in the next
-        inputs = [*chunk.inputs, *(after.inputs if after is not None else ())]
-        answers = (event for event in inputs if isinstance(event, OrderAccepted))
-        delays += [event.at - sent[event.client_id] for event in answers if event.client_id in sent]
+        delays += _delays(session, chunk)
         if len(delays) >= ORDERS_TIMED:
             break
     return int(statistics.median(delays)) if delays else USUAL_DELAY_NS
+
+
+def _delays(session: Session, chunk: Chunk) -> Iterator[int]:
+    """Of the orders sent in this chunk, as far as they were accepted within `ANSWERED_WITHIN_NS`, in this one or any after it."""
+    sent = {order.client_id: order.at for order in _sends(chunk)}
+    latest = max(sent.values(), default=0) + ANSWERED_WITHIN_NS
+    for later in session.chunks(chunk.first):
+        for event in later.inputs:
+            if isinstance(event, OrderAccepted) and event.client_id in sent:
+                yield event.at - sent.pop(event.client_id)
+            if not sent or event.at > latest:
+                return
 
 
 def _sends(chunk: Chunk) -> Iterator[SendOrder]:
