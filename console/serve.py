@@ -204,10 +204,12 @@ class Loopback(Server):
         except (ValueError, LookupError, TypeError, AssertionError, ConnectionError) as problem:
             log.warning("a visitor's message was not understood", exc_info=problem)
         finally:
-            await visitor.stop()
-            self.here -= 1
-            if not self.here:
-                self.empty.set()
+            try:
+                await visitor.stop()
+            finally:
+                self.here -= 1
+                if not self.here:
+                    self.empty.set()
         return websocket
 
 
@@ -215,7 +217,8 @@ class Visitor(AppService):
     """One visitor's process; the page is told when it ends, also when it never began."""
 
     async def run(self) -> None:
-        await super().run()
+        with contextlib.suppress(asyncio.CancelledError):  # it cancels its own reader, and trips where that never began
+            await super().run()
         await self.remote_close()
         await self._gone()
 

@@ -300,7 +300,16 @@ def test_a_port_that_is_taken_is_a_sentence(engine: Path) -> None:
     assert code == Exit.USAGE and "cannot be opened" in err and "another --port" in err
 
 
-async def test_a_visitors_process_that_says_no_more_and_stays_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def until_at_eof(visitor: serve.Visitor) -> None:
+    process = visitor._process
+    assert process is not None and process.stdout is not None
+    await reached(process.stdout.at_eof, "the end of its output")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["heard", "before-it-was-heard"])
+async def test_a_visitors_process_that_says_no_more_and_stays_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
     monkeypatch.setattr(serve, "GONE_WITHIN_S", 0.1)
     told: list[int] = []
 
@@ -311,7 +320,10 @@ async def test_a_visitors_process_that_says_no_more_and_stays_is_killed(tmp_path
 
     command = f"echo $$ > {tmp_path}/pid; exec sleep 60 >&- 2>&-"
     visitor = serve.Visitor(command, write_bytes=write, write_str=write, close=close, download_manager=DownloadManager())
-    await visitor.start(80, 24)
+    await visitor._open_app_process()
+    if late:
+        await until_at_eof(visitor)
+    visitor._task = asyncio.create_task(visitor.run())
     await visitor.stop()
     assert told == [1]
     with pytest.raises(ProcessLookupError):
