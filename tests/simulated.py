@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import time
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import aiohttp
@@ -87,3 +89,17 @@ def turn_away(status: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWrit
         writer.close()
 
     return answer
+
+
+async def warned_of_when_cut(work: Coroutine[Any, Any, object]) -> list[str]:
+    """What Python warns of where `work` is cancelled one turn after it began: what it asked for may not have begun yet."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        task = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        gc.collect()
+    return [str(warning.message) for warning in told]

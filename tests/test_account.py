@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from factory import MARKET, aster
 from rich.pretty import pretty_repr
-from simulated import FRESH_MS, KEY, SECRET, Simulated, listening, say_nothing, simulated, until
+from simulated import FRESH_MS, KEY, SECRET, Simulated, listening, say_nothing, simulated, until, warned_of_when_cut
 from websockets.asyncio.server import ServerConnection, serve
 
 from console.venue_process import Order, VenueProcess
@@ -250,6 +250,10 @@ async def test_a_cancelled_stop_is_told_and_gone(trader: Trader) -> None:
     assert (await trader.account.snapshot(FetchAccount(0, "binance", "test"))).orders == ()
     again = await trader.account.cancel(CancelOrder(0, MARKET, "stop", stop.venue_id, True))
     assert isinstance(again, CancelRefused) and again.code < 0
+
+
+async def test_a_snapshot_that_is_cut_short_leaves_nothing_half_begun(trader: Trader) -> None:
+    assert await warned_of_when_cut(trader.account.snapshot(FetchAccount(0, "binance", "test"))) == []
 
 
 async def test_a_snapshot_tells_wallet_position_and_fills(trader: Trader) -> None:

@@ -12,7 +12,7 @@ import ccxt.async_support as ccxt
 import pytest
 import websockets
 from rich.pretty import pretty_repr
-from simulated import FRESH_MS, KEY, PASSPHRASE, SECRET, Simulated, listening, say_nothing, simulated, until
+from simulated import FRESH_MS, KEY, PASSPHRASE, SECRET, Simulated, listening, say_nothing, simulated, until, warned_of_when_cut
 from websockets.asyncio.server import ServerConnection, serve
 
 from engine.clock import Clock
@@ -196,6 +196,10 @@ async def test_an_order_goes_out_in_contracts_and_its_fills_come_back_in_steps(
         (f.trade_id, f.last_quantity, f.last_price, f.fee) for f in fills
     ]
     assert snapshot.wallet == Decimal((await trader.okx())["wallet"]) and not trader.seen(DecodeFailed)
+
+
+async def test_a_snapshot_that_is_cut_short_leaves_nothing_half_begun(trader: Trader) -> None:
+    assert await warned_of_when_cut(trader.account.snapshot(FetchAccount(0, "okx", "test"))) == []
 
 
 async def test_a_sale_that_closes_tells_what_was_realised(trader: Trader) -> None:

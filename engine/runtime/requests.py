@@ -78,9 +78,10 @@ class Requests:
                 work = self._timed(partial(self._cancel, account, output, core_ns))
                 self._urgent.append((f"cancel of {output.client_id}", work))
             case AmendOrder() if account is not None:
-                self.tasks.once(f"amendment of {output.client_id}", self._tell_answer(account.amend(output)), money_path=True)
+                answer = self._tell_answer(partial(account.amend, output))
+                self.tasks.once(f"amendment of {output.client_id}", answer, money_path=True)
             case LookUpOrder() if account is not None:
-                self.tasks.once(f"look-up of {output.client_id}", self._tell_answer(account.look_up(output)))
+                self.tasks.once(f"look-up of {output.client_id}", self._tell_answer(partial(account.look_up, output)))
             case FetchAccount() if account is not None:
                 self.tasks.once("the comparison with the venue", self._fetch_account(account, output))
             case ArmDeadMan() if account is not None:
@@ -160,8 +161,8 @@ class Requests:
         if event is not None:
             self._tell(event)
 
-    async def _tell_answer(self, answer: Awaitable[Event | None]) -> None:
-        event = await answer
+    async def _tell_answer(self, ask: Callable[[], Awaitable[Event | None]]) -> None:
+        event = await ask()
         if event is not None:
             self._tell(event)
 

@@ -60,7 +60,7 @@ class BinanceAccount(base.VenueAccount):
         return exchange
 
     async def _check(self) -> None:
-        reply = await self._call("the position mode", self._exchange.fapiPrivateGetPositionSideDual())
+        reply = await self._call("the position mode", self._exchange.fapiPrivateGetPositionSideDual)
         if _convert(reply, shapes.PositionMode, "positionSide/dual").dualSidePosition:
             raise VenueError(TITLE, "the account is in hedge mode; switch it to one-way mode (Preferences, Position Mode)")
         await self._check_key()
@@ -188,7 +188,7 @@ class BinanceAccount(base.VenueAccount):
         symbol = self._instruments[wish.market].venue_symbol
         await self._set_margin_mode(symbol)
         request = {"symbol": symbol, "leverage": wish.leverage}
-        reply = await self._call("the leverage", self._exchange.fapiPrivatePostLeverage(request))
+        reply = await self._call("the leverage", self._exchange.fapiPrivatePostLeverage, request)
         return LeverageSet(self.clock.now_ns(), wish.market, _convert(reply, shapes.Leverage, "leverage").leverage)
 
     async def _set_margin_mode(self, symbol: str) -> None:
@@ -202,7 +202,7 @@ class BinanceAccount(base.VenueAccount):
 
     async def fees(self, market: str) -> Fees:
         symbol = self._instruments[market].venue_symbol
-        reply = await self._call("the commission rates", self._exchange.fapiPrivateGetCommissionRate({"symbol": symbol}))
+        reply = await self._call("the commission rates", self._exchange.fapiPrivateGetCommissionRate, {"symbol": symbol})
         rates = _convert(reply, shapes.Commission, "commissionRate")
         return Fees(self.clock.now_ns(), market, rates.makerCommissionRate, rates.takerCommissionRate)
 
@@ -213,16 +213,16 @@ class BinanceAccount(base.VenueAccount):
         ask = partial(self._call, may_wait=wish.may_wait)
         wheres = self._wheres()
         account, risks, orders, algos = await asyncio.gather(
-            ask("the account", ex.fapiPrivateV3GetAccount()),
-            ask("the positions", ex.fapiPrivateV3GetPositionRisk()),
-            asyncio.gather(*(ask("the open orders", ex.fapiPrivateGetOpenOrders(where)) for where in wheres)),
-            asyncio.gather(*(ask("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders(where)) for where in wheres)),
+            ask("the account", ex.fapiPrivateV3GetAccount),
+            ask("the positions", ex.fapiPrivateV3GetPositionRisk),
+            asyncio.gather(*(ask("the open orders", ex.fapiPrivateGetOpenOrders, where) for where in wheres)),
+            asyncio.gather(*(ask("the open conditional orders", ex.fapiPrivateGetOpenAlgoOrders, where) for where in wheres)),
         )
         fills: list[FillFact] = []
         if wish.fills_since_ms:
             for instrument in self._instruments.values():
                 request = {"symbol": instrument.venue_symbol, "startTime": wish.fills_since_ms, "limit": 1000}
-                rows = await ask("our trades", ex.fapiPrivateGetUserTrades(request))
+                rows = await ask("our trades", ex.fapiPrivateGetUserTrades, request)
                 fills += [self._fill(instrument, row) for row in _convert(rows, list[shapes.UserTrade], "userTrades")]
         wallet, known = _usdt(_convert(account, shapes.Account, "account")), self._by_symbol
         return AccountSnapshot(
@@ -297,15 +297,15 @@ class BinanceAccount(base.VenueAccount):
         """The venue counts down for each symbol apart."""
         for market in markets:
             request = {"symbol": self._instruments[market].venue_symbol, "countdownTime": seconds * 1000}
-            await self._call("the dead man's switch", self._exchange.fapiPrivatePostCountdownCancelAll(request))
+            await self._call("the dead man's switch", self._exchange.fapiPrivatePostCountdownCancelAll, request)
 
     async def listen_key(self) -> str:
         """Create the private stream's key, or get and extend the active one."""
-        reply = await self._call("the private stream's key", self._exchange.fapiPrivatePostListenKey())
+        reply = await self._call("the private stream's key", self._exchange.fapiPrivatePostListenKey)
         return _convert(reply, shapes.ListenKey, "listenKey").listenKey
 
     async def keep_listen_key(self) -> None:
-        await self._call("the private stream's key", self._exchange.fapiPrivatePutListenKey())
+        await self._call("the private stream's key", self._exchange.fapiPrivatePutListenKey)
 
 
 def _usdt(account: shapes.Account) -> shapes.Asset:

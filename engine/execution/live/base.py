@@ -132,7 +132,7 @@ class VenueAccount(ABC):
         self._exchange = self._client(ccxt, shared)
         self._exchange.milliseconds = lambda: self.clock.now_ms() + self._ahead_ms()  # what signed requests carry
         self._exchange.timeout_on_exit = 0
-        listed = await self._call("the list of markets", self._exchange.load_markets())
+        listed = await self._call("the list of markets", self._exchange.load_markets)
         for instrument in instruments:
             if unified(instrument.market) not in listed:  # an empty reply reads as an empty list
                 raise VenueError(self.title, f"{unified(instrument.market)} is not in the list of markets")
@@ -194,13 +194,12 @@ class VenueAccount(ABC):
     async def hold(self, markets: list[str], seconds: int) -> None:
         """Arm the venue's dead man's switch for so many seconds; 0 turns it off. Conditional orders survive it."""
 
-    async def _call(self, what: str, call: Any, *, may_wait: bool = False) -> Any:
+    async def _call(self, what: str, ask: Callable[..., Awaitable[Any]], *wish: object, may_wait: bool = False) -> Any:
         """The answer to a question; `may_wait` as in `Budget.reading`. Raises VenueError."""
         if wait := self.budget.reading(may_wait=may_wait):
-            call.close()
             raise VenueError(self.title, f"{what} could not be read: {wait}")
         try:
-            return await call
+            return await ask(*wish)
         except Exception as problem:
             raise VenueError(self.title, f"{what} could not be read: {words_of(problem)}", code_of(problem)) from None
 

@@ -66,8 +66,8 @@ class OkxAccount(base.VenueAccount):
         return exchange
 
     async def _check(self) -> None:
-        asked = self._exchange.privateGetAccountConfig()
-        (config,) = await self._rows("the account's settings", asked, shapes.Config, "config", 1)
+        ask = self._exchange.privateGetAccountConfig
+        (config,) = await self._rows("the account's settings", ask, {}, shapes.Config, "config", 1)
         if config.posMode != "net_mode":
             raise VenueError(TITLE, "the account is in hedge mode; switch it to net mode (Trade settings, Position mode)")
         if config.acctLv == "1":
@@ -194,15 +194,15 @@ class OkxAccount(base.VenueAccount):
     async def set_leverage(self, wish: SetLeverage) -> LeverageSet:
         name = self._instruments[wish.market].venue_symbol
         request = {"instId": name, "lever": str(wish.leverage), "mgnMode": self.margin_mode}
-        call = self._exchange.privatePostAccountSetLeverage(request)
-        (found,) = await self._rows("the leverage", call, shapes.Leverage, "set-leverage", 1)
+        ask = self._exchange.privatePostAccountSetLeverage
+        (found,) = await self._rows("the leverage", ask, request, shapes.Leverage, "set-leverage", 1)
         return LeverageSet(self.clock.now_ns(), wish.market, int(shapes.decimal(found.lever, "lever")))
 
     async def fees(self, market: str) -> Fees:
         """The venue's rates are negative where they are paid."""
         family = self._instruments[market].venue_symbol.removesuffix("-SWAP")
-        call = self._exchange.privateGetAccountTradeFee({"instType": "SWAP", "instFamily": family})
-        (found,) = await self._rows("the commission rates", call, shapes.Rates, "trade-fee", 1)
+        ask, wish = self._exchange.privateGetAccountTradeFee, {"instType": "SWAP", "instFamily": family}
+        (found,) = await self._rows("the commission rates", ask, wish, shapes.Rates, "trade-fee", 1)
         maker, taker = found.makerU or found.maker, found.takerU or found.taker
         if not maker or not taker:
             raise VenueError(TITLE, "the commission rates are not in the reply")
@@ -214,8 +214,8 @@ class OkxAccount(base.VenueAccount):
         asked = self.clock.now_ns()
         swaps = {"instType": "SWAP"}
         balances, positions, orders, algos = await asyncio.gather(
-            self._rows("the account", ex.privateGetAccountBalance(), shapes.Balance, "balance", 1),
-            self._rows("the positions", ex.privateGetAccountPositions(swaps), shapes.Position, "positions"),
+            self._rows("the account", ex.privateGetAccountBalance, {}, shapes.Balance, "balance", 1),
+            self._rows("the positions", ex.privateGetAccountPositions, swaps, shapes.Position, "positions"),
             self._pages("the open orders", ex.privateGetTradeOrdersPending, swaps, shapes.Order, "orders-pending", "ordId"),
             self._open_algos(),
         )
@@ -252,7 +252,7 @@ class OkxAccount(base.VenueAccount):
     async def hold(self, markets: list[str], seconds: int) -> None:
         """The venue counts down for the whole account, 10 to 120 s; conditional orders survive it."""
         wait = min(max(seconds, LEAST_HOLD_S), MOST_HOLD_S) if seconds else 0
-        await self._call("the dead man's switch", self._exchange.privatePostTradeCancelAllAfter({"timeOut": str(wait)}))
+        await self._call("the dead man's switch", self._exchange.privatePostTradeCancelAllAfter, {"timeOut": str(wait)})
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
@@ -261,15 +261,15 @@ class OkxAccount(base.VenueAccount):
         found: list[T] = []
         after: dict[str, str] = {}
         for _ in range(MOST_PAGES):
-            rows = await self._rows(what, ask({**wish, **after, "limit": str(PAGE)}), shape, path)
+            rows = await self._rows(what, ask, {**wish, **after, "limit": str(PAGE)}, shape, path)
             found += rows
             if len(rows) < PAGE:
                 return found
             after = {"after": getattr(rows[-1], id_name)}
         raise VenueError(TITLE, f"{what} could not be read: they do not end after {len(found):,}")
 
-    async def _rows(self, what: str, call: Any, shape: type[T], path: str, least: int = 0) -> list[T]:
-        return _rows(await self._call(what, call), shape, path, least)
+    async def _rows(self, what: str, ask: Any, wish: dict[str, str], shape: type[T], path: str, least: int = 0) -> list[T]:
+        return _rows(await self._call(what, ask, wish), shape, path, least)
 
 
 class _Refused(Exception):
