@@ -297,7 +297,7 @@ async def test_the_engine_collects_at_the_exchange_and_trades_on_paper(tmp_path:
             await until(lambda: engine.state.reconciled, 120)
             assert engine.state.trading is Trading.OFF
             engine.command(Action.ARM, "the test")
-            await until(lambda: engine.state.counters.fills >= 2, 180)
+            await until(lambda: engine.state.counters.fills >= 2 and engine.state.counters.trades, 180)
             summary = await engine.settle(Action.SHUTDOWN, "the test")
         here, there = await get(venue.said.rest + "/sim/state"), await exchange.state()
     assert summary.mode == "paper" and summary.agreement.equal, summary.agreement

@@ -78,7 +78,7 @@ async def settled(pilot: Pilot[Parting], link: FakeLink) -> None:
     await pilot.pause(0.1)
 
 
-async def until(pilot: Pilot[Parting], holds: Callable[[], bool], within_s: float = 30.0) -> None:
+async def until(pilot: Pilot[Parting], holds: Callable[[], bool], within_s: float = 120.0) -> None:
     """Waits as long as a busy machine needs."""
     end = time.monotonic() + within_s
     while not holds() and time.monotonic() < end:
