@@ -119,7 +119,8 @@ async def test_what_is_wrong_is_said_beside_the_field_and_does_not_run() -> None
         screen = await opened(pilot, link)
         await write(pilot, screen, start="2025-13-01")
         row = screen.query_one("#field-start", Input).parent
-        assert row is not None and row.has_class("-wrong")
+        assert row is not None
+        await until(pilot, lambda: row.has_class("-wrong"))
         assert "is no date" in str(row.query_one(".help", Static).content)
         await pilot.press("f5")
         await until(pilot, lambda: "'2025-13-01' is no date" in drawn(app).splitlines()[0])
