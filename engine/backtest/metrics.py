@@ -392,7 +392,7 @@ def _groups(trades: Trades, keys: Integers, names: Sequence[str]) -> tuple[Group
 def _months(series: Series, trades: Trades, curve: Floats) -> tuple[Month, ...]:
     first = np.datetime64(int(series.open_ms[0]), "ms").astype("datetime64[M]")
     last = np.datetime64(int(series.open_ms[-1]), "ms").astype("datetime64[M]")
-    months = np.arange(first, last + 1)
+    months = np.arange(first, last + np.timedelta64(1, "M"))
     starts = months.astype("datetime64[ms]").astype(np.int64)
     points = np.append(np.searchsorted(series.open_ms, starts), len(series))  # the equity before a month's first bar, and the end
     points[0] = 0

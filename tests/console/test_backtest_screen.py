@@ -21,7 +21,7 @@ PANES = {
     **{"backtest": BacktestScreen, "trades": TradesPane, "trade_chart": TradeChartPane},
     **{"heat": HeatPane, "runs": RunsPane},
 }
-COMPILED_S = 240.0  # in an environment that is new each process compiles, and a busy machine takes its time
+COMPILED_S = 600.0  # a sweep's processes are niced: on a busy machine they get little of it, and compile where nobody did
 SLOW = """
 import time
 from typing import NamedTuple

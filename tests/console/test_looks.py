@@ -32,7 +32,7 @@ from engine.replay.player import Player
 from engine.views import StatusView, TicketView, TraceView, Watch
 from tests import pictures
 from tests.console.conftest import SIZES
-from tests.console.test_backtest_screen import opened, ran, write
+from tests.console.test_backtest_screen import COMPILED_S, opened, ran, write
 from tests.console.test_keys import until
 from tests.console.test_ticket import ESTIMATE
 from tests.factory import MARKET, sent, settings
@@ -182,7 +182,7 @@ async def sweep(film: Film, pilot: P) -> None:
     screen.query_one("#sweep-over", Input).value = "bars=20:80:20 exit_bars=10,20 strategy.stop_atr=1:3:1"
     screen.query_one("#sweep-least", Input).value = "5"
     await pilot.press("f4")
-    await until(pilot, lambda: screen.sweeping.found is not None and not screen.has_class("-busy"), 120.0)
+    await until(pilot, lambda: screen.sweeping.found is not None and not screen.has_class("-busy"), COMPILED_S)
     screen.sweeping.heat.focus()
 
 
