@@ -293,7 +293,7 @@ class BacktestScreen(Screen[None]):
     def config(self) -> BacktestConfig:
         """What the form describes. Raises BarterError for what cannot be."""
         given: dict[str, str] = {}
-        own: dict[str, str] = {}
+        own = {name: field.text for name, field in self.own.items()}  # a strategy's that was just named has no inputs yet
         for field, text in self.values():
             field.check(text)
             (own if field is self.own.get(field.name) else given)[field.name] = text

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from textual.containers import Vertical
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, TabbedContent
 
@@ -133,6 +134,15 @@ async def test_what_is_wrong_is_said_beside_the_field_and_does_not_run() -> None
         stretch = screen.query_one("#own-stretch", Input).parent
         assert stretch is not None
         await until(pilot, lambda: "a number above 0 and at most 5" in str(stretch.query_one(".help", Static).content))
+
+
+async def test_a_strategy_that_was_just_named_runs_with_the_parameters_that_it_is_about_to_show() -> None:
+    link = FakeLink(frames_of(pictures.busy()))
+    async with program(link).run_test(size=SIZES["large"]) as pilot:
+        screen = await opened(pilot, link)
+        shown = screen.config().parameters
+        await screen.query_one("#own", Vertical).remove_children()
+        assert shown and screen.config().parameters == shown
 
 
 async def test_two_runs_are_compared() -> None:
