@@ -19,7 +19,7 @@ from console.exits import Exit
 from engine.errors import QueueError
 from engine.events import Action
 from engine.queue.access import Access, Tls, preflight
-from engine.queue.bridge import STATE, Order, Outbox, Sent, Status
+from engine.queue.bridge import LOOK_EVERY_S, STATE, Order, Outbox, Sent, Status
 from engine.queue.files import recorded, session_name
 from engine.queue.fluvio import CLOSING, LARGEST, OPENING, Assembly, packed, topic_of
 from engine.queue.layout import Row
@@ -266,6 +266,20 @@ async def test_a_damaged_session_holds_up_no_other_and_one_that_was_cut_off_is_d
             await until(lambda: finished(folder, session_name(path)) and finished(folder, "cut000"))
             await until(lambda: said[-1].left == 1 and said[-1].behind == 0)
         assert (await pulled(cluster.endpoint, TOPIC, session_name(path), tmp_path / "else"))[0] == 0
+
+
+async def test_a_session_that_was_looked_at_while_it_was_being_made_is_forwarded_all_the_same(folder: Path) -> None:
+    """Its file is there a moment before its opening is."""
+    (old,) = recorded(folder)
+    made = folder / "sessions" / "9999999999999-young0.barter"
+    opened = msgspec.structs.replace(OPENED, session="young0", symbols=("ASTER/USDT:USDT",))
+    made.touch()
+    async with standin() as cluster, bridge(folder, cluster.endpoint):
+        await until(lambda: finished(folder, session_name(old)))  # it was looked at after that one
+        await asyncio.sleep(2 * LOOK_EVERY_S)
+        made.unlink()
+        LocalQueue(made, opened).close(None)
+        await until(lambda: Outbox(folder).sent.get("young0", Sent()).opened)
 
 
 async def test_a_bridge_that_is_killed_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:

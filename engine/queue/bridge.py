@@ -112,7 +112,7 @@ class Bridge:
         self._topics: set[str] = set()
         self.status = Status("connecting", 0, 0, 0)
         self._told: Status | None = None
-        self._left: set[Path] = set()  # that cannot be read: the others go on
+        self._left: set[Path] = set()  # that cannot be read and that nobody writes any more: the others go on
 
     async def run(self) -> None:
         tried = 0
@@ -152,7 +152,8 @@ class Bridge:
                         some, more = await self._forward_one(session, sent, over)
                         moved, behind = moved or some, behind + more
             except SessionError:
-                self._left.add(path)
+                if over:  # the newest may be a session that is just being made: it is looked at again
+                    self._left.add(path)
         self.tell(state="up", behind=behind, problem="", left=len(self._left))
         return moved
 
