@@ -500,7 +500,7 @@ async def test_the_engine_collects_at_okx_and_trades_on_paper(tmp_path: Path) ->
         async with engine_on(venue, settings(tmp_path, exchange, "okx", BITCOIN)) as engine:
             await until(lambda: engine.state.reconciled, 120)
             engine.command(Action.ARM, "the test")
-            await until(lambda: engine.state.counters.fills >= 2, 180)
+            await until(lambda: engine.state.counters.fills >= 2 and engine.state.counters.trades, 180)
             summary = await engine.settle(Action.SHUTDOWN, "the test")
         here, there = (await get(venue.said.rest + "/sim/state"))["okx"], (await exchange.state())["okx"]
     assert summary.mode == "paper" and summary.agreement.equal, summary.agreement
