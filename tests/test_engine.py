@@ -490,8 +490,10 @@ async def test_a_capture_of_any_symbol_runs_the_whole_pipeline(tmp_path: Path) -
 
 
 @pytest.mark.slow
-async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data: Path) -> None:
+async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first minutes at speed; the whole of it is `barter-tui --no-ui --capture`."""
+    # A picture has its ten seconds of this machine's time: at thirty times the speed a busy one missed all of them.
+    monkeypatch.setattr("engine.signal.book.SNAPSHOT_TIMEOUT_MS", 300_000)
     capture = shared_data / "market" / "hftbacktest" / "usdm_btcusdt_20240808.gz"
     chosen = desk(tmp_path, engine={"symbols": ["BTC/USDT:USDT"]})
     async with venue(speed=30.0, capture=str(capture)) as process, engine_on(process, chosen) as engine:
@@ -501,8 +503,7 @@ async def test_the_real_recording_runs_without_a_gap(tmp_path: Path, shared_data
     assert (counts["deltas"], counts["quotes"], counts["trades"]) == (6551, 66089, 21313)
     book = next(iter(engine.state.markets.values())).book.counters
     assert counts["snapshots"] == 1 + book.checks_agreed + book.checks_missed
-    # At thirty times the speed a picture has a third of a second to come: on a busy machine all may come too late to be compared.
-    assert book.checks_agreed + book.checks_missed >= 1 and book.checks_differed == 0
+    assert book.checks_agreed >= 1 and book.checks_differed == 0
     assert (summary.gaps, summary.crossed, summary.ticker_mismatches) == (0, 0, 0)
     assert summary.ticker_agreements >= 447
     assert summary.agreement.equal and summary.fills > 0
